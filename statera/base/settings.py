@@ -1,0 +1,266 @@
+"""The configuration: one TOML file, then environment variables, into typed frozen structs.
+
+Every option has its unit and meaning in its description; `statera config show` and `docs/configuration.md` print
+them from here. An environment variable `STATERA_<SECTION>__<OPTION>` overrides one option with a TOML value, or
+plain text for a text option: `STATERA_API__PORT=9999`.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from statera.base.errors import Lasting
+
+ENVIRONMENT_PREFIX = "STATERA_"
+DEFAULT_PATHS = (Path("/etc/statera/statera.toml"),)
+
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Seconds = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all sections: a name that no option has stops the start."""
+
+
+class DatabaseSettings(Section, frozen=True, kw_only=True):
+    url: Annotated[
+        str,
+        Meta(description="PostgreSQL 14+ URL (`postgresql://user@host/db`); empty: `statera up` runs a private one."),
+    ] = ""
+    pool_size: Annotated[int, Meta(ge=1, le=200, description="Connections each process keeps at most.")] = 8
+    os_user: Annotated[
+        str, Meta(description="Unprivileged system user that runs the private PostgreSQL when Statera is root.")
+    ] = "postgres"
+    bin_dir: Annotated[str, Meta(description="Folder of `initdb` and `postgres`; empty: found by itself.")] = ""
+
+
+class ApiSettings(Section, frozen=True, kw_only=True):
+    host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="TCP port to listen on.")] = 9876
+    processes: Annotated[int, Meta(ge=1, le=64, description="API processes that share the port.")] = 1
+    base_uri: Annotated[str, Meta(description="Scheme and host to use in links; empty: those of the request.")] = ""
+    max_body_bytes: Annotated[Count, Meta(description="Largest request body, in bytes.")] = 114_688
+    pagination_max_limit: Annotated[Count, Meta(description="Most objects in one page of a list.")] = 1000
+    strict_immutable: Annotated[
+        bool, Meta(description="Answer 409 while a load balancer is PENDING, as the reference service does.")
+    ] = False
+    healthcheck_enabled: Annotated[bool, Meta(description="Serve `/healthcheck`.")] = False
+    reserved_addresses: Annotated[
+        tuple[str, ...], Meta(description="Addresses that no member may have.")
+    ] = ("169.254.169.254",)
+    allow_ping_health_monitors: Annotated[bool, Meta(description="Accept health monitors of type PING.")] = True
+    timeout_client_data: Annotated[int, Meta(ge=0, description="Default of listeners, in milliseconds.")] = 50_000
+    timeout_member_connect: Annotated[int, Meta(ge=0, description="Default of listeners, in milliseconds.")] = 5_000
+    timeout_member_data: Annotated[int, Meta(ge=0, description="Default of listeners, in milliseconds.")] = 50_000
+    timeout_tcp_inspect: Annotated[int, Meta(ge=0, description="Default of listeners, in milliseconds.")] = 0
+
+
+class UserSettings(Section, frozen=True, kw_only=True):
+    project_id: Annotated[str, Meta(max_length=36, description="Project the user acts in.")]
+    roles: Annotated[tuple[str, ...], Meta(description="Roles: `reader`, `member`, `admin`.")] = ("member", "reader")
+
+
+class IdentitySettings(Section, frozen=True, kw_only=True):
+    mode: Annotated[
+        Literal["none", "basic"], Meta(description="`none`: everybody is admin; `basic`: HTTP basic with a file.")
+    ] = "none"
+    htpasswd_file: Annotated[str, Meta(description="Lines `user:bcrypt-hash`, for `basic`.")] = ""
+    users: Annotated[
+        dict[str, UserSettings], Meta(description="Project and roles of each user, for `basic`.")
+    ] = {}
+    default_project_id: Annotated[str, Meta(max_length=36, description="Project of everybody in mode `none`.")] = (
+        "00000000000000000000000000000000"
+    )
+
+
+class SubnetSettings(Section, frozen=True, kw_only=True):
+    name: Annotated[str, Meta(min_length=1, max_length=255, description="Name shown to tenants.")]
+    cidr: Annotated[str, Meta(description="IPv4 or IPv6 network, such as `10.0.0.0/24`.")]
+    id: Annotated[str, Meta(description="UUID; empty: derived from the names.")] = ""
+    gateway: Annotated[str, Meta(description="Default gateway of sandboxes; empty: none.")] = ""
+    allocation: Annotated[
+        tuple[str, ...], Meta(description="Ranges `first-last` to allocate from; empty: all but the gateway.")
+    ] = ()
+
+
+class NetworkSettings(Section, frozen=True, kw_only=True):
+    name: Annotated[str, Meta(min_length=1, max_length=255, description="Name shown to tenants.")]
+    id: Annotated[str, Meta(description="UUID; empty: derived from the name.")] = ""
+    kind: Annotated[Literal["bridge", "macvlan"], Meta(description="How hosts reach it.")] = "bridge"
+    device: Annotated[
+        str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,15}$", description="Bridge, or parent interface of macvlan, on each host.")
+    ]
+    create: Annotated[bool, Meta(description="Make the bridge when it is missing.")] = False
+    host_addresses: Annotated[
+        tuple[str, ...], Meta(description="Addresses with prefix length the host takes on a bridge it makes.")
+    ] = ()
+    mtu: Annotated[int, Meta(ge=576, le=65535, description="Bytes.")] = 1500
+    subnets: tuple[SubnetSettings, ...] = ()
+
+
+class HostSettings(Section, frozen=True, kw_only=True):
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="Name of the host, as in its certificate.")]
+    url: Annotated[str, Meta(pattern=r"^https://", description="Where its agent answers.")]
+
+
+class ComputeSettings(Section, frozen=True, kw_only=True):
+    hosts: Annotated[
+        tuple[HostSettings, ...], Meta(description="Hosts that run `statera agent`; empty: the one of `statera up`.")
+    ] = ()
+    memory_mib: Annotated[int, Meta(ge=32, description="Memory limit of one sandbox, in MiB.")] = 256
+    cpu_percent: Annotated[int, Meta(ge=0, description="CPU limit of one sandbox, percent of a core; 0: none.")] = 0
+    file_descriptors: Annotated[int, Meta(ge=256, description="Descriptor limit of one HAProxy.")] = 16_384
+    agent_timeout_s: Annotated[Seconds, Meta(description="Longest wait for an agent's answer, in seconds.")] = 10.0
+
+
+class AgentSettings(Section, frozen=True, kw_only=True):
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="Name of this host.")] = "local"
+    host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="TCP port to listen on, TLS with client certificates.")] = 9443
+    haproxy: Annotated[str, Meta(description="The HAProxy program.")] = "haproxy"
+    haproxy_user: Annotated[str, Meta(description="Unprivileged system user of HAProxy.")] = "haproxy"
+    amphora_limit: Annotated[Count, Meta(description="Most sandboxes on this host.")] = 1000
+    heartbeat_interval_s: Annotated[Seconds, Meta(description="Seconds between heartbeats of an amphora.")] = 3.0
+    heartbeat_targets: Annotated[
+        tuple[str, ...], Meta(description="`host:port` of health processes; empty: the one of `statera up`.")
+    ] = ()
+
+
+class ReconcileSettings(Section, frozen=True, kw_only=True):
+    slots: Annotated[int, Meta(ge=1, le=256, description="Load balancers one worker works on at a time.")] = 8
+    lease_s: Annotated[Seconds, Meta(description="Seconds a claim lasts unless renewed.")] = 15.0
+    poll_s: Annotated[Seconds, Meta(description="Seconds between looks for due work.")] = 1.0
+    recheck_s: Annotated[Seconds, Meta(description="Seconds between re-checks of a settled load balancer.")] = 180.0
+    error_after_s: Annotated[Seconds, Meta(description="Seconds of failed tries before the status is ERROR.")] = 60.0
+    backoff_first_s: Annotated[Seconds, Meta(description="Seconds to wait after the first failed try.")] = 0.5
+    backoff_most_s: Annotated[Seconds, Meta(description="Longest wait between tries, in seconds.")] = 30.0
+    orphan_grace_s: Annotated[Seconds, Meta(description="Age in seconds before something unknown is collected.")] = 120.0
+    events_per_load_balancer: Annotated[Count, Meta(description="Events kept of each load balancer.")] = 200
+
+
+class HealthSettings(Section, frozen=True, kw_only=True):
+    host: Annotated[str, Meta(description="Address to receive heartbeats on.")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="UDP port to receive heartbeats on.")] = 5555
+    stale_after_s: Annotated[Seconds, Meta(description="Seconds without a heartbeat before an amphora is due.")] = 12.0
+
+
+class LogSettings(Section, frozen=True, kw_only=True):
+    level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="Least level to log.")] = "info"
+    format: Annotated[Literal["text", "json"], Meta(description="`text` for people, `json` for machines.")] = "text"
+
+
+class Settings(Section, frozen=True, kw_only=True):
+    data_dir: Annotated[str, Meta(description="Folder of the private database, certificates and sandboxes' files.")] = (
+        "/var/lib/statera"
+    )
+    run_dir: Annotated[str, Meta(description="Folder of sockets and pid files; a short path, on a tmpfs.")] = "/run/statera"
+    database: DatabaseSettings = DatabaseSettings()
+    api: ApiSettings = ApiSettings()
+    identity: IdentitySettings = IdentitySettings()
+    networks: tuple[NetworkSettings, ...] = ()
+    compute: ComputeSettings = ComputeSettings()
+    agent: AgentSettings = AgentSettings()
+    reconcile: ReconcileSettings = ReconcileSettings()
+    health: HealthSettings = HealthSettings()
+    log: LogSettings = LogSettings()
+
+
+class BadSettings(Lasting):
+    """The configuration cannot be used; the sentence names the option."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__("configuration-invalid", sentence)
+
+
+def load_settings(path: Path | None, environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the file (None: the default place, if it exists), apply the environment, check types and ranges.
+
+    Raises `BadSettings` naming the file and the option.
+    """
+    environment = os.environ if environment is None else environment
+    found = path or next((candidate for candidate in DEFAULT_PATHS if candidate.exists()), None)
+    values: dict[str, Any] = {}
+    if found is not None:
+        try:
+            values = tomllib.loads(found.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise BadSettings(f"Configuration file {found} cannot be read: {error}") from error
+    for name, text in sorted(environment.items()):
+        if name.startswith(ENVIRONMENT_PREFIX) and name != f"{ENVIRONMENT_PREFIX}CONFIG":
+            _override(values, name, text)
+    return convert_settings(values, source=str(found) if found else "the environment")
+
+
+def convert_settings(values: Mapping[str, Any], *, source: str) -> Settings:
+    """Turn plain values into `Settings`. Raises `BadSettings` naming the option."""
+    try:
+        return msgspec.convert(values, Settings)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).partition(" - at `$.")
+        option = where.rstrip("`") or "the top level"
+        raise BadSettings(f"Option {option} in {source} is wrong: {what}.") from error
+
+
+def _override(values: dict[str, Any], name: str, text: str) -> None:
+    *sections, option = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+    target: dict[str, Any] = values
+    hints: Any = Settings
+    for section in sections:
+        hints = _field_type(hints, section, name)
+        existing = target.setdefault(section, {})
+        if not isinstance(existing, dict):
+            raise BadSettings(f"Environment variable {name} names {section}, which is not a section.")
+        target = existing
+    wanted = _field_type(hints, option, name)
+    if wanted is str or get_origin(wanted) is Literal:
+        target[option] = text
+        return
+    try:
+        target[option] = tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError as error:
+        raise BadSettings(f"Environment variable {name} is not a TOML value: {text!r}.") from error
+
+
+def _field_type(section: Any, field: str, name: str) -> Any:
+    hints = get_type_hints(section) if isinstance(section, type) else {}
+    if field not in hints:
+        raise BadSettings(f"Environment variable {name} names no option: {field} is unknown.")
+    return hints[field]
+
+
+def describe_options(section: type = Settings, prefix: str = "") -> list[tuple[str, str, str, str]]:
+    """Return (option, type, default, meaning) of every option, sections in order, for `config show` and the docs."""
+    rows: list[tuple[str, str, str, str]] = []
+    hints = get_type_hints(section, include_extras=True)
+    for field in msgspec.structs.fields(section):
+        hint = hints[field.name]
+        bare = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+        item = get_args(bare)[0] if get_origin(bare) is tuple else None
+        if isinstance(bare, type) and issubclass(bare, Section):
+            rows += describe_options(bare, f"{prefix}{field.name}.")
+        elif isinstance(item, type) and issubclass(item, Section):
+            rows += describe_options(item, f"{prefix}{field.name}[].")
+        else:
+            metas = [extra for extra in get_args(hint)[1:] if isinstance(extra, Meta)]
+            meaning = next((meta.description for meta in reversed(metas) if meta.description), "")
+            default = "required" if field.required else msgspec.json.encode(field.default).decode()
+            rows.append((f"{prefix}{field.name}", _type_name(bare), default, meaning))
+    return rows
+
+
+def _type_name(bare: Any) -> str:
+    if get_origin(bare) is Annotated:
+        return _type_name(get_args(bare)[0])
+    if get_origin(bare) is Literal:
+        return " | ".join(f'"{choice}"' for choice in get_args(bare))
+    if get_origin(bare) is tuple:
+        return f"list of {_type_name(get_args(bare)[0])}"
+    if get_origin(bare) is dict:
+        return "table"
+    return {"str": "text", "int": "integer", "float": "number", "bool": "boolean"}.get(bare.__name__, "table")

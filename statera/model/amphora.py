@@ -1,0 +1,69 @@
+"""Amphorae: the rows that say which ones there should be, and what agents and heartbeats tell of them."""
+
+import datetime as dt
+
+import msgspec
+
+from statera.base.reason import Reason
+from statera.model.enums import AmphoraRole, AmphoraStatus
+from statera.model.network import Port
+
+
+class Amphora(msgspec.Struct, frozen=True, kw_only=True):
+    """One load-balancing unit. The row exists before anything is built; its id names every outside resource."""
+
+    id: str
+    load_balancer_id: str
+    host: str
+    role: AmphoraRole = AmphoraRole.STANDALONE
+    status: AmphoraStatus = AmphoraStatus.PENDING_CREATE
+    ports: tuple[Port, ...] = ()
+    """Its own ports, one per network it is on, the VIP network's first; empty until they are allocated."""
+    created_at: dt.datetime
+    updated_at: dt.datetime | None = None
+    last_heartbeat_at: dt.datetime | None = None
+    reason: Reason | None = None
+
+
+class Host(msgspec.Struct, frozen=True, kw_only=True):
+    """A machine that runs `statera agent`, as it described itself last."""
+
+    name: str
+    reachable: bool
+    reason: Reason | None = None
+    """Why it is not reachable, or why it takes no more amphorae."""
+    amphora_count: int = 0
+    amphora_limit: int = 1000
+    agent_version: str = ""
+    engine_versions: dict[str, str] = {}
+    """Engine name to version text: `{"haproxy": "2.6.12", "keepalived": "2.2.7"}`."""
+
+    @property
+    def has_room(self) -> bool:
+        return self.reachable and self.amphora_count < self.amphora_limit
+
+
+class AmphoraObserved(msgspec.Struct, frozen=True, kw_only=True):
+    """What an agent says of one sandbox. A fact, not a wish."""
+
+    id: str
+    load_balancer_id: str
+    epoch: int
+    """Highest epoch the agent has accepted for it."""
+    generation: int
+    """Generation of the live configuration, 0 before the first."""
+    sandbox_digest: str
+    """Digest of the `SandboxSpec` it is built to."""
+    configuration_digest: str
+    """Digest of the live `Document`, "" before the first."""
+    haproxy_running: bool
+    reason: Reason | None = None
+
+
+class AppliedConfiguration(msgspec.Struct, frozen=True, kw_only=True):
+    """How the agent brought a configuration live."""
+
+    means: str
+    """`unchanged`, `runtime` or `reload`."""
+    why: str = ""
+    """For a reload: what could not be changed at run time."""

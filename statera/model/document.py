@@ -1,0 +1,66 @@
+"""A rendered HAProxy configuration in two kinds of parts: fixed text, and server lines that can change at run time.
+
+The agent compares two documents part by part: a difference in fixed text needs a reload, one in servers may not.
+Only `render/` makes documents of tenants' input, so every text here is already free of newlines and unquoted specials.
+"""
+
+import hashlib
+
+import msgspec
+
+
+class TextPart(msgspec.Struct, frozen=True, kw_only=True, tag="text"):
+    """Whole lines, each ended by a newline."""
+
+    text: str
+
+
+class Server(msgspec.Struct, frozen=True, kw_only=True):
+    """One `server` line. `options` are keywords that only a new server or a reload can change."""
+
+    name: str
+    address: str
+    port: int
+    weight: int
+    enabled: bool
+    options: str = ""
+    check_address: str | None = None
+    check_port: int | None = None
+    checked: bool = False
+    """Whether `options` hold `check`."""
+
+    def line(self) -> str:
+        """Return the line as `haproxy.cfg` has it, without indentation or newline."""
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        words = [f"server {self.name} {host}:{self.port}", f"weight {self.weight}"]
+        words += [self.options] if self.options else []
+        words += [f"addr {self.check_address}"] if self.check_address else []
+        words += [f"port {self.check_port}"] if self.check_port else []
+        words += [] if self.enabled else ["disabled"]
+        return " ".join(words)
+
+
+class ServersPart(msgspec.Struct, frozen=True, kw_only=True, tag="servers"):
+    """The servers of one backend, in the order of the file."""
+
+    backend: str
+    dynamic: bool
+    """Whether this backend's servers may be added and removed over the runtime socket."""
+    servers: tuple[Server, ...] = ()
+
+    def lines(self) -> str:
+        return "".join(f"    {server.line()}\n" for server in self.servers)
+
+
+Part = TextPart | ServersPart
+
+
+class Document(msgspec.Struct, frozen=True, kw_only=True):
+    parts: tuple[Part, ...]
+
+    def text(self) -> str:
+        """Return the whole configuration file."""
+        return "".join(part.text if isinstance(part, TextPart) else part.lines() for part in self.parts)
+
+    def digest(self) -> str:
+        return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()[:32]

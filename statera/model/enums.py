@@ -1,0 +1,139 @@
+"""Enumerations of the Load Balancer API v2, with its spelling. Source: `contract/enums.json`."""
+
+import enum
+
+
+class ProvisioningStatus(enum.StrEnum):
+    """How far what is wanted has been applied."""
+
+    ACTIVE = "ACTIVE"
+    DELETED = "DELETED"
+    ERROR = "ERROR"
+    PENDING_CREATE = "PENDING_CREATE"
+    PENDING_UPDATE = "PENDING_UPDATE"
+    PENDING_DELETE = "PENDING_DELETE"
+
+
+class OperatingStatus(enum.StrEnum):
+    """How it fares in traffic."""
+
+    ONLINE = "ONLINE"
+    OFFLINE = "OFFLINE"
+    DEGRADED = "DEGRADED"
+    ERROR = "ERROR"
+    DRAINING = "DRAINING"
+    NO_MONITOR = "NO_MONITOR"
+
+
+class ListenerProtocol(enum.StrEnum):
+    HTTP = "HTTP"
+    HTTPS = "HTTPS"
+    PROMETHEUS = "PROMETHEUS"
+    SCTP = "SCTP"
+    TCP = "TCP"
+    TERMINATED_HTTPS = "TERMINATED_HTTPS"
+    UDP = "UDP"
+
+
+class PoolProtocol(enum.StrEnum):
+    HTTP = "HTTP"
+    HTTPS = "HTTPS"
+    PROXY = "PROXY"
+    PROXYV2 = "PROXYV2"
+    SCTP = "SCTP"
+    TCP = "TCP"
+    UDP = "UDP"
+
+
+class Algorithm(enum.StrEnum):
+    ROUND_ROBIN = "ROUND_ROBIN"
+    LEAST_CONNECTIONS = "LEAST_CONNECTIONS"
+    SOURCE_IP = "SOURCE_IP"
+    SOURCE_IP_PORT = "SOURCE_IP_PORT"
+
+
+class PersistenceType(enum.StrEnum):
+    SOURCE_IP = "SOURCE_IP"
+    HTTP_COOKIE = "HTTP_COOKIE"
+    APP_COOKIE = "APP_COOKIE"
+
+
+class MonitorType(enum.StrEnum):
+    HTTP = "HTTP"
+    HTTPS = "HTTPS"
+    PING = "PING"
+    TCP = "TCP"
+    TLS_HELLO = "TLS-HELLO"
+    UDP_CONNECT = "UDP-CONNECT"
+    SCTP = "SCTP"
+
+
+class HttpMethod(enum.StrEnum):
+    GET = "GET"
+    HEAD = "HEAD"
+    POST = "POST"
+    PUT = "PUT"
+    DELETE = "DELETE"
+    TRACE = "TRACE"
+    OPTIONS = "OPTIONS"
+    CONNECT = "CONNECT"
+    PATCH = "PATCH"
+
+
+class AmphoraStatus(enum.StrEnum):
+    BOOTING = "BOOTING"
+    ALLOCATED = "ALLOCATED"
+    READY = "READY"
+    PENDING_CREATE = "PENDING_CREATE"
+    PENDING_UPDATE = "PENDING_UPDATE"
+    PENDING_DELETE = "PENDING_DELETE"
+    DELETED = "DELETED"
+    ERROR = "ERROR"
+    FAILOVER_STOPPED = "FAILOVER_STOPPED"
+
+
+class AmphoraRole(enum.StrEnum):
+    STANDALONE = "STANDALONE"
+    MASTER = "MASTER"
+    BACKUP = "BACKUP"
+
+
+class Topology(enum.StrEnum):
+    SINGLE = "SINGLE"
+    ACTIVE_STANDBY = "ACTIVE_STANDBY"
+
+
+L4_TRANSPORT: dict[ListenerProtocol, str] = {
+    ListenerProtocol.HTTP: "TCP",
+    ListenerProtocol.HTTPS: "TCP",
+    ListenerProtocol.PROMETHEUS: "TCP",
+    ListenerProtocol.SCTP: "SCTP",
+    ListenerProtocol.TCP: "TCP",
+    ListenerProtocol.TERMINATED_HTTPS: "TCP",
+    ListenerProtocol.UDP: "UDP",
+}
+"""Listener ports are unique per layer 4 transport (rules.md section 13)."""
+
+_PROXY = (PoolProtocol.PROXY, PoolProtocol.PROXYV2)
+
+POOL_PROTOCOLS_OF_LISTENER: dict[ListenerProtocol, tuple[PoolProtocol, ...]] = {
+    ListenerProtocol.HTTP: (PoolProtocol.HTTP, *_PROXY),
+    ListenerProtocol.HTTPS: (PoolProtocol.HTTPS, *_PROXY, PoolProtocol.TCP),
+    ListenerProtocol.PROMETHEUS: (),
+    ListenerProtocol.SCTP: (PoolProtocol.SCTP,),
+    ListenerProtocol.TCP: (PoolProtocol.HTTP, PoolProtocol.HTTPS, *_PROXY, PoolProtocol.TCP),
+    ListenerProtocol.TERMINATED_HTTPS: (PoolProtocol.HTTP, *_PROXY),
+    ListenerProtocol.UDP: (PoolProtocol.UDP,),
+}
+
+_STREAM_MONITORS = (
+    MonitorType.HTTP, MonitorType.HTTPS, MonitorType.PING, MonitorType.TCP, MonitorType.TLS_HELLO,
+)  # fmt: skip
+_DATAGRAM_MONITORS = (MonitorType.HTTP, MonitorType.SCTP, MonitorType.TCP, MonitorType.UDP_CONNECT)
+
+MONITOR_TYPES_OF_POOL: dict[PoolProtocol, tuple[MonitorType, ...]] = {
+    protocol: _DATAGRAM_MONITORS if protocol in (PoolProtocol.UDP, PoolProtocol.SCTP) else _STREAM_MONITORS
+    for protocol in PoolProtocol
+}
+
+MONITOR_TYPES_WITH_HTTP_FIELDS = (MonitorType.HTTP, MonitorType.HTTPS)

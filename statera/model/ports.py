@@ -1,0 +1,76 @@
+"""The driver protocols. Every method is idempotent; `ensure_` makes it so, `remove_` makes it gone, `observe_` looks.
+
+Errors: `Refused` for what the tenant can mend (a taken address), `Transient` for what may work later (an agent that
+does not answer), `Lasting` for what needs a change (a configuration that HAProxy rejects).
+`tests/contract` runs one suite per protocol on every implementation.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from statera.base.secret import Secret
+from statera.model.amphora import AmphoraObserved, AppliedConfiguration, Host
+from statera.model.network import Network, Port, Subnet, VipRequest
+from statera.model.spec import Configuration, SandboxSpec
+
+
+class NetworkDriver(Protocol):
+    """Networks and the addresses on them."""
+
+    async def observe_networks(self) -> tuple[Network, ...]:
+        """Return all networks with their subnets."""
+        ...
+
+    async def observe_subnet(self, subnet_id: str) -> Subnet | None: ...
+
+    async def observe_port(self, port_id: str) -> Port | None: ...
+
+    async def observe_ports(self) -> tuple[Port, ...]:
+        """Return all ports; the sweep finds orphans among them by `device_id`."""
+        ...
+
+    async def ensure_vip(self, request: VipRequest) -> Port:
+        """Allocate the addresses of a load balancer; asked again for the same id it returns the same port.
+
+        Raises `Refused` (CONFLICT, slug `vip-address-in-use`) for a taken address, (INVALID) for one outside its
+        subnet, and (CONFLICT, slug `address-range-full`) when no address is left.
+        """
+        ...
+
+    async def ensure_amphora_port(self, amphora_id: str, network_id: str, subnet_ids: Sequence[str]) -> Port:
+        """Allocate an amphora's own port with one address in each subnet; same answer when asked again."""
+        ...
+
+    async def remove_ports(self, device_id: str, *, keep: Sequence[str] = ()) -> None:
+        """Free all ports of a load balancer or an amphora, except those on the networks in `keep`."""
+        ...
+
+
+class ComputeDriver(Protocol):
+    """Hosts, and the sandboxes of amphorae on them."""
+
+    async def observe_hosts(self) -> tuple[Host, ...]:
+        """Return every known host; one that does not answer is not reachable and says why."""
+        ...
+
+    async def observe_amphora(self, host: str, amphora_id: str) -> AmphoraObserved | None:
+        """Return what the host has under this id, None for nothing. Raises `Transient` when it does not answer."""
+        ...
+
+    async def observe_amphorae(self, host: str) -> tuple[AmphoraObserved, ...]: ...
+
+    async def ensure_amphora(self, host: str, sandbox: SandboxSpec, *, epoch: int, heartbeat_key: Secret[bytes]) -> None:
+        """Build the sandbox or bring it to the spec. Raises `Transient` or `Lasting` (slug `host-full`)."""
+        ...
+
+    async def apply_configuration(
+        self, host: str, amphora_id: str, configuration: Configuration
+    ) -> AppliedConfiguration:
+        """Bring a configuration live. Raises `Lasting` (slug `configuration-rejected`, HAProxy's words) when it is
+        refused, with the old one still serving, and `LostClaim` for an older epoch.
+        """
+        ...
+
+    async def remove_amphora(self, host: str, amphora_id: str, *, epoch: int) -> None:
+        """Remove the sandbox and all its files. Gone already is fine."""
+        ...

@@ -1,0 +1,138 @@
+"""The spec of one amphora: what `render/` turns into configuration text, and what an agent builds a sandbox to.
+
+Already decided when it gets here: only enabled listeners, only members that are wanted, timeouts filled in, limits
+derived. Text from tenants is still raw; `render/` alone makes tokens of it. Times are milliseconds.
+"""
+
+import hashlib
+
+import msgspec
+
+from statera.model.document import Document
+from statera.model.enums import Algorithm, HttpMethod, ListenerProtocol, MonitorType, PersistenceType, PoolProtocol
+from statera.model.network import Attachment
+
+
+class MonitorSpec(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    type: MonitorType
+    interval_ms: int
+    timeout_ms: int
+    rise: int
+    fall: int
+    http_method: HttpMethod = HttpMethod.GET
+    url_path: str = "/"
+    expected_codes: str = "200"
+    http_version: float | None = None
+    domain_name: str | None = None
+
+
+class MemberSpec(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    address: str
+    port: int
+    weight: int
+    backup: bool = False
+    enabled: bool = True
+    monitor_address: str | None = None
+    monitor_port: int | None = None
+
+
+class PersistenceSpec(msgspec.Struct, frozen=True, kw_only=True):
+    type: PersistenceType
+    cookie_name: str | None = None
+
+
+class PoolSpec(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    protocol: PoolProtocol
+    algorithm: Algorithm
+    enabled: bool = True
+    members: tuple[MemberSpec, ...] = ()
+    monitor: MonitorSpec | None = None
+    persistence: PersistenceSpec | None = None
+
+
+class ListenerSpec(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    protocol: ListenerProtocol
+    port: int
+    addresses: tuple[str, ...]
+    """The VIPs it binds."""
+    max_connections: int
+    """Already within the sandbox's limits."""
+    timeout_client_ms: int
+    timeout_connect_ms: int
+    timeout_server_ms: int
+    timeout_tcp_inspect_ms: int = 0
+    allowed_cidrs: tuple[str, ...] = ()
+    """Empty allows all."""
+    insert_headers: tuple[str, ...] = ()
+    """Names of the headers that are switched on, sorted."""
+    pool_id: str | None = None
+
+
+class LimitsSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What one sandbox may use. `max_connections` of HAProxy follows from memory and descriptors, not from the API."""
+
+    memory_mib: int
+    file_descriptors: int
+    cpu_percent: int
+    """Of one core; 0 means no limit."""
+    max_connections: int
+
+
+class AmphoraSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything `render/` needs for one amphora."""
+
+    amphora_id: str
+    load_balancer_id: str
+    limits: LimitsSpec
+    listeners: tuple[ListenerSpec, ...] = ()
+    pools: tuple[PoolSpec, ...] = ()
+    """Each pool that some listener of this spec uses, per id once."""
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    destination: str
+    """CIDR."""
+    gateway: str
+
+
+class InterfaceSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One interface inside a sandbox."""
+
+    name: str
+    """`eth0` is on the VIP network."""
+    network_id: str
+    attachment: Attachment
+    mtu: int
+    mac_address: str
+    addresses: tuple[str, ...]
+    """Its own addresses with prefix length."""
+    vips: tuple[str, ...] = ()
+    """Addresses without prefix length that it carries for clients and announces."""
+    gateways: tuple[str, ...] = ()
+    """Default gateways, at most one per address family."""
+    routes: tuple[Route, ...] = ()
+
+
+class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What an agent builds for one amphora. Equal specs have equal digests."""
+
+    amphora_id: str
+    load_balancer_id: str
+    interfaces: tuple[InterfaceSpec, ...]
+    limits: LimitsSpec
+
+    def digest(self) -> str:
+        return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()[:32]
+
+
+class Configuration(msgspec.Struct, frozen=True, kw_only=True):
+    """What an agent brings live, with the fence: an agent refuses one of an older epoch."""
+
+    generation: int
+    epoch: int
+    haproxy: Document | None
+    """None when no listener needs HAProxy; the agent then stops it."""
