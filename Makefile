@@ -1,0 +1,42 @@
+# The same names run in CI. Every target is safe to run again.
+PYTHON := .venv/bin/python
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint types format golden bench lock clean
+
+help: ## Show this help
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: ## Install what is missing: Debian packages and the virtual environment
+	@bash scripts/install.sh
+
+demo: install ## Run a load balancer with real traffic; Ctrl-C removes everything
+	@$(PYTHON) -m statera demo
+
+test: install ## Run all tests
+	@$(PYTHON) -m pytest
+
+lint: install ## Check style, import rules and types
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -c 'from importlinter.cli import lint_imports_command as run; run()'
+	@$(MAKE) --no-print-directory types
+
+types: install ## Check types
+	@$(PYTHON) -m mypy
+
+format: install ## Format the code
+	@$(PYTHON) -m ruff check --fix .
+	@$(PYTHON) -m ruff format .
+
+golden: install ## Rewrite the golden files from what the code renders now
+	@$(PYTHON) -m tests.golden.update
+
+bench: install ## Measure against the budgets
+	@$(PYTHON) -m bench
+
+lock: install ## Resolve the dependencies again into requirements.lock
+	@bash scripts/lock.sh
+
+clean: ## Remove what a demonstration left, the virtual environment and caches
+	@if [ -x $(PYTHON) ]; then $(PYTHON) -m statera clean; fi
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

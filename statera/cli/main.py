@@ -1,0 +1,150 @@
+"""The commands of `statera`. Each one loads the configuration, then hands over to the room that does the work."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from statera import __version__
+from statera.base.errors import StateraError
+from statera.base.logging import configure_logging
+from statera.base.settings import Settings, load_settings
+
+# Rooms are imported inside the commands: `statera up` must stay small, and `--help` quick.
+app = App(name="statera", help="Load balancer as a service over the OpenStack Load Balancer API v2.", version=__version__)
+database = App(name="db", help="The database's schema.")
+configuration = App(name="config", help="The configuration.")
+app.command(database)
+app.command(configuration)
+
+ConfigPath = Annotated[
+    Path | None,
+    Parameter(name=["--config", "-c"], help="TOML file; else $STATERA_CONFIG, else /etc/statera/statera.toml if it exists."),
+]
+
+
+def main() -> None:
+    """Run the command line; a known failure prints its sentence and exits 1."""
+    try:
+        app()
+    except StateraError as error:
+        sys.exit(f"statera: {error.sentence}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def read_settings(config: Path | None) -> Settings:
+    """Load the settings from the named file, `$STATERA_CONFIG` or the default place."""
+    named = os.environ.get("STATERA_CONFIG")
+    return load_settings(config or (Path(named) if named else None))
+
+
+@app.command
+def up(config: ConfigPath = None) -> None:
+    """Run everything on this machine: database, API, worker, health and agent. Ctrl-C stops them; traffic flows on."""
+    from statera.cli.up import run_up
+
+    settings = read_settings(config)
+    configure_logging(level=settings.log.level, form=settings.log.format, process="up")
+    sys.exit(run_up(settings, config))
+
+
+@app.command
+def demo(*, once: bool = False, keep_logs: bool = False) -> None:
+    """Show a load balancer at work with real traffic on a network of its own; Ctrl-C removes everything.
+
+    Parameters
+    ----------
+    once
+        Stop after the last step: exit 0 when all steps went well.
+    keep_logs
+        Keep the log of the processes after a successful end, too.
+    """
+    from statera.cli.demo import run_demo
+
+    sys.exit(run_demo(once=once, keep_logs=keep_logs))
+
+
+@app.command
+def api(config: ConfigPath = None) -> None:
+    """Serve the API only."""
+    _serve(config, "api")
+
+
+@app.command
+def worker(config: ConfigPath = None) -> None:
+    """Run the reconciler only."""
+    _serve(config, "worker")
+
+
+@app.command
+def health(config: ConfigPath = None) -> None:
+    """Receive heartbeats only."""
+    _serve(config, "health")
+
+
+@app.command
+def agent(config: ConfigPath = None) -> None:
+    """Run the agent of this host only: it builds and watches amphorae."""
+    _serve(config, "agent")
+
+
+@app.command
+def doctor(config: ConfigPath = None) -> None:
+    """Check this machine and the deployment, and say how to mend each fault; exits 1 when something is wrong."""
+    from statera.cli.doctor import run_doctor
+
+    sys.exit(run_doctor(read_settings(config)))
+
+
+@app.command
+def clean(config: ConfigPath = None) -> None:
+    """Remove every sandbox, namespace, bridge and process that this installation or a demonstration left behind."""
+    from statera.cli.clean import run_clean
+
+    sys.exit(run_clean(read_settings(config)))
+
+
+@database.command
+def upgrade(config: ConfigPath = None) -> None:
+    """Bring the schema to this version; safe to run again."""
+    settings = read_settings(config)
+    configure_logging(level=settings.log.level, form=settings.log.format, process="db")
+    from statera.app import upgrade_database
+
+    print(upgrade_database(settings))
+
+
+@configuration.command
+def show(config: ConfigPath = None, *, options: bool = False) -> None:
+    """Print the configuration in force as TOML, secrets left out.
+
+    Parameters
+    ----------
+    options
+        Print every option with its type, default and meaning instead.
+    """
+    from statera.cli.configuration import print_options, print_settings
+
+    if options:
+        print_options()
+    else:
+        print_settings(read_settings(config))
+
+
+def _serve(config: Path | None, process: str) -> None:
+    from statera import app as wiring
+
+    runs: dict[str, Callable[[Settings], Coroutine[None, None, None]]] = {
+        "api": wiring.run_api,
+        "worker": wiring.run_worker,
+        "health": wiring.run_health,
+        "agent": wiring.run_agent,
+    }
+    settings = read_settings(config)
+    configure_logging(level=settings.log.level, form=settings.log.format, process=process)
+    asyncio.run(runs[process](settings))

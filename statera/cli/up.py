@@ -1,0 +1,148 @@
+"""`statera up`: everything on one machine. A small supervisor starts the private PostgreSQL, brings the schema up to
+date, then keeps one process per role running. It holds no state: kill it and start it again.
+
+Children get SIGTERM from the kernel when the supervisor dies, so that a crash leaves no second set of processes.
+Sandboxes belong to the agent's host, not to this process tree: they serve on.
+"""
+
+import ctypes
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from statera.app import ensure_certificates, open_embedded_postgres
+from statera.base.errors import Lasting
+from statera.base.logging import get_logger
+from statera.base.settings import Settings
+from statera.cli.preflight import check_ready, describe_faults
+
+log = get_logger("cli")
+
+STOP_WITHIN_S = 15.0
+RESTART_FIRST_S = 0.2
+RESTART_MOST_S = 10.0
+STEADY_AFTER_S = 30.0
+"""A process that ran this long is healthy again: its next restart is quick."""
+
+
+class Role(msgspec.Struct, kw_only=True):
+    """One child process that should be running, and its restart history."""
+
+    name: str
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    wait_s: float = RESTART_FIRST_S
+    restart_at: float = 0.0
+
+
+def run_up(settings: Settings, config: Path | None) -> int:
+    """Run until SIGTERM or SIGINT; return the exit code."""
+    faults = check_ready(settings)
+    if faults:
+        sys.stderr.write(describe_faults(faults))
+        return 1
+    lock = _lock_data_dir(settings)
+    stopping: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _frame: stopping.append(received))
+    postgres = None if settings.database.url else open_embedded_postgres(settings)
+    try:
+        if postgres is not None:
+            postgres.start()
+        ensure_certificates(settings)
+        _upgrade(config)
+        _supervise(_list_roles(settings), config, stopping)
+    finally:
+        if postgres is not None:
+            postgres.stop()
+        lock.close()
+    return 0
+
+
+def _lock_data_dir(settings: Settings) -> "fcntl._HasFileno":  # type: ignore[name-defined]
+    directory = Path(settings.data_dir)
+    directory.mkdir(parents=True, exist_ok=True)
+    lock = (directory / "up.lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise Lasting("already-running", f"Another `statera up` is running with data_dir {directory}.") from error
+    return lock
+
+
+def _list_roles(settings: Settings) -> list[Role]:
+    names = ["agent", "health", "worker", *["api"] * settings.api.processes]
+    return [Role(name=name) for name in names]
+
+
+def _upgrade(config: Path | None) -> None:
+    # A process of its own: Alembic and the drivers would stay in the supervisor's memory for ever.
+    done = subprocess.run(_command(["db", "upgrade"], config), check=False, stdout=subprocess.DEVNULL)
+    if done.returncode != 0:
+        raise Lasting("schema-upgrade-failed", "The database's schema could not be brought up to date; see above.")
+
+
+def _supervise(roles: Sequence[Role], config: Path | None, stopping: list[int]) -> None:
+    try:
+        while not stopping:
+            for role in roles:
+                _keep_running(role, config, time.monotonic())
+            _wait_for_change(0.2)
+    finally:
+        _stop(roles)
+
+
+def _wait_for_change(timeout_s: float) -> None:
+    # A signal, SIGCHLD included, ends the wait early; the loop then looks at every child.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    signal.sigtimedwait({signal.SIGCHLD}, timeout_s)
+
+
+def _keep_running(role: Role, config: Path | None, now: float) -> None:
+    if role.process is not None and role.process.poll() is None:
+        return
+    if role.process is not None:
+        steady = now - role.started_at >= STEADY_AFTER_S
+        role.wait_s = RESTART_FIRST_S if steady else min(role.wait_s * 2, RESTART_MOST_S)
+        role.restart_at = now + role.wait_s
+        log.warning("process ended", role=role.name, code=role.process.returncode, restart_in_s=role.wait_s)
+        role.process = None
+    if now >= role.restart_at:
+        role.process = subprocess.Popen(_command([role.name], config), preexec_fn=_die_with_parent)
+        role.started_at = now
+        log.info("process started", role=role.name, pid=role.process.pid)
+
+
+def _command(words: Sequence[str], config: Path | None) -> list[str]:
+    named = ["--config", str(config)] if config else []
+    return [sys.executable, "-m", "statera", *words, *named]
+
+
+PR_SET_PDEATHSIG = 1
+
+
+def _die_with_parent() -> None:
+    # prctl(2); runs in the child between fork and exec. The signal mask is inherited over exec: undo the block.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+    os.setpgid(0, 0)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _stop(roles: Sequence[Role]) -> None:
+    running = [role.process for role in roles if role.process is not None and role.process.poll() is None]
+    for process in running:
+        process.terminate()
+    deadline = time.monotonic() + STOP_WITHIN_S
+    for process in running:
+        try:
+            process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,0 +1,204 @@
+"""The schema. Columns have the names of the model structs' attributes, so rows and structs convert by name.
+
+Nested structs (VIPs, persistence, reasons) are `jsonb`. Bookkeeping that no struct shows (`due_at`, the lease, the epoch)
+stands on `load_balancers`: the row itself is the work.
+"""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+from statera.model.tree import HealthMonitor, Listener, LoadBalancer, Member, Pool, Resource
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_Uuid = sa.Uuid(as_uuid=False)
+_Time = sa.DateTime(timezone=True)
+
+
+def _resource(name: str, *columns: sa.SchemaItem) -> sa.Table:
+    return sa.Table(
+        name,
+        metadata,
+        sa.Column("id", _Uuid, primary_key=True),
+        sa.Column("project_id", sa.Text, nullable=False),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("admin_state_up", sa.Boolean, nullable=False),
+        sa.Column("tags", ARRAY(sa.Text), nullable=False, server_default="{}"),
+        sa.Column("provisioning_status", sa.Text, nullable=False),
+        sa.Column("operating_status", sa.Text, nullable=False),
+        sa.Column("reason", JSONB),
+        sa.Column("changed_at_generation", sa.BigInteger, nullable=False),
+        sa.Column("deleting", sa.Boolean, nullable=False, server_default="false"),
+        sa.Column("created_at", _Time, nullable=False),
+        sa.Column("updated_at", _Time),
+        *columns,
+        sa.Index(f"ix_{name}_project", "project_id", "created_at", "id"),
+        sa.Index(f"ix_{name}_created", "created_at", "id"),
+    )
+
+
+def _owner() -> sa.Column[str]:
+    return sa.Column(
+        "load_balancer_id", _Uuid, sa.ForeignKey("load_balancers.id", ondelete="CASCADE"), nullable=False, index=True
+    )
+
+
+load_balancers = _resource(
+    "load_balancers",
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("vip", JSONB, nullable=False),
+    sa.Column("additional_vips", JSONB, nullable=False),
+    sa.Column("owns_vip_port", sa.Boolean, nullable=False),
+    sa.Column("provider", sa.Text, nullable=False),
+    sa.Column("flavor_id", _Uuid),
+    sa.Column("availability_zone", sa.Text),
+    sa.Column("vip_qos_policy_id", _Uuid),
+    sa.Column("topology", sa.Text, nullable=False),
+    sa.Column("generation", sa.BigInteger, nullable=False),
+    sa.Column("observed_generation", sa.BigInteger, nullable=False),
+    sa.Column("due_at", _Time, nullable=False, server_default=sa.func.now()),
+    sa.Column("epoch", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("lease_owner", sa.Text),
+    sa.Column("lease_until", _Time),
+    sa.Column("failures", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("failing_since", _Time),
+    sa.Index("ix_load_balancers_due", "due_at"),
+)
+
+listeners = _resource(
+    "listeners",
+    _owner(),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("protocol", sa.Text, nullable=False),
+    sa.Column("protocol_port", sa.Integer, nullable=False),
+    sa.Column("default_pool_id", _Uuid, index=True),
+    sa.Column("connection_limit", sa.BigInteger),
+    sa.Column("timeout_client_data", sa.BigInteger, nullable=False),
+    sa.Column("timeout_member_connect", sa.BigInteger, nullable=False),
+    sa.Column("timeout_member_data", sa.BigInteger, nullable=False),
+    sa.Column("timeout_tcp_inspect", sa.BigInteger, nullable=False),
+    sa.Column("allowed_cidrs", ARRAY(sa.Text)),
+    sa.Column("insert_headers", JSONB, nullable=False),
+)
+
+pools = _resource(
+    "pools",
+    _owner(),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("protocol", sa.Text, nullable=False),
+    sa.Column("lb_algorithm", sa.Text, nullable=False),
+    sa.Column("session_persistence", JSONB),
+)
+
+members = _resource(
+    "members",
+    _owner(),
+    sa.Column("pool_id", _Uuid, nullable=False, index=True),
+    sa.Column("address", sa.Text, nullable=False),
+    sa.Column("protocol_port", sa.Integer, nullable=False),
+    sa.Column("weight", sa.Integer),
+    sa.Column("backup", sa.Boolean, nullable=False),
+    sa.Column("subnet_id", _Uuid),
+    sa.Column("monitor_address", sa.Text),
+    sa.Column("monitor_port", sa.Integer),
+)
+sa.Index(
+    "uq_members_place",
+    members.c.pool_id, members.c.address, members.c.protocol_port,
+    unique=True, postgresql_where=sa.text("NOT deleting"),
+)  # fmt: skip
+
+health_monitors = _resource(
+    "health_monitors",
+    _owner(),
+    sa.Column("pool_id", _Uuid, nullable=False, index=True),
+    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("delay", sa.BigInteger, nullable=False),
+    sa.Column("timeout", sa.BigInteger, nullable=False),
+    sa.Column("max_retries", sa.Integer, nullable=False),
+    sa.Column("max_retries_down", sa.Integer, nullable=False),
+    sa.Column("http_method", sa.Text),
+    sa.Column("url_path", sa.Text),
+    sa.Column("expected_codes", sa.Text),
+    sa.Column("http_version", sa.Float),
+    sa.Column("domain_name", sa.Text),
+)
+
+amphorae = sa.Table(
+    "amphorae",
+    metadata,
+    sa.Column("id", _Uuid, primary_key=True),
+    sa.Column(
+        "load_balancer_id", _Uuid, sa.ForeignKey("load_balancers.id", ondelete="RESTRICT"), nullable=False, index=True
+    ),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("ports", JSONB, nullable=False),
+    sa.Column("reason", JSONB),
+    sa.Column("created_at", _Time, nullable=False),
+    sa.Column("updated_at", _Time),
+    sa.Column("last_heartbeat_at", _Time),
+    sa.Column("heartbeat_key", sa.LargeBinary, nullable=False),
+)
+
+ports = sa.Table(
+    "ports",
+    metadata,
+    sa.Column("id", _Uuid, primary_key=True),
+    sa.Column("network_id", _Uuid, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("device_id", sa.Text, nullable=False),
+    sa.Column("mac_address", sa.Text, nullable=False),
+    sa.Column("created_at", _Time, nullable=False, server_default=sa.func.now()),
+    sa.UniqueConstraint("device_id", "network_id"),
+)
+
+port_addresses = sa.Table(
+    "port_addresses",
+    metadata,
+    sa.Column("port_id", _Uuid, sa.ForeignKey("ports.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("subnet_id", _Uuid, nullable=False),
+    sa.Column("address", sa.Text, nullable=False),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.PrimaryKeyConstraint("subnet_id", "address"),
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("load_balancer_id", _Uuid, nullable=False),
+    sa.Column("generation", sa.BigInteger, nullable=False),
+    sa.Column("what", sa.Text, nullable=False),
+    sa.Column("reason", JSONB),
+    sa.Column("at", _Time, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Index("ix_events_load_balancer", "load_balancer_id", "id"),
+)
+
+chores = sa.Table(
+    "chores",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("due_at", _Time, nullable=False, server_default=sa.func.now()),
+    sa.Column("lease_owner", sa.Text),
+    sa.Column("lease_until", _Time),
+    sa.Column("reason", JSONB),
+)
+
+TABLE_OF: dict[type[Resource], sa.Table] = {
+    LoadBalancer: load_balancers,
+    Listener: listeners,
+    Pool: pools,
+    Member: members,
+    HealthMonitor: health_monitors,
+}
+"""Each resource's table; a new resource adds its line here."""
