@@ -249,7 +249,9 @@ def describe_options(section: type = Settings, prefix: str = "") -> list[tuple[s
         else:
             metas = [extra for extra in get_args(hint)[1:] if isinstance(extra, Meta)]
             meaning = next((meta.description for meta in reversed(metas) if meta.description), "")
-            default = "required" if field.required else msgspec.json.encode(field.default).decode()
+            factory = field.default_factory
+            value = field.default if factory is msgspec.NODEFAULT else factory()
+            default = "required" if field.required else msgspec.json.encode(value).decode()
             rows.append((f"{prefix}{field.name}", _type_name(bare), default, meaning))
     return rows
 

@@ -1,0 +1,24 @@
+"""`statera clean`: remove what this installation built on this host, and what a crashed demonstration left."""
+
+import os
+import sys
+from pathlib import Path
+
+from statera.app import open_embedded_postgres, purge_host
+from statera.base.settings import Settings
+from statera.cli.demo import remove_leftovers
+from statera.cli.preflight import check_ready, describe_faults
+
+
+def run_clean(settings: Settings) -> int:
+    """Remove sandboxes, namespaces, bridges, processes; keep the database and certificates of an installation."""
+    if os.geteuid() != 0:
+        sys.stderr.write(describe_faults(check_ready(settings)))
+        return 1
+    remove_leftovers()
+    if Path(settings.data_dir).exists():
+        if not settings.database.url:
+            open_embedded_postgres(settings).stop()
+        purge_host(settings)
+    print("Removed what was left on this host.")
+    return 0
