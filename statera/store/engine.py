@@ -1,17 +1,29 @@
-"""The connection pool, and what a database that is down looks like to everybody else."""
+"""The connection pool, and what a database that is down looks like to everybody else.
 
-from collections.abc import AsyncIterator
+A single statement runs through `execute`: committed by itself, one round trip. Several go through `run`. Both are tried
+again after a deadlock or a serialization failure, so the work given to `run` must be safe to repeat until it commits.
+"""
+
+import select
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
+import psycopg
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError, TimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from statera.base.errors import StateraError, Transient
 
+T = TypeVar("T")
+
 DRIVER = "postgresql+psycopg"
+TRIES = 5
+"""Of one transaction that collides with others."""
+SESSION = "-c timezone=UTC -c jit=off -c statement_timeout=30s -c idle_in_transaction_session_timeout=60s"
+"""Short statements only: compiling them costs more than it saves, and none may hold a row for ever."""
 
 
 def driver_url(url: str) -> sa.URL:
@@ -24,7 +36,7 @@ def _to_json(value: Any) -> str:
 
 
 class Store:
-    """The database. One per process; safe for concurrent tasks."""
+    """The database. One per process and event loop; safe for concurrent tasks."""
 
     def __init__(self, url: str, *, pool_size: int = 8) -> None:
         self.engine: AsyncEngine = create_async_engine(
@@ -33,25 +45,41 @@ class Store:
             max_overflow=0,
             pool_timeout=10.0,
             pool_recycle=1800,
+            hide_parameters=True,
             json_serializer=_to_json,
             json_deserializer=msgspec.json.decode,
-            connect_args={"connect_timeout": 5, "application_name": "statera"},
+            connect_args={"connect_timeout": 5, "application_name": "statera", "options": SESSION},
         )
+        self._single = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        sa.event.listen(self.engine.sync_engine, "checkout", _refuse_closed)
 
     async def close(self) -> None:
         await self.engine.dispose()
 
     async def check(self) -> None:
         """Ask the database for a sign of life. Raises `Transient`, slug `database-unavailable`."""
-        async with self.read() as connection:
-            await connection.execute(sa.text("SELECT 1"))
+        await self.execute(sa.text("SELECT 1"))
+
+    async def execute(self, statement: sa.Executable, values: Mapping[str, Any] | None = None) -> Sequence[sa.Row[Any]]:
+        """Run one statement, committed by itself; return its rows, none for one that returns nothing."""
+        for number in range(1, TRIES + 1):
+            async with _attempt(number), self._single.connect() as connection:
+                result = await connection.execute(statement, values)
+                return result.all() if result.returns_rows else ()
+        raise AssertionError("the last attempt raises")
+
+    async def run(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Run `work` in a transaction that commits at the end; an error rolls everything back."""
+        for number in range(1, TRIES + 1):
+            async with _attempt(number), self.engine.begin() as connection:
+                return await work(connection)
+        raise AssertionError("the last attempt raises")
 
     @asynccontextmanager
-    async def read(self, *, isolation: str | None = None) -> AsyncIterator[AsyncConnection]:
+    async def read(self, *, isolation: str = "AUTOCOMMIT") -> AsyncIterator[AsyncConnection]:
         """Give a connection for reading; connection trouble becomes `Transient`."""
         async with translated(), self.engine.connect() as connection:
-            if isolation is not None:
-                await connection.execution_options(isolation_level=isolation)
+            await connection.execution_options(isolation_level=isolation)
             yield connection
 
     @asynccontextmanager
@@ -61,6 +89,23 @@ class Store:
             yield connection
 
 
+class _Collided(Transient):
+    """Two transactions stood in each other's way; the same one goes through when repeated."""
+
+    def __init__(self) -> None:
+        super().__init__("database-unavailable", "The database is too busy to answer.", retry_after_s=1.0)
+
+
+@asynccontextmanager
+async def _attempt(number: int) -> AsyncIterator[None]:
+    try:
+        async with translated():
+            yield
+    except _Collided:
+        if number == TRIES:
+            raise
+
+
 @asynccontextmanager
 async def translated() -> AsyncIterator[None]:
     """Turn the driver's connection errors into `Transient`; anything else passes."""
@@ -68,16 +113,38 @@ async def translated() -> AsyncIterator[None]:
         yield
     except StateraError:
         raise
-    except (OperationalError, InterfaceError, TimeoutError) as error:
-        raise _unavailable() from error
     except DBAPIError as error:
-        if error.connection_invalidated:
+        if isinstance(error.orig, psycopg.errors.DeadlockDetected | psycopg.errors.SerializationFailure):
+            raise _Collided from error
+        if isinstance(error.orig, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):
+            raise Transient(
+                "database-not-upgraded",
+                "The database's schema is not that of this version: run `statera db upgrade`.",
+                retry_after_s=5.0,
+            ) from error
+        if isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated:
+            raise _unavailable() from error
+        if isinstance(error.orig, psycopg.errors.ReadOnlySqlTransaction):
             raise _unavailable() from error
         raise
-    except OSError as error:
+    except (TimeoutError, DisconnectionError, psycopg.OperationalError, OSError) as error:
         raise _unavailable() from error
 
 
 def _unavailable() -> Transient:
     # The driver's own text may hold the connection string; it stays in the chained exception.
     return Transient("database-unavailable", "The database does not answer.", retry_after_s=2.0)
+
+
+def _refuse_closed(connection: Any, _record: Any, _proxy: Any) -> None:
+    """Drop a pooled connection that the server has closed, at the price of one system call and no round trip.
+
+    An idle connection has nothing to read; when it has, it is the server's farewell.
+    """
+    closed = connection.driver_connection.closed
+    if not closed:
+        watcher = select.poll()
+        watcher.register(connection.driver_connection.fileno(), select.POLLIN)
+        closed = bool(watcher.poll(0))
+    if closed:
+        raise DisconnectionError("the server closed this connection")

@@ -33,5 +33,3 @@ async def trim_events(store: Store, keep: int) -> int:
     statement = sa.delete(events).where(events.c.id.in_(sa.select(numbered.c.id).where(numbered.c.n > keep)))
     async with store.write() as connection:
         return (await connection.execute(statement)).rowcount
-
-
