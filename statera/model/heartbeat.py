@@ -1,8 +1,8 @@
 """The heartbeat of one amphora: what an agent says every few seconds, and its form on the wire.
 
-A datagram is `16 raw bytes of the amphora's id | msgpack | 32 bytes HMAC-SHA256 over all before`. The id stands in front so
-that the receiver finds the key before it trusts anything. Structs are msgpack arrays: a later version may only append
-attributes with defaults. A large load balancer is told in several parts of the same `sequence`.
+A datagram is `16 raw bytes of the amphora's id | msgpack | 32 bytes HMAC-SHA256 over all before`. The id stands in
+front so that the receiver finds the key before it trusts anything. Structs are msgpack arrays: a later version may only
+append attributes with defaults. A large load balancer is told in several parts of the same `sequence`.
 """
 
 import enum
@@ -84,7 +84,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     amphora_id: Id
     load_balancer_id: Id
     boot: Count
-    """Any number that the agent draws once per start, such as the start in unix milliseconds; `sequence` counts in it."""
+    """A number that the agent draws once per start, such as that time in unix milliseconds; `sequence` counts in it."""
     sequence: Count
     """Raised by one per heartbeat; the parts of one heartbeat share it."""
     sent_at: float
