@@ -1,0 +1,341 @@
+"""The operating statuses: what tenants are told of how their load balancer fares in traffic (rules.md section 7).
+
+Entry: `derive_statuses`. From what is wanted, what the amphorae said last and what was shown before, to what changes.
+Statuses flow upwards: listeners and members are seen, pools follow from members, the load balancer from all of them.
+An object that the live configuration does not hold yet, or that is being deleted, keeps what it shows.
+A sentence holds no number that moves by itself (ages, counts of connections): it would be news with every heartbeat.
+"""
+
+import datetime as dt
+from collections.abc import Mapping
+
+import msgspec
+
+from statera.base.reason import Reason
+from statera.model.enums import OperatingStatus, ProvisioningStatus
+from statera.model.heartbeat import ListenerState, MemberObserved, MemberState
+from statera.model.observed import Observed
+from statera.model.tree import HealthMonitor, Listener, Member, Pool, Resource, Tree
+
+OBSERVED_SLUGS = frozenset(
+    {
+        "admin-down",
+        "amphora-silent",
+        "haproxy-not-running",
+        "listener-full",
+        "listener-not-reported",
+        "listener-stopped",
+        "load-balancer-degraded",
+        "load-balancer-failing",
+        "member-check-failed",
+        "member-draining",
+        "member-in-maintenance",
+        "member-not-reported",
+        "pool-members-failing",
+        "pool-no-member-works",
+        "pool-not-reported",
+        "pool-not-used",
+    }
+)
+"""The reasons given here. Any other on an object is the reconciler's: it alone clears it, and until then it stays."""
+
+_MOST_NAMED = 3
+"""Objects that a sentence names before it says "and n more"."""
+
+_CHECK_WORDS = {
+    "SOCKERR": "no socket could be opened",
+    "L4TOUT": "no connection within the timeout (layer 4)",
+    "L4CON": "the connection failed (layer 4)",
+    "L6TOUT": "no TLS handshake within the timeout (layer 6)",
+    "L6RSP": "the TLS handshake failed (layer 6)",
+    "L7TOUT": "no answer within the timeout (layer 7)",
+    "L7RSP": "the answer was not understood (layer 7)",
+    "L7STS": "the answer was not the expected one (layer 7)",
+    "PROCTOUT": "the check took longer than its timeout",
+    "PROCERR": "the check could not be run to its end",
+}
+"""HAProxy's short check statuses (management guide 9.1, `check_status`) in words."""
+
+
+class StatusChange(msgspec.Struct, frozen=True, kw_only=True):
+    """What an object is to show from now on."""
+
+    kind: type[Resource]
+    id: str
+    operating_status: OperatingStatus
+    reason: Reason | None
+
+
+class _Verdict(msgspec.Struct, frozen=True):
+    status: OperatingStatus
+    reason: Reason | None = None
+
+
+_ONLINE = _Verdict(OperatingStatus.ONLINE)
+_WORKING = (OperatingStatus.ONLINE, OperatingStatus.NO_MONITOR)
+
+
+def derive_statuses(tree: Tree, observed: Observed, now: dt.datetime) -> tuple[StatusChange, ...]:
+    """Return what changes in what the tree shows; nothing when nothing is news."""
+    if not observed.heard:
+        return _only_news([(tree.load_balancer, _judge_unheard(tree, observed))], now)
+    if not observed.generation:
+        return ()
+    members = {member.id: _judge_member(tree, member, observed, now) for member in tree.members}
+    listeners = {listener.id: _judge_listener(tree, listener, observed) for listener in tree.listeners}
+    pools = {pool.id: _judge_pool(tree, pool, observed, members) for pool in tree.pools}
+    judged: list[tuple[Resource, _Verdict]] = [
+        (tree.load_balancer, _judge_load_balancer(tree, observed, listeners, pools)),
+        *((listener, listeners[listener.id]) for listener in tree.listeners),
+        *((pool, pools[pool.id]) for pool in tree.pools),
+        *((member, members[member.id]) for member in tree.members),
+        *((monitor, _judge_health_monitor(monitor, observed)) for monitor in tree.health_monitors),
+    ]
+    return _only_news(judged, now)
+
+
+def _judge_unheard(tree: Tree, observed: Observed) -> _Verdict:
+    if not tree.load_balancer.admin_state_up:
+        return _admin_down("The load balancer is administratively down.")
+    if not observed.silent:
+        return _as_shown(tree.load_balancer)
+    reason = Reason(slug="amphora-silent", sentence=_tell_silence(observed), since=observed.silent[0].since)
+    return _Verdict(OperatingStatus.ERROR, reason)
+
+
+def _judge_member(tree: Tree, member: Member, observed: Observed, now: dt.datetime) -> _Verdict:
+    if member.deleting:
+        return _as_shown(member)
+    if not member.admin_state_up:
+        return _admin_down("The member is administratively down.")
+    seen = observed.members.get(member.id)
+    monitor = tree.find_health_monitor(member.pool_id)
+    if monitor is None or not monitor.admin_state_up:
+        if seen is not None and (member.weight == 0 or seen.state is MemberState.DRAIN):
+            return _DRAINING
+        return _Verdict(OperatingStatus.NO_MONITOR)
+    if seen is None:
+        return _judge_unreported_member(tree, member, observed)
+    if seen.state is MemberState.NO_CHECK:
+        # The check is wanted but not live yet, or HAProxy was told to have none.
+        return _as_shown(member) if not _is_live(monitor, observed) else _Verdict(OperatingStatus.NO_MONITOR)
+    if seen.state is MemberState.DOWN:
+        since = now - dt.timedelta(seconds=seen.since_s)
+        sentence = _tell_check(member, monitor, seen)
+        return _Verdict(OperatingStatus.ERROR, Reason(slug="member-check-failed", sentence=sentence, since=since))
+    if member.weight == 0 or seen.state is MemberState.DRAIN:
+        return _DRAINING
+    if seen.state is MemberState.MAINT:
+        if not _is_live(member, observed):
+            return _as_shown(member)
+        sentence = "HAProxy has the member in maintenance although it is wanted."
+        return _Verdict(OperatingStatus.OFFLINE, Reason(slug="member-in-maintenance", sentence=sentence))
+    return _ONLINE
+
+
+_DRAINING = _Verdict(
+    OperatingStatus.DRAINING,
+    Reason(slug="member-draining", sentence="The member has weight 0: it gets no new connections."),
+)
+
+
+def _judge_unreported_member(tree: Tree, member: Member, observed: Observed) -> _Verdict:
+    pool = tree.find_pool(member.pool_id)
+    if pool is None or not _is_live(member, observed):
+        return _as_shown(member)
+    why = "the live configuration does not hold it"
+    if not tree.load_balancer.admin_state_up:
+        why = "its load balancer is administratively down"
+    elif not pool.admin_state_up:
+        why = "its pool is administratively down"
+    elif not _users(tree, pool):
+        why = "no enabled listener uses its pool"
+    elif observed.stopped:
+        why = "HAProxy does not run in its amphora"
+    sentence = f"The member is not checked: {why}."
+    return _Verdict(OperatingStatus.OFFLINE, Reason(slug="member-not-reported", sentence=sentence))
+
+
+def _judge_listener(tree: Tree, listener: Listener, observed: Observed) -> _Verdict:
+    if listener.deleting:
+        return _as_shown(listener)
+    if not listener.admin_state_up:
+        return _admin_down("The listener is administratively down.")
+    if not tree.load_balancer.admin_state_up:
+        return _admin_down("The listener's load balancer is administratively down.")
+    seen = observed.listeners.get(listener.id)
+    if seen is not None and seen.status is ListenerState.OPEN:
+        return _ONLINE
+    if seen is not None and seen.status is ListenerState.FULL:
+        limit = listener.connection_limit
+        words = f"its connection limit of {limit}" if limit and limit > 0 else "the limit of its amphora"
+        sentence = f"The listener has reached {words}; further connections wait."
+        return _Verdict(OperatingStatus.DEGRADED, Reason(slug="listener-full", sentence=sentence))
+    if not _is_live(listener, observed):
+        return _as_shown(listener)
+    slug, sentence = "listener-not-reported", "The listener is wanted, but the live configuration does not hold it."
+    if seen is not None:
+        slug, sentence = "listener-stopped", "HAProxy has stopped the listener although it is wanted."
+    elif observed.stopped:
+        slug, sentence = "haproxy-not-running", "HAProxy does not run in the listener's amphora."
+    settled = tree.load_balancer.provisioning_status is ProvisioningStatus.ACTIVE
+    status = OperatingStatus.ERROR if settled else OperatingStatus.OFFLINE
+    return _Verdict(status, Reason(slug=slug, sentence=sentence))
+
+
+def _judge_pool(tree: Tree, pool: Pool, observed: Observed, members: Mapping[str, _Verdict]) -> _Verdict:
+    if pool.deleting:
+        return _as_shown(pool)
+    if not pool.admin_state_up:
+        return _admin_down("The pool is administratively down.")
+    if not tree.load_balancer.admin_state_up:
+        return _admin_down("The pool's load balancer is administratively down.")
+    users = _users(tree, pool)
+    if not users:
+        sentence = "No enabled listener uses the pool."
+        return _Verdict(OperatingStatus.OFFLINE, Reason(slug="pool-not-used", sentence=sentence))
+    wanted = [member for member in tree.list_members(pool.id) if not member.deleting]
+    live = [member for member in wanted if member.id in observed.members]
+    if not live and not any(listener.id in observed.listeners for listener in users):
+        if not _is_live(pool, observed) or not any(_is_live(listener, observed) for listener in users):
+            return _as_shown(pool)
+        sentence = "The pool is wanted, but no listener that uses it is live."
+        return _Verdict(OperatingStatus.OFFLINE, Reason(slug="pool-not-reported", sentence=sentence))
+    return _judge_used_pool(live, members)
+
+
+def _judge_used_pool(live: list[Member], members: Mapping[str, _Verdict]) -> _Verdict:
+    failing = [member for member in live if members[member.id].status is OperatingStatus.ERROR]
+    if live and not any(members[member.id].status in _WORKING for member in live):
+        resting = len(live) - len(failing)
+        rest = f"; {resting} disabled or draining" if resting else ""
+        sentence = f"No member takes traffic: {_name_members(failing)} failing{rest}."
+        return _Verdict(OperatingStatus.ERROR, Reason(slug="pool-no-member-works", sentence=sentence))
+    if failing:
+        sentence = f"{len(failing)} of {len(live)} members fail their health check: {_name_members(failing)}."
+        return _Verdict(OperatingStatus.DEGRADED, Reason(slug="pool-members-failing", sentence=sentence))
+    return _ONLINE
+
+
+def _judge_health_monitor(monitor: HealthMonitor, observed: Observed) -> _Verdict:
+    if monitor.deleting:
+        return _as_shown(monitor)
+    if not monitor.admin_state_up:
+        return _admin_down("The health monitor is administratively down.")
+    return _ONLINE if _is_live(monitor, observed) else _as_shown(monitor)
+
+
+def _judge_load_balancer(
+    tree: Tree, observed: Observed, listeners: Mapping[str, _Verdict], pools: Mapping[str, _Verdict]
+) -> _Verdict:
+    if not tree.load_balancer.admin_state_up:
+        return _admin_down("The load balancer is administratively down.")
+    if len(observed.stopped) == observed.heard and any(
+        listener.admin_state_up and not listener.deleting and _is_live(listener, observed)
+        for listener in tree.listeners
+    ):
+        sentence = f"HAProxy does not run in amphora {_name_some(observed.stopped)}."
+        return _Verdict(OperatingStatus.ERROR, Reason(slug="haproxy-not-running", sentence=sentence))
+    broken = [pool for pool in tree.pools if pools[pool.id].status is OperatingStatus.ERROR and not pool.deleting]
+    if broken:
+        sentence = _name_some([_tell(pool, pools[pool.id]) for pool in broken])
+        return _Verdict(OperatingStatus.ERROR, Reason(slug="load-balancer-failing", sentence=sentence))
+    troubles = _list_troubles(tree, observed, listeners, pools)
+    if not troubles:
+        return _ONLINE
+    sentence = _name_some(troubles)
+    return _Verdict(OperatingStatus.DEGRADED, Reason(slug="load-balancer-degraded", sentence=sentence))
+
+
+def _list_troubles(
+    tree: Tree, observed: Observed, listeners: Mapping[str, _Verdict], pools: Mapping[str, _Verdict]
+) -> list[str]:
+    # A failing member is told by its pool.
+    bad = (OperatingStatus.DEGRADED, OperatingStatus.ERROR)
+    troubles = [_tell_silence(observed)] if observed.silent else []
+    if observed.stopped and len(observed.stopped) < observed.heard:
+        troubles.append(f"HAProxy does not run in amphora {_name_some(observed.stopped)}.")
+    troubles += [
+        _tell(listener, listeners[listener.id])
+        for listener in tree.listeners
+        if listeners[listener.id].status in bad and not listener.deleting
+    ]
+    return troubles + [
+        _tell(pool, pools[pool.id])
+        for pool in tree.pools
+        if pools[pool.id].status is OperatingStatus.DEGRADED and not pool.deleting
+    ]
+
+
+def _only_news(judged: list[tuple[Resource, _Verdict]], now: dt.datetime) -> tuple[StatusChange, ...]:
+    changes = []
+    for resource, verdict in judged:
+        reason = _choose_reason(resource, verdict, now)
+        if resource.deleting or (verdict.status is resource.operating_status and reason == resource.reason):
+            continue
+        changes.append(
+            StatusChange(kind=type(resource), id=resource.id, operating_status=verdict.status, reason=reason)
+        )
+    return tuple(changes)
+
+
+def _choose_reason(resource: Resource, verdict: _Verdict, now: dt.datetime) -> Reason | None:
+    shown, new = resource.reason, verdict.reason
+    if shown is not None and shown.slug not in OBSERVED_SLUGS:
+        return shown
+    if new is None or (shown is not None and (shown.slug, shown.sentence) == (new.slug, new.sentence)):
+        # The same words keep the time at which they were first seen.
+        return shown if new is not None else None
+    return new if new.since is not None else msgspec.structs.replace(new, since=now)
+
+
+def _as_shown(resource: Resource) -> _Verdict:
+    return _Verdict(resource.operating_status, resource.reason)
+
+
+def _admin_down(sentence: str) -> _Verdict:
+    return _Verdict(OperatingStatus.OFFLINE, Reason(slug="admin-down", sentence=sentence))
+
+
+def _is_live(resource: Resource, observed: Observed) -> bool:
+    """Say whether the live configuration was made with the last edit of the object in it."""
+    return resource.changed_at_generation <= observed.generation
+
+
+def _users(tree: Tree, pool: Pool) -> list[Listener]:
+    return [user for user in tree.list_listeners_using(pool.id) if user.admin_state_up and not user.deleting]
+
+
+def _tell_check(member: Member, monitor: HealthMonitor, seen: MemberObserved) -> str:
+    target = _endpoint(member.monitor_address or member.address, member.monitor_port or member.protocol_port)
+    words = _CHECK_WORDS.get(seen.check, "the member is down")
+    code = f", code {seen.code}" if seen.code else ""
+    text = "".join(sign for sign in seen.text if sign.isprintable()).strip()
+    said = f": {text}" if text else ""
+    short = f" [{seen.check}{code}{said}]" if seen.check else ""
+    return f"The {monitor.type.value} check of {target} fails: {words}{short}."
+
+
+def _tell_silence(observed: Observed) -> str:
+    first = observed.silent[0]
+    more = f", nor of {len(observed.silent) - 1} more" if len(observed.silent) > 1 else ""
+    since = first.since.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return f"Nothing was heard of amphora {first.amphora_id} on host {first.host} since {since}{more}."
+
+
+def _tell(resource: Resource, verdict: _Verdict) -> str:
+    why = verdict.reason.sentence if verdict.reason else f"{verdict.status.value}."
+    return f"{type(resource).__name__} {resource.name or resource.id}: {why}"
+
+
+def _name_members(failing: list[Member]) -> str:
+    return _name_some([_endpoint(member.address, member.protocol_port) for member in failing], ", ") or "none"
+
+
+def _name_some(names: "list[str] | tuple[str, ...]", between: str = " ") -> str:
+    more = len(names) - _MOST_NAMED
+    return between.join(names[:_MOST_NAMED]) + (f"{between}and {more} more" if more > 0 else "")
+
+
+def _endpoint(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
