@@ -148,6 +148,9 @@ class HealthSettings(Section, frozen=True, kw_only=True):
     host: Annotated[str, Meta(description="Address to receive heartbeats on.")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="UDP port to receive heartbeats on.")] = 5555
     stale_after_s: Annotated[Seconds, Meta(description="Seconds without a heartbeat before an amphora is due.")] = 12.0
+    max_skew_s: Annotated[
+        Seconds, Meta(description="Seconds an amphora's clock may differ; older heartbeats are taken for replays.")
+    ] = 30.0
 
 
 class LogSettings(Section, frozen=True, kw_only=True):
