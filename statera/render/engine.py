@@ -1,0 +1,20 @@
+"""What the installed HAProxy can do, from its version."""
+
+import re
+
+import msgspec
+
+
+class EngineCapabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """Features that decide what is rendered and what needs a reload."""
+
+    version: tuple[int, int, int]
+    dynamic_servers: bool
+    """`add server` with health checks over the runtime socket, out of experimental mode (HAProxy 2.6)."""
+
+
+def haproxy_capabilities(version: str) -> EngineCapabilities:
+    """Return the capabilities of a version text such as `2.6.12-1+deb12u1`; an unknown one counts as 2.6.0."""
+    found = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", version)
+    major, minor, patch = (int(part or 0) for part in found.groups()) if found else (2, 6, 0)
+    return EngineCapabilities(version=(major, minor, patch), dynamic_servers=(major, minor) >= (2, 6))

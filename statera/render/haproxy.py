@@ -1,0 +1,235 @@
+"""An amphora spec as a HAProxy document.
+
+Names map back to ids, so that statistics can be read again: a frontend is named after its listener; a backend
+`<pool>:<listener>`, because one pool may serve listeners of different modes and timeouts; a server after its member.
+Keywords are those of the HAProxy 2.6 configuration manual.
+"""
+
+from collections.abc import Iterator
+
+from statera.model.document import Document, Part, Server, ServersPart, TextPart
+from statera.model.enums import Algorithm, ListenerProtocol, MonitorType, PersistenceType, PoolProtocol
+from statera.model.spec import AmphoraSpec, ListenerSpec, MemberSpec, MonitorSpec, PersistenceSpec, PoolSpec
+from statera.render import tokens
+from statera.render.engine import EngineCapabilities
+from statera.render.paths import HaproxyPaths
+
+HARD_STOP_AFTER = "30m"
+"""An old worker of a reload ends at the latest then, so that old ones never pile up."""
+STICK_ENTRIES = 10_000
+"""About 1 MiB of memory at most, per table."""
+STICK_EXPIRE = "30m"
+COOKIE_NAME = "SRV"
+"""The cookie of HTTP_COOKIE persistence (rules.md section 15)."""
+TIME_MOST_MS = 2_073_600_000
+"""24 days: the largest time that the API accepts, and below HAProxy's own limit."""
+
+
+def render_haproxy(spec: AmphoraSpec, engine: EngineCapabilities, paths: HaproxyPaths) -> Document:
+    """Render one amphora. Raises `tokens.BadToken` for text that no configuration can hold."""
+    pools = {pool.id: pool for pool in spec.pools}
+    parts: list[Part] = [_global_part(spec, paths)]
+    for listener in spec.listeners:
+        pool = pools.get(listener.pool_id) if listener.pool_id else None
+        parts.append(_frontend_part(listener, pool))
+        if pool is not None:
+            parts += _backend_parts(listener, pool, engine, paths)
+    return Document(parts=tuple(parts))
+
+
+def backend_name(pool_id: str, listener_id: str) -> str:
+    """Return the backend in which a pool serves a listener."""
+    return f"{pool_id}:{listener_id}"
+
+
+def parse_backend_name(backend: str) -> tuple[str, str] | None:
+    """Return (pool id, listener id) of a backend's name, None for a proxy that is no backend of ours."""
+    pool_id, colon, listener_id = backend.partition(":")
+    return (pool_id, listener_id) if colon else None
+
+
+def _text(lines: Iterator[str]) -> TextPart:
+    return TextPart(text="".join(f"{line}\n" for line in lines))
+
+
+def _global_part(spec: AmphoraSpec, paths: HaproxyPaths) -> TextPart:
+    return _text(_global_lines(spec, paths))
+
+
+def _global_lines(spec: AmphoraSpec, paths: HaproxyPaths) -> Iterator[str]:
+    pings = any(pool.monitor is not None and pool.monitor.type == MonitorType.PING for pool in spec.pools)
+    yield f"# Load balancer {tokens.name(spec.load_balancer_id)}, amphora {tokens.name(spec.amphora_id)}"
+    yield "global"
+    yield f"    maxconn {tokens.number(spec.limits.max_connections)}"
+    # One thread: a sandbox is small, and each thread has its own pools of memory.
+    yield "    nbthread 1"
+    yield f"    hard-stop-after {HARD_STOP_AFTER}"
+    yield f"    stats socket {paths.stats_socket} mode 600 level admin expose-fd listeners"
+    yield "    stats timeout 1m"
+    yield f"    server-state-file {paths.server_state}"
+    if pings:
+        yield "    insecure-fork-wanted"
+        yield "    external-check"
+    yield "defaults"
+    yield "    load-server-state-from-file global"
+    yield "    retries 3"
+    yield "    option redispatch 1"
+    yield "    timeout http-request 30s"
+    yield "    timeout queue 5s"
+    yield "    timeout tunnel 1h"
+
+
+def _frontend_part(listener: ListenerSpec, pool: PoolSpec | None) -> TextPart:
+    return _text(_frontend_lines(listener, pool))
+
+
+def _frontend_lines(listener: ListenerSpec, pool: PoolSpec | None) -> Iterator[str]:
+    yield f"frontend {tokens.name(listener.id)}"
+    yield f"    mode {_mode(listener)}"
+    yield f"    maxconn {tokens.number(listener.max_connections)}"
+    yield f"    timeout client {_time(listener.timeout_client_ms)}"
+    for address in listener.addresses:
+        checked = tokens.address(address)
+        yield f"    bind {f'[{checked}]' if ':' in checked else checked}:{tokens.number(listener.port)}"
+    if listener.allowed_cidrs:
+        # One line each: HAProxy takes at most 64 words on a line, and lines of one name are OR-ed.
+        for cidr in listener.allowed_cidrs:
+            yield f"    acl allowed src {tokens.network(cidr)}"
+        yield "    tcp-request connection reject unless allowed"
+    if pool is not None and pool.algorithm == Algorithm.SOURCE_IP_PORT:
+        yield "    tcp-request connection set-var(sess.port) src_port"
+    if listener.timeout_tcp_inspect_ms:
+        yield f"    tcp-request inspect-delay {_time(listener.timeout_tcp_inspect_ms)}"
+    if pool is not None and pool.enabled:
+        yield f"    default_backend {tokens.name(backend_name(pool.id, listener.id))}"
+
+
+def _mode(listener: ListenerSpec) -> str:
+    return "http" if listener.protocol == ListenerProtocol.HTTP else "tcp"
+
+
+def _time(milliseconds: int) -> str:
+    return f"{tokens.number(min(milliseconds, TIME_MOST_MS))}ms"
+
+
+def _backend_parts(
+    listener: ListenerSpec, pool: PoolSpec, engine: EngineCapabilities, paths: HaproxyPaths
+) -> Iterator[Part]:
+    if not pool.enabled:
+        return
+    name = tokens.name(backend_name(pool.id, listener.id))
+    yield _text(_backend_lines(name, listener, pool, paths))
+    options = " ".join(_server_options(pool))
+    servers = tuple(_server(member, pool, options) for member in pool.members)
+    yield ServersPart(backend=name, dynamic=engine.dynamic_servers, servers=servers)
+
+
+def _backend_lines(name: str, listener: ListenerSpec, pool: PoolSpec, paths: HaproxyPaths) -> Iterator[str]:
+    is_http = listener.protocol == ListenerProtocol.HTTP
+    yield f"backend {name}"
+    yield f"    mode {_mode(listener)}"
+    yield f"    timeout connect {_time(listener.timeout_connect_ms)}"
+    yield f"    timeout server {_time(listener.timeout_server_ms)}"
+    yield from _balance_lines(pool.algorithm)
+    yield "    option allbackups"
+    if is_http:
+        yield from _header_lines(listener)
+    if pool.persistence is not None:
+        yield from _persistence_lines(pool.persistence, pool.id, is_http=is_http)
+    if pool.monitor is not None:
+        yield from _monitor_lines(pool.monitor, paths)
+
+
+def _balance_lines(algorithm: Algorithm) -> Iterator[str]:
+    # Consistent hashes everywhere: only with them can servers come and go at run time, and few clients move.
+    match algorithm:
+        case Algorithm.ROUND_ROBIN:
+            yield "    balance roundrobin"
+        case Algorithm.LEAST_CONNECTIONS:
+            yield "    balance leastconn"
+        case Algorithm.SOURCE_IP:
+            yield "    balance source"
+            yield "    hash-type consistent"
+        case Algorithm.SOURCE_IP_PORT:
+            yield "    balance hash src,concat(:,sess.port)"
+            yield "    hash-type consistent djb2 avalanche"
+
+
+def _header_lines(listener: ListenerSpec) -> Iterator[str]:
+    if "X-Forwarded-For" in listener.insert_headers:
+        yield "    option forwardfor"
+    if "X-Forwarded-Port" in listener.insert_headers:
+        yield "    http-request set-header X-Forwarded-Port %[dst_port]"
+    if "X-Forwarded-Proto" in listener.insert_headers:
+        yield "    http-request set-header X-Forwarded-Proto http"
+
+
+def _persistence_lines(persistence: PersistenceSpec, pool_id: str, *, is_http: bool) -> Iterator[str]:
+    if persistence.type == PersistenceType.SOURCE_IP:
+        yield f"    stick-table type ipv6 size {STICK_ENTRIES} expire {STICK_EXPIRE}"
+        yield "    stick on src"
+        return
+    if not is_http:
+        # Cookies cannot be seen in a stream; such a pool balances without persistence.
+        return
+    if persistence.type == PersistenceType.HTTP_COOKIE:
+        # `dynamic` makes the cookie's value from the server's address: servers added at run time take no `cookie` word.
+        yield f"    cookie {COOKIE_NAME} insert indirect nocache dynamic"
+        yield f"    dynamic-cookie-key {tokens.name(pool_id)}"
+        return
+    cookie = tokens.name(persistence.cookie_name or "")
+    yield f"    stick-table type string len 64 size {STICK_ENTRIES} expire {STICK_EXPIRE}"
+    yield f"    stick store-response res.cook({cookie})"
+    yield f"    stick match req.cook({cookie})"
+
+
+def _monitor_lines(monitor: MonitorSpec, paths: HaproxyPaths) -> Iterator[str]:
+    yield f"    timeout check {_time(monitor.timeout_ms)}"
+    match monitor.type:
+        case MonitorType.HTTP | MonitorType.HTTPS:
+            yield from _http_check_lines(monitor)
+        case MonitorType.PING:
+            yield "    option external-check"
+            yield "    external-check path /usr/bin:/bin"
+            yield f"    external-check command {paths.ping_command}"
+        case _:
+            yield "    option tcp-check"
+
+
+def _http_check_lines(monitor: MonitorSpec) -> Iterator[str]:
+    version = "HTTP/1.1" if monitor.http_version == 1.1 else "HTTP/1.0"
+    uri = tokens.format_literal(monitor.url_path, "url_path")
+    host = f" hdr Host {tokens.format_literal(monitor.domain_name, 'domain_name')}" if monitor.domain_name else ""
+    yield "    option httpchk"
+    yield f"    http-check send meth {tokens.name(monitor.http_method)} uri {uri} ver {version}{host}"
+    codes = tokens.word(monitor.expected_codes.replace(" ", ""), "expected_codes")
+    yield f"    http-check expect status {codes}"
+
+
+def _server_options(pool: PoolSpec) -> Iterator[str]:
+    proxied = {PoolProtocol.PROXY: "send-proxy", PoolProtocol.PROXYV2: "send-proxy-v2"}.get(pool.protocol)
+    if proxied:
+        yield proxied
+    monitor = pool.monitor
+    if monitor is None:
+        return
+    yield f"check inter {_time(monitor.interval_ms)} rise {tokens.number(monitor.rise)}"
+    yield f"fall {tokens.number(monitor.fall)}"
+    if proxied and monitor.type != MonitorType.PING:
+        yield "check-send-proxy"
+    if monitor.type in (MonitorType.HTTPS, MonitorType.TLS_HELLO):
+        yield "check-ssl verify none"
+
+
+def _server(member: MemberSpec, pool: PoolSpec, options: str) -> Server:
+    return Server(
+        name=tokens.name(member.id),
+        address=tokens.address(member.address),
+        port=member.port,
+        weight=member.weight,
+        enabled=member.enabled,
+        options=f"backup {options}".strip() if member.backup else options,
+        check_address=tokens.address(member.monitor_address) if member.monitor_address and pool.monitor else None,
+        check_port=member.monitor_port if pool.monitor else None,
+        checked=pool.monitor is not None,
+    )

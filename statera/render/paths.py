@@ -1,0 +1,33 @@
+"""Where HAProxy finds its files and sockets: the same path in every sandbox.
+
+Each HAProxy has a mount namespace of its own, in which the agent binds the amphora's folder to this place. So a document
+is the same on every host, and socket paths stay short (107 bytes at most, unix(7)) wherever the data directory is.
+"""
+
+import msgspec
+
+
+class HaproxyPaths(msgspec.Struct, frozen=True, kw_only=True):
+    """Paths that stand in a document or on HAProxy's command line."""
+
+    folder: str = "/run/statera-amphora"
+
+    @property
+    def stats_socket(self) -> str:
+        return f"{self.folder}/stats"
+
+    @property
+    def master_socket(self) -> str:
+        return f"{self.folder}/master"
+
+    @property
+    def server_state(self) -> str:
+        """Where the servers' health is kept over a reload."""
+        return f"{self.folder}/state"
+
+    @property
+    def ping_command(self) -> str:
+        return f"{self.folder}/ping"
+
+
+SANDBOX_PATHS = HaproxyPaths()

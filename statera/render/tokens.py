@@ -1,0 +1,81 @@
+"""Words of a configuration file. Text from outside gets in only as one of these, and each has a small alphabet.
+
+A token that holds a newline, NUL, space, quote, comment sign or expansion sign cannot be made, so whatever a tenant
+types stays one word of one line.
+"""
+
+import ipaddress
+import re
+
+from statera.base.errors import Lasting
+
+_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+_PLAIN = re.compile(r"[A-Za-z0-9!%&()*+,./:;<=>?@^_|~\[\]-]{1,2048}")
+_QUOTED = re.compile(r"[ -~]{1,4096}")
+
+
+class BadToken(Lasting):
+    """Text that must not become part of a configuration; the sentence names the field, not the text."""
+
+    def __init__(self, field: str) -> None:
+        super().__init__("text-not-renderable", f"The value of {field} has characters that a configuration cannot hold.")
+
+
+class Token(str):
+    """One word, already safe."""
+
+    __slots__ = ()
+
+
+def name(text: str) -> Token:
+    """Make a name of a proxy or server: letters, digits and `_ . : -`. Raises `BadToken`."""
+    return _checked(_NAME, text, "name")
+
+
+def word(text: str, field: str) -> Token:
+    """Make a word without quotes, spaces, `#`, `$`, braces or backslashes. Raises `BadToken` naming the field."""
+    return _checked(_PLAIN, text, field)
+
+
+def quoted(text: str, field: str) -> Token:
+    """Make a strongly quoted word: printable ASCII; single quotes are taken out of the quotes and escaped.
+
+    Inside single quotes HAProxy expands nothing (HAProxy manual 2.2). Raises `BadToken` naming the field.
+    """
+    if not _QUOTED.fullmatch(text):
+        raise BadToken(field)
+    return Token("'" + text.replace("'", "'\\''") + "'")
+
+
+def format_literal(text: str, field: str) -> Token:
+    """Make a quoted word for a place that HAProxy reads as a log-format: `%` is doubled so that it stays itself."""
+    return quoted(text.replace("%", "%%"), field)
+
+
+def address(text: str) -> Token:
+    """Make an IPv4 or IPv6 address in canonical text. Raises `BadToken`."""
+    try:
+        return Token(str(ipaddress.ip_address(text)))
+    except ValueError as error:
+        raise BadToken("address") from error
+
+
+def network(text: str) -> Token:
+    """Make a CIDR in canonical text. Raises `BadToken`."""
+    try:
+        return Token(str(ipaddress.ip_network(text, strict=False)))
+    except ValueError as error:
+        raise BadToken("cidr") from error
+
+
+def number(value: int) -> Token:
+    """Make a non-negative integer. Raises `BadToken`."""
+    if value < 0:
+        raise BadToken("number")
+    return Token(str(int(value)))
+
+
+def _checked(pattern: re.Pattern[str], text: str, field: str) -> Token:
+    if not pattern.fullmatch(text):
+        raise BadToken(field)
+    return Token(text)
