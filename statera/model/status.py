@@ -37,7 +37,7 @@ OBSERVED_SLUGS = frozenset(
         "pool-not-used",
     }
 )
-"""The reasons given here. Any other on an object is the reconciler's: it alone clears it, and until then it stays."""
+"""The reasons given here. Any other on an object is the reconciler's, which covers ours until it settles."""
 
 _MOST_NAMED = 3
 """Objects that a sentence names before it says "and n more"."""
@@ -270,26 +270,33 @@ def _list_troubles(
 def _only_news(judged: list[tuple[Resource, _Verdict]], now: dt.datetime) -> tuple[StatusChange, ...]:
     changes = []
     for resource, verdict in judged:
-        reason = _choose_reason(resource, verdict, now)
-        if resource.deleting or (verdict.status is resource.operating_status and reason == resource.reason):
-            continue
-        changes.append(
-            StatusChange(kind=type(resource), id=resource.id, operating_status=verdict.status, reason=reason)
-        )
+        reason = _date_reason(resource.reason, verdict.reason, now)
+        if not resource.deleting and _is_news(resource, verdict.status, reason):
+            changes.append(
+                StatusChange(kind=type(resource), id=resource.id, operating_status=verdict.status, reason=reason)
+            )
     return tuple(changes)
 
 
-def _choose_reason(resource: Resource, verdict: _Verdict, now: dt.datetime) -> Reason | None:
-    shown, new = resource.reason, verdict.reason
-    if shown is not None and shown.slug not in OBSERVED_SLUGS:
+def _is_news(resource: Resource, status: OperatingStatus, reason: Reason | None) -> bool:
+    if status is not resource.operating_status:
+        return True
+    # While the reconciler's reason is shown, ours stands behind it and cannot be compared.
+    covered = resource.reason is not None and resource.reason.slug not in OBSERVED_SLUGS
+    return not covered and reason != resource.reason
+
+
+def _date_reason(shown: Reason | None, new: Reason | None, now: dt.datetime) -> Reason | None:
+    """Return the new reason with the time at which it was first seen: the same words keep theirs."""
+    if new is None:
+        return None
+    if shown is not None and (shown.slug, shown.sentence) == (new.slug, new.sentence):
         return shown
-    if new is None or (shown is not None and (shown.slug, shown.sentence) == (new.slug, new.sentence)):
-        # The same words keep the time at which they were first seen.
-        return shown if new is not None else None
     return new if new.since is not None else msgspec.structs.replace(new, since=now)
 
 
 def _as_shown(resource: Resource) -> _Verdict:
+    # A status that does not change is news only with another reason, and this one is the same.
     return _Verdict(resource.operating_status, resource.reason)
 
 

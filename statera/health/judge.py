@@ -1,0 +1,124 @@
+"""Who keeps silent for too long. The decision is pure; the loop asks the database who should speak.
+
+Nothing is repaired here: a silent amphora's load balancer says so and becomes due, and the reconciler looks at it.
+"""
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+
+from statera.base.clock import Clock
+from statera.base.logging import get_logger
+from statera.base.settings import HealthSettings
+from statera.health.receiver import HeartbeatReceiver
+from statera.model.amphora import Amphora
+from statera.model.enums import AmphoraStatus
+from statera.model.heartbeat import HeartbeatRefusal
+from statera.model.observed import Silence
+from statera.store.amphorae import list_amphorae
+from statera.store.claims import mark_due
+from statera.store.engine import Store
+
+log = get_logger("health")
+
+SPEAKING = (AmphoraStatus.READY, AmphoraStatus.ALLOCATED)
+"""Amphorae that have been brought up; the reconciler is still busy with the others."""
+
+
+def touch_interval_s(stale_after_s: float) -> float:
+    """Return how often, in seconds, it is written when amphorae were heard: for other health processes to see."""
+    return stale_after_s / 2
+
+
+def judge_interval_s(stale_after_s: float) -> float:
+    """Return how often, in seconds, silence is looked for."""
+    return min(5.0, stale_after_s / 4)
+
+
+def decide_silent(
+    amphorae: Iterable[Amphora],
+    heard: Mapping[str, dt.datetime],
+    listened_since: Mapping[str, dt.datetime],
+    *,
+    now: dt.datetime,
+    stale_after_s: float,
+) -> tuple[Silence, ...]:
+    """Return the amphorae that have kept silent for longer than `stale_after_s` seconds.
+
+    `heard` is what this process heard itself; what another one wrote into the row counts too, with the slack of its
+    writing interval. `listened_since` holds since when this process has expected each to speak; who is not in it is
+    not judged, and nobody before a full window.
+    """
+    silences = []
+    for amphora in amphorae:
+        listened = listened_since.get(amphora.id)
+        if listened is None:
+            continue
+        own, told = heard.get(amphora.id), amphora.last_heartbeat_at
+        by_another = told is not None and (own is None or told > own)
+        limit_s = stale_after_s + (touch_interval_s(stale_after_s) if by_another else 0.0)
+        last = told if by_another else own
+        if (now - max(last or listened, listened)).total_seconds() > limit_s:
+            silences.append(
+                Silence(
+                    amphora_id=amphora.id,
+                    load_balancer_id=amphora.load_balancer_id,
+                    host=amphora.host,
+                    since=last or listened,
+                )
+            )
+    return tuple(silences)
+
+
+class Judge:
+    """Looks for silence, in the memory of one receiver."""
+
+    def __init__(self, store: Store, settings: HealthSettings, clock: Clock, receiver: HeartbeatReceiver) -> None:
+        self._store = store
+        self._stale_after_s = settings.stale_after_s
+        self._clock = clock
+        self._receiver = receiver
+        self._listened_since: dict[str, dt.datetime] = {}
+        self._last_look = clock.now()
+        self._to_mark: set[str] = set()
+
+    async def look(self) -> None:
+        """Judge once, and make the load balancers of those fallen silent due. Raises `Transient`."""
+        asked_at = self._clock.now()
+        self._notice_pause(asked_at)
+        amphorae = await list_amphorae(self._store)
+        self.learn(amphorae, asked_at)
+        silences = decide_silent(
+            amphorae,
+            self._receiver.memory.last_heard(),
+            self._expect(amphorae, asked_at),
+            now=asked_at,
+            stale_after_s=self._stale_after_s,
+        )
+        for silence in self._receiver.memory.set_silent(silences):
+            log.warning("amphora_silent", amphora_id=silence.amphora_id, host=silence.host, since=str(silence.since))
+            self._to_mark.add(silence.load_balancer_id)
+        if self._to_mark:
+            await mark_due(self._store, sorted(self._to_mark))
+            self._to_mark.clear()
+
+    def learn(self, amphorae: Iterable[Amphora], asked_at: dt.datetime) -> None:
+        """Take in which amphorae there are and whose."""
+        receiver = self._receiver
+        receiver.counts[HeartbeatRefusal.FOREIGN] += receiver.memory.keep_only(amphorae, asked_at)
+        receiver.keys.keep_only(receiver.memory.knows)
+
+    def _expect(self, amphorae: Iterable[Amphora], now: dt.datetime) -> dict[str, dt.datetime]:
+        # Once brought up it is to speak, whatever the reconciler does with it later.
+        known = self._listened_since
+        self._listened_since = {
+            amphora.id: known.get(amphora.id, now)
+            for amphora in amphorae
+            if amphora.id in known or amphora.status in SPEAKING
+        }
+        return self._listened_since
+
+    def _notice_pause(self, now: dt.datetime) -> None:
+        # A process that was stopped, or a machine that slept, heard nothing meanwhile: that is nobody's silence.
+        if (now - self._last_look).total_seconds() > judge_interval_s(self._stale_after_s) + self._stale_after_s / 2:
+            self._listened_since = {}
+        self._last_look = now

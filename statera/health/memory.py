@@ -1,0 +1,189 @@
+"""The last word of each amphora, in memory only: what it said, when, and whether that was news."""
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from statera.model.amphora import Amphora
+from statera.model.heartbeat import (
+    Heartbeat,
+    HeartbeatRefusal,
+    HeartbeatRefused,
+    MemberObserved,
+    MemberState,
+    join_heartbeat,
+)
+from statera.model.observed import Observed, Silence, merge_heartbeats
+
+
+class _Voice(msgspec.Struct, eq=False):
+    """One amphora's heartbeats."""
+
+    newest: Heartbeat
+    """The part accepted last; its boot, sequence and time tell replays."""
+    parts: dict[int, Heartbeat]
+    """Parts of the newest sequence by number."""
+    whole: Heartbeat | None
+    picture: object
+    heard_at: dt.datetime
+
+
+class Memory:
+    """What all amphorae said last. Bounded: only verified heartbeats get in, and `keep_only` forgets who is gone."""
+
+    def __init__(self) -> None:
+        self._voices: dict[str, _Voice] = {}
+        self._amphorae_of: dict[str, set[str]] = {}
+        self._owner_of: dict[str, str] = {}
+        self._silent: dict[str, Silence] = {}
+        self._news: dict[str, None] = {}
+        self._heard: dict[str, dt.datetime] = {}
+
+    def accept(self, heartbeat: Heartbeat, now: dt.datetime) -> None:
+        """Take in one verified heartbeat or part of one.
+
+        Raises `HeartbeatRefused`: REPLAYED when it is not newer than the last, FOREIGN when the amphora belongs to
+        another load balancer than the one it tells of. Nothing changes then.
+        """
+        amphora_id = heartbeat.amphora_id
+        owner = self._owner_of.get(amphora_id)
+        if owner is not None and owner != heartbeat.load_balancer_id:
+            raise _foreign(heartbeat)
+        voice = self._voices.get(amphora_id)
+        if voice is None:
+            voice = _Voice(heartbeat, {}, None, None, now)
+            self._voices[amphora_id] = voice
+            self._amphorae_of.setdefault(heartbeat.load_balancer_id, set()).add(amphora_id)
+        elif not _is_newer(heartbeat, voice):
+            raise HeartbeatRefused(HeartbeatRefusal.REPLAYED, f"Amphora {amphora_id} has said this or more before.")
+        elif heartbeat.sequence != voice.newest.sequence or heartbeat.boot != voice.newest.boot:
+            voice.parts.clear()
+        voice.newest = heartbeat
+        voice.heard_at = now
+        voice.parts[heartbeat.part] = heartbeat
+        self._heard[amphora_id] = now
+        if len(voice.parts) == heartbeat.parts:
+            self._complete(voice)
+
+    def _complete(self, voice: _Voice) -> None:
+        heartbeat = voice.newest
+        if heartbeat.parts > 1:
+            heartbeat = join_heartbeat(tuple(voice.parts.values()))
+            # Only the numbers of the parts are still needed, to tell replays.
+            voice.parts = dict.fromkeys(voice.parts, voice.newest)
+        picture = _picture(heartbeat)
+        returned = self._silent.pop(heartbeat.amphora_id, None)
+        if picture != voice.picture or returned is not None:
+            self._news[heartbeat.load_balancer_id] = None
+        voice.whole, voice.picture = heartbeat, picture
+
+    def take_news(self) -> tuple[str, ...]:
+        """Return the load balancers of which something new was said since the last call, oldest news first."""
+        news, self._news = tuple(self._news), {}
+        return news
+
+    def take_heard(self) -> Mapping[str, dt.datetime]:
+        """Return who was heard since the last call, and when last; only amphorae that the database knows."""
+        heard, self._heard = self._heard, {}
+        return {amphora_id: at for amphora_id, at in heard.items() if amphora_id in self._owner_of}
+
+    def last_heard(self) -> dict[str, dt.datetime]:
+        """Return when each amphora was heard last, in parts or whole."""
+        return {amphora_id: voice.heard_at for amphora_id, voice in self._voices.items()}
+
+    def observe(self, load_balancer_id: str) -> Observed:
+        """Return what the load balancer's own amphorae say together; silent ones do not count as saying anything."""
+        mine = [
+            amphora_id
+            for amphora_id in self._amphorae_of.get(load_balancer_id, ())
+            if self._owner_of.get(amphora_id) == load_balancer_id and amphora_id not in self._silent
+        ]
+        spoken = [whole for amphora_id in mine if (whole := self._voices[amphora_id].whole) is not None]
+        silent = [silence for silence in self._silent.values() if silence.load_balancer_id == load_balancer_id]
+        return merge_heartbeats(spoken, silent)
+
+    def concerns(self, load_balancer_id: str) -> bool:
+        """Say whether any amphora of the load balancer was heard or is known to keep silent."""
+        silent = (silence.load_balancer_id for silence in self._silent.values())
+        return load_balancer_id in self._amphorae_of or load_balancer_id in silent
+
+    def has_strangers(self, load_balancer_ids: Iterable[str]) -> bool:
+        """Say whether somebody speaks for these load balancers whose owner is not known yet."""
+        return any(
+            amphora_id not in self._owner_of
+            for load_balancer_id in load_balancer_ids
+            for amphora_id in self._amphorae_of.get(load_balancer_id, ())
+        )
+
+    def keep_only(self, amphorae: Iterable[Amphora], asked_at: dt.datetime) -> int:
+        """Learn who belongs to which load balancer; forget who is not among them or speaks for another one.
+
+        `asked_at` is when the database was asked: who was first heard later may be younger than its answer.
+        Returns how many spoke for a load balancer that is not theirs.
+        """
+        self._owner_of = {amphora.id: amphora.load_balancer_id for amphora in amphorae}
+        foreign = 0
+        for amphora_id, voice in tuple(self._voices.items()):
+            owner = self._owner_of.get(amphora_id)
+            if owner == voice.newest.load_balancer_id or (owner is None and voice.heard_at > asked_at):
+                continue
+            foreign += owner is not None
+            self._forget(amphora_id, voice.newest.load_balancer_id)
+        return foreign
+
+    def knows(self, amphora_id: str) -> bool:
+        """Say whether the database has this amphora, as of the last answer."""
+        return amphora_id in self._owner_of
+
+    def set_silent(self, silences: Iterable[Silence]) -> tuple[Silence, ...]:
+        """Take the judge's word on who keeps silent; return those who were not silent before."""
+        current = {silence.amphora_id: silence for silence in silences}
+        fresh = tuple(silence for amphora_id, silence in current.items() if amphora_id not in self._silent)
+        ended = [silence for amphora_id, silence in self._silent.items() if amphora_id not in current]
+        self._news.update(dict.fromkeys(silence.load_balancer_id for silence in (*fresh, *ended)))
+        # The first word on a silence stays, so that its sentence does not move.
+        self._silent = {amphora_id: self._silent.get(amphora_id, silence) for amphora_id, silence in current.items()}
+        return fresh
+
+    def _forget(self, amphora_id: str, load_balancer_id: str) -> None:
+        del self._voices[amphora_id]
+        self._heard.pop(amphora_id, None)
+        mine = self._amphorae_of[load_balancer_id]
+        mine.discard(amphora_id)
+        if not mine:
+            del self._amphorae_of[load_balancer_id]
+
+
+def _is_newer(heartbeat: Heartbeat, voice: _Voice) -> bool:
+    newest = voice.newest
+    if heartbeat.boot != newest.boot:
+        # The agent was restarted and counts from the beginning; an older run's heartbeats were sent earlier.
+        return heartbeat.sent_at > newest.sent_at
+    if heartbeat.sequence != newest.sequence:
+        return heartbeat.sequence > newest.sequence
+    return heartbeat.parts == newest.parts and heartbeat.part not in voice.parts
+
+
+def _picture(heartbeat: Heartbeat) -> object:
+    """Return what matters to statuses: without counters and ages, which move with every heartbeat."""
+    return (
+        heartbeat.load_balancer_id,
+        heartbeat.generation,
+        heartbeat.haproxy_running,
+        [(listener.id, listener.status) for listener in heartbeat.listeners],
+        [_member_picture(member) for member in heartbeat.members],
+    )
+
+
+def _member_picture(member: MemberObserved) -> tuple[object, ...]:
+    if member.state is not MemberState.DOWN:
+        return (member.pool_id, member.member_id, member.state)
+    return (member.pool_id, member.member_id, member.state, member.check, member.code, member.text)
+
+
+def _foreign(heartbeat: Heartbeat) -> HeartbeatRefused:
+    sentence = (
+        f"Amphora {heartbeat.amphora_id} tells of load balancer {heartbeat.load_balancer_id}, which is not its own."
+    )
+    return HeartbeatRefused(HeartbeatRefusal.FOREIGN, sentence)

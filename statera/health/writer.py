@@ -1,0 +1,144 @@
+"""Derives the statuses of load balancers with news and writes what changes: nothing said anew costs no row.
+
+Level-triggered: besides news, each load balancer is looked at again after a while, soon as long as its edits are being
+applied, because an edit or the reconciler may have changed what the same heartbeats mean.
+"""
+
+import asyncio
+import datetime as dt
+import random
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from statera.base.clock import Clock
+from statera.base.errors import Transient
+from statera.base.logging import get_logger
+from statera.health.memory import Memory
+from statera.model.amphora import Amphora
+from statera.model.enums import ProvisioningStatus
+from statera.model.status import StatusChange, derive_statuses
+from statera.model.tree import Tree
+from statera.store.amphorae import list_amphorae, touch_amphorae
+from statera.store.engine import Store
+from statera.store.observations import save_statuses
+from statera.store.trees import load_tree
+
+log = get_logger("health")
+
+MOST_PER_FLUSH = 200
+"""Load balancers in one batch: keeps one write short, the rest waits for the next half second."""
+PARALLEL_LOADS = 4
+UNSETTLED_FIRST_S = 1.0
+UNSETTLED_MOST_S = 15.0
+SETTLED_S = 60.0
+"""Seconds until a load balancer is looked at again without news: while edits are applied (doubling), and afterwards."""
+
+Learn = Callable[[Iterable[Amphora], dt.datetime], None]
+
+
+class _Look(msgspec.Struct, eq=False):
+    due: dt.datetime
+    interval_s: float
+
+
+class StatusWriter:
+    """Turns the news in `memory` into rows. `learn` takes in who belongs to which load balancer."""
+
+    def __init__(self, store: Store, clock: Clock, memory: Memory, learn: Learn) -> None:
+        self._store = store
+        self._clock = clock
+        self._memory = memory
+        self._learn = learn
+        self._looks: dict[str, _Look] = {}
+        self._waiting_since: dt.datetime | None = None
+
+    async def flush(self) -> int:
+        """Write the news of up to `MOST_PER_FLUSH` load balancers; return how many objects changed.
+
+        When the database is away nothing is lost: all of it is due at the next flush.
+        """
+        now = self._clock.now()
+        for load_balancer_id in self._memory.take_news():
+            self._looks[load_balancer_id] = _Look(now, UNSETTLED_FIRST_S)
+        due = [load_balancer_id for load_balancer_id, look in self._looks.items() if look.due <= now]
+        due = due[:MOST_PER_FLUSH]
+        try:
+            changed = await self._write(due, now) if due else 0
+        except Transient as error:
+            if self._waiting_since is None:
+                log.warning("statuses_wait", reason=error.sentence)
+                self._waiting_since = now
+            return 0
+        if self._waiting_since is not None:
+            log.info("statuses_written_again", waited_s=(now - self._waiting_since).total_seconds())
+            self._waiting_since = None
+        return changed
+
+    async def _write(self, load_balancer_ids: list[str], now: dt.datetime) -> int:
+        if self._memory.has_strangers(load_balancer_ids):
+            self._learn(await list_amphorae(self._store), now)
+        gate = asyncio.Semaphore(PARALLEL_LOADS)
+        jobs = [self._derive(gate, load_balancer_id, now) for load_balancer_id in load_balancer_ids]
+        derived = await asyncio.gather(*jobs)
+        changes = [change for _, found in derived for change in found]
+        if changes:
+            await save_statuses(self._store, changes)
+        for load_balancer_id, (tree, found) in zip(load_balancer_ids, derived, strict=True):
+            self._plan_look(load_balancer_id, tree, now)
+            for change in found:
+                _tell(load_balancer_id, change)
+        return len(changes)
+
+    async def _derive(
+        self, gate: asyncio.Semaphore, load_balancer_id: str, now: dt.datetime
+    ) -> tuple[Tree | None, tuple[StatusChange, ...]]:
+        async with gate:
+            tree = await load_tree(self._store, load_balancer_id)
+        if tree is None:
+            return None, ()
+        try:
+            return tree, derive_statuses(tree, self._memory.observe(load_balancer_id), now)
+        except Exception:
+            # One tree that cannot be judged must not keep the others of its batch waiting.
+            log.exception("status_failed", load_balancer_id=load_balancer_id)
+            return tree, ()
+
+    def _plan_look(self, load_balancer_id: str, tree: Tree | None, now: dt.datetime) -> None:
+        look = self._looks[load_balancer_id]
+        if tree is None or not self._memory.concerns(load_balancer_id):
+            del self._looks[load_balancer_id]
+        elif is_settled(tree):
+            # Spread, so that a thousand load balancers heard first at the same time do not stay in step.
+            look.due = now + dt.timedelta(seconds=SETTLED_S * random.uniform(0.75, 1.25))
+            look.interval_s = UNSETTLED_FIRST_S
+        else:
+            look.due = now + dt.timedelta(seconds=look.interval_s)
+            look.interval_s = min(UNSETTLED_MOST_S, look.interval_s * 2)
+
+    async def touch(self) -> None:
+        """Write when amphorae were heard last. A write that fails is left out: the next one says more."""
+        try:
+            await touch_amphorae(self._store, self._memory.take_heard())
+        except Transient as error:
+            log.debug("touch_waits", reason=error.sentence)
+
+
+def is_settled(tree: Tree) -> bool:
+    """Say whether nothing of the tree is being applied."""
+    resources = (tree.load_balancer, *tree.listeners, *tree.pools, *tree.members, *tree.health_monitors)
+    done = (ProvisioningStatus.ACTIVE, ProvisioningStatus.ERROR)
+    return tree.load_balancer.generation == tree.load_balancer.observed_generation and all(
+        resource.provisioning_status in done for resource in resources
+    )
+
+
+def _tell(load_balancer_id: str, change: StatusChange) -> None:
+    log.info(
+        "operating_status",
+        load_balancer_id=load_balancer_id,
+        kind=change.kind.__name__,
+        id=change.id,
+        status=change.operating_status.value,
+        reason=change.reason.sentence if change.reason else "",
+    )
