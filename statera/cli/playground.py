@@ -267,8 +267,10 @@ class Playground:
             if found := condition():
                 return found
             time.sleep(0.02)
+        why = ""
         with contextlib.suppress(httpx.TransportError, StateraError):
-            raise Lasting("playground-failed", f"{what} did not come within {within_s:.0f} s. {explain()}")
+            why = explain()
+        raise Lasting("playground-failed", f"{what} did not come within {within_s:.0f} s. {why}")
 
 
 def ask(address: str, port: int = 80, *, timeout_s: float = 5.0) -> str | None:
