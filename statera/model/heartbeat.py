@@ -186,9 +186,10 @@ def _decode_body(body: bytes, amphora_id: str) -> Heartbeat:
 def split_heartbeat(heartbeat: Heartbeat, max_bytes: int = 1400) -> tuple[Heartbeat, ...]:
     """Return the parts of a heartbeat so that each makes a datagram of at most `max_bytes`, in order.
 
-    Texts longer than `TEXT_LENGTH` are cut. An item that alone is too large gets a part of its own.
+    Texts longer than `TEXT_LENGTH` are cut, and what does not print becomes `?`. An item that alone is too large gets
+    a part of its own.
     """
-    items: list[ListenerObserved | MemberObserved] = [*heartbeat.listeners, *map(_cut_text, heartbeat.members)]
+    items: list[ListenerObserved | MemberObserved] = [*heartbeat.listeners, *map(_clean_text, heartbeat.members)]
     empty = msgspec.structs.replace(heartbeat, listeners=(), members=(), part=MOST_PARTS - 1, parts=MOST_PARTS)
     # Array headers of the two lists grow from one byte to three.
     room = max_bytes - ID_BYTES - MAC_BYTES - len(_encoder.encode(empty)) - 4
@@ -204,10 +205,13 @@ def split_heartbeat(heartbeat: Heartbeat, max_bytes: int = 1400) -> tuple[Heartb
     return tuple(_part_of(heartbeat, group, number, len(groups)) for number, group in enumerate(groups))
 
 
-def _cut_text(member: MemberObserved) -> MemberObserved:
-    if len(member.text) <= TEXT_LENGTH:
+def _clean_text(member: MemberObserved) -> MemberObserved:
+    if len(member.text) <= TEXT_LENGTH and member.text.isprintable():
         return member
-    return msgspec.structs.replace(member, text=member.text[: TEXT_LENGTH - 1] + "…")
+    # The words come from a server that a tenant runs: half a character must not keep the heartbeat from being sent.
+    text = "".join(sign if sign.isprintable() else "?" for sign in member.text[: TEXT_LENGTH + 1])
+    text = text if len(text) <= TEXT_LENGTH else text[: TEXT_LENGTH - 1] + "…"
+    return msgspec.structs.replace(member, text=text)
 
 
 def _part_of(
