@@ -33,6 +33,10 @@ class WorkBell:
             async for _ in link.notifies():
                 self._rung.set()
 
+    def ring(self) -> None:
+        """Have the next wait return at once."""
+        self._rung.set()
+
     async def wait(self, timeout_s: float) -> None:
         """Return when the bell has rung since the last call, or after `timeout_s` seconds."""
         with contextlib.suppress(TimeoutError):
