@@ -39,4 +39,5 @@ lock: install ## Resolve the dependencies again into requirements.lock
 
 clean: ## Remove what a demonstration left, the virtual environment and caches
 	@if [ -x $(PYTHON) ]; then $(PYTHON) -m statera clean; fi
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist statera.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,226 +1,267 @@
-"""What to do next for one load balancer: the world in, ordered steps with reasons out.
+"""What to do next for one load balancer: a world in, an ordered plan out.
 
-Level-triggered: nothing is remembered between passes. Whatever half-done state a crash left, the same function names
-the steps that are missing; a world that is as it should be needs only `Settle`. Every step is idempotent.
+Entry: `decide_plan`. It looks only at the world, never at how it came about, so a pass that was cut off anywhere needs
+no repair: the next plan holds what is left. The order keeps two rules. A row is written before anything outside carries
+its id and deleted after the last such thing is gone. Traffic is moved before what it used is taken away.
 """
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from statera.base.errors import Transient
 from statera.base.reason import Reason
-from statera.model.amphora import Amphora, AmphoraObserved, Host
-from statera.model.enums import AmphoraRole, AmphoraStatus
-from statera.model.network import Network
-from statera.model.spec import LimitsSpec, SandboxSpec
-from statera.model.tree import Tree
-from statera.plan.spec import count_amphorae, decide_sandbox_spec, list_wanted_networks
-
-
-class Unknown(msgspec.Struct, frozen=True):
-    """What is observed of a sandbox whose host does not answer."""
-
-    reason: Reason
-
-
-Sighting = AmphoraObserved | Unknown | None
-"""None: the host answers and has no such sandbox."""
-
-
-class World(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a decision needs. `wanted_digests` is the digest of the document that each amphora should run."""
-
-    tree: Tree
-    amphorae: tuple[Amphora, ...]
-    hosts: tuple[Host, ...]
-    sightings: Mapping[str, Sighting]
-    networks: tuple[Network, ...]
-    limits: LimitsSpec
-    wanted_digests: Mapping[str, str]
-    fresh_ids: tuple[str, ...]
-    """Ids for amphorae that are still to be made."""
-    now: dt.datetime
-
-
-class AddAmphora(msgspec.Struct, frozen=True):
-    """Write the row first: its id names all that is built for it."""
-
-    amphora: Amphora
-
-
-class EnsurePorts(msgspec.Struct, frozen=True):
-    amphora_id: str
-    networks: tuple[tuple[str, tuple[str, ...]], ...]
-    """(network id, subnet ids), the VIP network first."""
-
-
-class EnsureSandbox(msgspec.Struct, frozen=True):
-    amphora_id: str
-    why: str
-
-
-class Configure(msgspec.Struct, frozen=True):
-    amphora_id: str
-    why: str
-
-
-class RemoveSandbox(msgspec.Struct, frozen=True):
-    amphora_id: str
-    host: str
-
-
-class RemovePorts(msgspec.Struct, frozen=True):
-    device_id: str
-    keep: tuple[str, ...] = ()
-    """Networks whose ports stay."""
-
-
-class DropAmphora(msgspec.Struct, frozen=True):
-    amphora_id: str
-
-
-class DropLoadBalancer(msgspec.Struct, frozen=True):
-    """Nothing is left outside: the row goes, and with it the load balancer."""
-
-
-class Settle(msgspec.Struct, frozen=True):
-    """The world is as this generation wants it."""
-
-
-class Wait(msgspec.Struct, frozen=True):
-    """Nothing can be done now; try again later and show why."""
-
-    reason: Reason
-
-
-Step = (
-    AddAmphora
-    | EnsurePorts
-    | EnsureSandbox
-    | Configure
-    | RemoveSandbox
-    | RemovePorts
-    | DropAmphora
-    | DropLoadBalancer
-    | Settle
-    | Wait
+from statera.model.amphora import Amphora, AmphoraObserved
+from statera.model.enums import AmphoraRole, AmphoraStatus, Topology
+from statera.plan.placement import choose_host
+from statera.plan.spec import decide_sandbox_spec, list_wanted_networks
+from statera.plan.steps import (
+    AddAmphora,
+    AnyStep,
+    CondemnAmphora,
+    Configure,
+    ConfirmAmphora,
+    DropAmphora,
+    DropLoadBalancer,
+    EnsurePorts,
+    EnsureSandbox,
+    Plan,
+    PortWanted,
+    ReleasePorts,
+    ReleaseVip,
+    RemovePorts,
+    RemoveSandbox,
+    Settle,
+    Wait,
 )
+from statera.plan.world import Unseen, World
+
+ROLES: dict[Topology, tuple[AmphoraRole, ...]] = {
+    Topology.SINGLE: (AmphoraRole.STANDALONE,),
+    Topology.ACTIVE_STANDBY: (AmphoraRole.MASTER, AmphoraRole.BACKUP),
+}
+"""The amphorae a topology has, one of each role."""
+
+MOST_FRESH_IDS = max(len(roles) for roles in ROLES.values())
 
 
-class Plan(msgspec.Struct, frozen=True):
-    """Steps to carry out in order; the last one is `Settle`, `DropLoadBalancer` or `Wait`."""
-
-    steps: tuple[Step, ...]
+def needs_hosts(world: World) -> bool:
+    """Say whether `decide_plan` chooses a host and so must know them: their observation costs a round to each."""
+    if world.tree.load_balancer.deleting:
+        return False
+    kept = _keep_amphorae(world)
+    return any(row is None or _is_unbuilt(world, row) for row in kept.values())
 
 
 def decide_plan(world: World) -> Plan:
-    """Return the steps from this world to the wanted one."""
-    steps = _plan_deletion(world) if world.tree.load_balancer.deleting else _plan_service(world)
-    return Plan(tuple(steps))
+    """Return the steps that make true what is wanted; only `Settle` when it is true already."""
+    if world.tree.load_balancer.deleting:
+        return Plan(tuple(_plan_removal(world)))
+    home = world.tree.load_balancer.vip.network_id
+    if all(network.id != home for network in world.networks):
+        reason = Reason(slug="network-unknown", sentence=f"Network {home} is not known to the network driver.")
+        return Plan((_wait(reason),))
+    return Plan(tuple(_plan_service(world)))
 
 
-def _plan_deletion(world: World) -> list[Step]:
-    steps: list[Step] = []
+# A load balancer that is wanted
+
+
+def _plan_service(world: World) -> Iterator[AnyStep]:
+    kept = _keep_amphorae(world)
+    fresh = iter(world.fresh_ids)
+    blocked: list[Reason] = []
+    serving: set[str] = set()
+    for role, row in kept.items():
+        others = [other.host for other in kept.values() if other is not None and other.role != role]
+        amphora, steps, reason = _place(world, role, row, others, fresh)
+        yield from steps
+        if reason is not None:
+            blocked.append(reason)
+        if amphora is not None:
+            serving.add(amphora.id)
+            yield from _plan_amphora(world, amphora, blocked)
+    # One that cannot be removed now holds nobody up: the slow re-check comes back to it.
     for amphora in world.amphorae:
-        steps += _removal_steps(world, amphora)
-        if isinstance(steps[-1], Wait):
-            return steps
-    if world.tree.load_balancer.owns_vip_port:
-        steps.append(RemovePorts(world.tree.load_balancer.id))
-    return [*steps, DropLoadBalancer()]
+        if amphora.id not in serving and not blocked and not isinstance(world.sightings.get(amphora.id), Unseen):
+            yield from _remove_amphora(amphora)
+    if blocked:
+        yield _wait(blocked[0])
+    else:
+        generation = world.tree.load_balancer.generation
+        yield Settle(sentence=f"Settle generation {generation}.", generation=generation)
 
 
-def _removal_steps(world: World, amphora: Amphora) -> list[Step]:
-    seen = world.sightings.get(amphora.id)
-    if isinstance(seen, Unknown):
-        return [Wait(seen.reason)]
-    # Asked even when nothing was seen: files of a half-made sandbox may be there, and it costs nothing.
-    return [RemoveSandbox(amphora.id, amphora.host), RemovePorts(amphora.id), DropAmphora(amphora.id)]
+def _keep_amphorae(world: World) -> dict[AmphoraRole, Amphora | None]:
+    """Return the row that fills each role, None for a role that is vacant. All other rows are too many."""
+    rows = [amphora for amphora in world.amphorae if amphora.status != AmphoraStatus.PENDING_DELETE]
+    roles = ROLES[world.tree.load_balancer.topology]
+    return {role: next((row for row in rows if row.role == role), None) for role in roles}
 
 
-def _plan_service(world: World) -> list[Step]:
-    steps: list[Step] = []
-    wanted = count_amphorae(world.tree.load_balancer)
-    kept, surplus = world.amphorae[:wanted], world.amphorae[wanted:]
-    for fresh_id in world.fresh_ids[: wanted - len(kept)]:
-        host = choose_host(world.hosts, taken=[amphora.host for amphora in kept])
-        if isinstance(host, Reason):
-            return [*steps, Wait(host)]
-        row = Amphora(
-            id=fresh_id,
-            load_balancer_id=world.tree.load_balancer.id,
-            host=host.name,
-            role=AmphoraRole.STANDALONE,
-            status=AmphoraStatus.PENDING_CREATE,
-            created_at=world.now,
-        )
-        kept = (*kept, row)
-        steps.append(AddAmphora(row))
-    for amphora in kept:
-        steps += _build_steps(world, amphora)
-        if steps and isinstance(steps[-1], Wait):
-            return steps
-    for amphora in surplus:
-        steps += _removal_steps(world, amphora)
-        if isinstance(steps[-1], Wait):
-            return steps
-    return [*steps, Settle()]
+_Placed = tuple[Amphora | None, Sequence[AnyStep], Reason | None]
 
 
-def choose_host(hosts: Sequence[Host], *, taken: Sequence[str]) -> Host | Reason:
-    """Return the least loaded host with room, one without another amphora of this load balancer first, else why not."""
-    open_hosts = [host for host in hosts if host.has_room]
-    if open_hosts:
-        return min(open_hosts, key=lambda host: (host.name in taken, host.amphora_count, host.name))
-    silent = [host for host in hosts if not host.reachable]
-    if len(silent) == len(hosts):
-        told = next((host.reason.sentence for host in silent if host.reason), "No host is configured.")
-        return Reason(slug="no-host-reachable", sentence=f"No host for an amphora answers. {told}")
-    full = [host for host in hosts if host.reachable]
-    counts = ", ".join(f"{host.name} has {host.amphora_count} of {host.amphora_limit}" for host in full)
-    return Reason(slug="host-full", sentence=f"No host has room for another amphora: {counts}.")
+def _place(
+    world: World, role: AmphoraRole, row: Amphora | None, others: Sequence[str], fresh: Iterator[str]
+) -> _Placed:
+    """Return the amphora to go on with, the steps that add it, and what stands in the way."""
+    if row is not None and not (_is_unbuilt(world, row) and _is_hopeless(world, row)):
+        return row, (), None
+    host = choose_host(world.hosts, world.placed, others)
+    if isinstance(host, Reason):
+        sighting = world.sightings.get(row.id) if row is not None else None
+        return None, (), sighting.reason if isinstance(sighting, Unseen) else host
+    amphora = Amphora(
+        id=next(fresh),
+        load_balancer_id=world.tree.load_balancer.id,
+        host=host,
+        role=role,
+        created_at=_after(world.amphorae, world.now),
+    )
+    steps: list[AnyStep] = []
+    if row is not None:
+        why = f"Give up amphora {row.id} on host {row.host}, which cannot build it."
+        steps.append(CondemnAmphora(sentence=why, amphora_id=row.id))
+    steps.append(AddAmphora(sentence=f"Add amphora {amphora.id} on host {host}.", amphora=amphora))
+    return amphora, steps, None
 
 
-def _build_steps(world: World, amphora: Amphora) -> list[Step]:
-    seen = world.sightings.get(amphora.id)
-    if isinstance(seen, Unknown):
-        return [Wait(seen.reason)]
-    networks = list_wanted_networks(world.tree, world.networks)
-    if not _has_ports(amphora, networks):
-        why = "Its ports are not all allocated yet."
-        return [EnsurePorts(amphora.id, networks), EnsureSandbox(amphora.id, why), Configure(amphora.id, why)]
-    steps: list[Step] = []
-    sandbox = decide_sandbox_spec(world.tree, amphora, world.networks, world.limits)
-    if why := _sandbox_fault(seen, sandbox):
-        steps.append(EnsureSandbox(amphora.id, why))
-    if why := _configuration_fault(seen, world.wanted_digests.get(amphora.id, ""), wanted_built=bool(steps)):
-        steps.append(Configure(amphora.id, why))
-    surplus = {port.network_id for port in amphora.ports} - {network_id for network_id, _ in networks}
-    if surplus:
-        # The sandbox first leaves the network; its addresses there are free only after that.
-        kept = tuple(network_id for network_id, _ in networks)
-        steps += [EnsurePorts(amphora.id, networks), EnsureSandbox(amphora.id, "A network is no longer needed.")]
-        steps.append(RemovePorts(amphora.id, keep=kept))
-    return steps
-
-
-def _has_ports(amphora: Amphora, networks: Sequence[tuple[str, tuple[str, ...]]]) -> bool:
-    held = {port.network_id: {place.subnet_id for place in port.addresses} for port in amphora.ports}
-    return all(set(subnets) <= held.get(network_id, {""}) - {""} for network_id, subnets in networks if subnets) and all(
-        network_id in held for network_id, _ in networks
+def _is_unbuilt(world: World, row: Amphora) -> bool:
+    """Say whether an amphora has never served and nothing of it is seen: another host may just as well build it."""
+    return row.status == AmphoraStatus.PENDING_CREATE and not isinstance(
+        world.sightings.get(row.id), AmphoraObserved
     )
 
 
-def _sandbox_fault(seen: AmphoraObserved | None, sandbox: SandboxSpec) -> str:
-    if seen is None:
-        return "Its host has no sandbox for it."
-    return "" if seen.sandbox_digest == sandbox.digest() else "Its sandbox is not as wanted."
+def _is_hopeless(world: World, row: Amphora) -> bool:
+    host = next((host for host in world.hosts if host.name == row.host), None)
+    return host is None or not host.has_room
 
 
-def _configuration_fault(seen: AmphoraObserved | None, wanted_digest: str, *, wanted_built: bool) -> str:
-    if seen is None or wanted_built:
-        return "Its sandbox is new or changed."
-    if not seen.haproxy_running and seen.configuration_digest:
-        return "HAProxy is not running."
-    return "" if seen.configuration_digest == wanted_digest else "Its configuration is not the wanted one."
+def _after(rows: Sequence[Amphora], now: dt.datetime) -> dt.datetime:
+    # Rows are ordered by age; clocks of two workers may differ.
+    return max([now, *(row.created_at + dt.timedelta(microseconds=1) for row in rows)])
+
+
+def _plan_amphora(world: World, amphora: Amphora, blocked: list[Reason]) -> Iterator[AnyStep]:
+    """Plan one amphora that should serve. What stands in the way goes into `blocked`."""
+    sighting = world.sightings.get(amphora.id)
+    if isinstance(sighting, Unseen):
+        blocked.append(sighting.reason)
+        return
+    wanted = tuple(
+        PortWanted(network_id=network_id, subnet_ids=subnet_ids)
+        for network_id, subnet_ids in list_wanted_networks(world.tree, world.networks)
+    )
+    missing = [port for port in wanted if not _has_port(amphora, port)]
+    if missing:
+        yield EnsurePorts(
+            sentence=f"Allocate the ports of amphora {amphora.id}.", amphora_id=amphora.id, ports=wanted
+        )
+    try:
+        yield from _plan_sandbox(world, amphora, sighting, wanted, all_known=not missing)
+    except Transient as error:
+        blocked.append(error.reason)
+
+
+def _has_port(amphora: Amphora, wanted: PortWanted) -> bool:
+    port = next((port for port in amphora.ports if port.network_id == wanted.network_id), None)
+    return port is not None and set(wanted.subnet_ids) <= {place.subnet_id for place in port.addresses}
+
+
+def _plan_sandbox(
+    world: World,
+    amphora: Amphora,
+    seen: AmphoraObserved | None,
+    wanted: Sequence[PortWanted],
+    *,
+    all_known: bool,
+) -> Iterator[AnyStep]:
+    """Plan sandbox and configuration. Interfaces come before the configuration that uses them, and go after it."""
+    keep = tuple(port.network_id for port in wanted)
+    surplus = tuple(port.network_id for port in amphora.ports if port.network_id not in keep)
+    final = _sandbox_digest(world, amphora, keep) if all_known else ""
+    built = seen.sandbox_digest if seen is not None else None
+    is_final = built is not None and built == final
+    if not is_final:
+        both = _sandbox_digest(world, amphora, (*keep, *surplus)) if all_known and surplus else ""
+        if not both or built != both:
+            verb = "Build" if seen is None else "Change"
+            yield EnsureSandbox(
+                sentence=f"{verb} the sandbox of amphora {amphora.id} on host {amphora.host}.",
+                amphora_id=amphora.id,
+                network_ids=(*keep, *surplus),
+            )
+    generation = world.tree.load_balancer.generation
+    if not _is_configured(world, amphora, seen):
+        yield Configure(sentence=f"Configure amphora {amphora.id} to generation {generation}.", amphora_id=amphora.id)
+    if surplus:
+        if not is_final:
+            yield EnsureSandbox(
+                sentence=f"Take unused interfaces from amphora {amphora.id}.", amphora_id=amphora.id, network_ids=keep
+            )
+        yield ReleasePorts(
+            sentence=f"Free unused ports of amphora {amphora.id}.", amphora_id=amphora.id, keep_networks=keep
+        )
+    if amphora.status != AmphoraStatus.ALLOCATED:
+        yield ConfirmAmphora(sentence=f"Amphora {amphora.id} serves.", amphora_id=amphora.id)
+
+
+def _sandbox_digest(world: World, amphora: Amphora, network_ids: Sequence[str]) -> str:
+    return decide_sandbox_spec(
+        world.tree, with_networks(amphora, network_ids), world.networks, world.limits
+    ).digest()
+
+
+def with_networks(amphora: Amphora, network_ids: Sequence[str]) -> Amphora:
+    """Return the amphora with only its ports on these networks."""
+    ports = tuple(port for port in amphora.ports if port.network_id in network_ids)
+    return msgspec.structs.replace(amphora, ports=ports)
+
+
+def _is_configured(world: World, amphora: Amphora, seen: AmphoraObserved | None) -> bool:
+    """Say whether the wanted document is live. One of an older generation is not, even when it is equal:
+
+    which edits are live is told by the generation that the amphora reports.
+    """
+    wanted = world.configurations.get(amphora.id)
+    if seen is None or wanted is None or seen.generation != world.tree.load_balancer.generation:
+        return False
+    return seen.configuration_digest == wanted and seen.haproxy_running == bool(wanted)
+
+
+# A load balancer that is to go
+
+
+def _plan_removal(world: World) -> Iterator[AnyStep]:
+    blocked: list[Reason] = []
+    for amphora in world.amphorae:
+        sighting = world.sightings.get(amphora.id)
+        if isinstance(sighting, Unseen):
+            blocked.append(sighting.reason)
+        else:
+            yield from _remove_amphora(amphora)
+    if blocked:
+        yield _wait(blocked[0])
+        return
+    balancer = world.tree.load_balancer
+    if balancer.owns_vip_port:
+        yield ReleaseVip(sentence=f"Free the VIP {balancer.vip.address}.")
+    yield DropLoadBalancer(sentence=f"Delete load balancer {balancer.id}.")
+
+
+def _remove_amphora(amphora: Amphora) -> Iterator[AnyStep]:
+    # Also when nothing is seen: an interrupted worker's request may still be on its way, and removing is idempotent.
+    yield RemoveSandbox(
+        sentence=f"Remove the sandbox of amphora {amphora.id} from host {amphora.host}.",
+        amphora_id=amphora.id,
+        host=amphora.host,
+    )
+    yield RemovePorts(sentence=f"Free the ports of amphora {amphora.id}.", amphora_id=amphora.id)
+    yield DropAmphora(sentence=f"Drop amphora {amphora.id}.", amphora_id=amphora.id)
+
+
+def _wait(reason: Reason) -> Wait:
+    return Wait(sentence=f"Wait: {reason.sentence}", reason=reason)

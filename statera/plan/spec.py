@@ -1,7 +1,7 @@
 """What one amphora should be: the tenant's tree as the spec that `render/` reads and the sandbox that an agent builds."""
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -137,7 +137,7 @@ def _monitor_spec(monitor: HealthMonitor) -> MonitorSpec:
     return _replace_given(spec, given)
 
 
-def _replace_given(spec: MonitorSpec, given: dict[str, object]) -> MonitorSpec:
+def _replace_given(spec: MonitorSpec, given: Mapping[str, object]) -> MonitorSpec:
     return msgspec.structs.replace(spec, **{name: value for name, value in given.items() if value is not None})
 
 

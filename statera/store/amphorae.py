@@ -6,62 +6,87 @@ from datetime import datetime
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from statera.base.ids import is_uuid
 from statera.base.secret import Secret
 from statera.model.amphora import Amphora
 from statera.model.work import Claim
 from statera.store.claims import fence
 from statera.store.engine import Store
-from statera.store.rows import json_object, plain
+from statera.store.rows import json_list, json_object, recordset
 from statera.store.tables import amphorae
 
 KEY_BYTES = 32
 
+_LASTING = ("id", "load_balancer_id", "created_at", "last_heartbeat_at")
+"""Attributes that an update leaves alone: who and when it is, and what only heartbeats write."""
+_FIELDS = Amphora.__struct_fields__
+_SAVE = sa.text(f"""
+    INSERT INTO amphorae ({", ".join(_FIELDS)}, heartbeat_key)
+    SELECT {", ".join(f"fresh.{field}" for field in _FIELDS)}, coalesce(CAST(:key AS bytea), CAST(:fresh_key AS bytea))
+    FROM {recordset(amphorae, _FIELDS)}
+    ON CONFLICT (id) DO UPDATE SET
+        {", ".join(f"{field} = excluded.{field}" for field in _FIELDS if field not in _LASTING)},
+        heartbeat_key = coalesce(CAST(:key AS bytea), amphorae.heartbeat_key)
+""")
 
-async def save_amphora(store: Store, claim: Claim, amphora: Amphora) -> None:
-    """Insert or update a row; a new one gets a fresh heartbeat key. Raises `LostClaim`."""
-    values = {field: plain(getattr(amphora, field), amphorae.c[field]) for field in amphora.__struct_fields__}
-    fixed = ("id", "load_balancer_id", "created_at", "last_heartbeat_at")
-    statement = insert(amphorae).values(values | {"heartbeat_key": secrets.token_bytes(KEY_BYTES)})
-    changed = {field: value for field, value in values.items() if field not in fixed}
-    async with store.write() as connection:
+
+async def save_amphora(
+    store: Store, claim: Claim, amphora: Amphora, *, heartbeat_key: Secret[bytes] | None = None
+) -> None:
+    """Insert or update a row; without a key an old row keeps its own, a new one a fresh one. Raises `LostClaim`."""
+    values = {
+        "rows": msgspec.json.encode([amphora]).decode(),
+        "key": heartbeat_key.reveal() if heartbeat_key else None,
+        "fresh_key": secrets.token_bytes(KEY_BYTES),
+    }
+
+    async def work(connection: AsyncConnection) -> None:
         await fence(connection, claim)
-        await connection.execute(statement.on_conflict_do_update(index_elements=[amphorae.c.id], set_=changed))
+        await connection.execute(_SAVE, values)
+
+    await store.run(work)
 
 
 async def remove_amphora(store: Store, claim: Claim, amphora_id: str) -> None:
     """Delete a row whose outside resources are gone. Raises `LostClaim`."""
-    async with store.write() as connection:
+
+    async def work(connection: AsyncConnection) -> None:
         await fence(connection, claim)
         await connection.execute(sa.delete(amphorae).where(amphorae.c.id == amphora_id))
+
+    await store.run(work)
 
 
 async def list_amphorae(store: Store) -> tuple[Amphora, ...]:
     """Return all amphora rows, oldest first."""
-    statement = sa.select(sa.cast(sa.func.json_agg(json_object(amphorae, Amphora)), sa.Text))
-    async with store.read() as connection:
-        text = (await connection.execute(statement)).scalar()
-    found = msgspec.json.decode(text, type=tuple[Amphora, ...]) if text else ()
-    return tuple(sorted(found, key=lambda amphora: (amphora.created_at, amphora.id)))
+    ordered = sa.select(json_object(amphorae, Amphora).label("item")).order_by(amphorae.c.created_at, amphorae.c.id)
+    rows = await store.execute(sa.select(sa.cast(json_list(ordered.subquery().c.item), sa.Text)))
+    return msgspec.json.decode(rows[0][0], type=tuple[Amphora, ...])
 
 
 async def load_heartbeat_key(store: Store, amphora_id: str) -> Secret[bytes] | None:
     """Return the key that signs an amphora's heartbeats, None when there is no such amphora."""
-    statement = sa.select(amphorae.c.heartbeat_key).where(amphorae.c.id == amphora_id)
-    async with store.read() as connection:
-        key = (await connection.execute(statement)).scalar_one_or_none()
-    return None if key is None else Secret(bytes(key))
+    if not is_uuid(amphora_id):
+        return None
+    rows = await store.execute(sa.select(amphorae.c.heartbeat_key).where(amphorae.c.id == amphora_id))
+    return Secret(bytes(rows[0][0])) if rows else None
+
+
+_TOUCH = sa.text("""
+    UPDATE amphorae SET last_heartbeat_at = seen.at
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:times AS timestamptz[])) AS seen (id, at),
+        (SELECT id FROM amphorae WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR UPDATE SKIP LOCKED) AS free
+    WHERE amphorae.id = seen.id AND free.id = seen.id
+        AND (last_heartbeat_at IS NULL OR last_heartbeat_at < seen.at)
+""")
 
 
 async def touch_amphorae(store: Store, seen: Mapping[str, datetime]) -> None:
-    """Write when amphorae were last heard, in one statement. Not fenced: it is an observation."""
-    if not seen:
-        return
-    statement = sa.text("""
-        UPDATE amphorae SET last_heartbeat_at = fresh.at
-        FROM unnest(CAST(:ids AS uuid[]), CAST(:times AS timestamptz[])) AS fresh (id, at)
-        WHERE amphorae.id = fresh.id
-    """)
-    async with store.write() as connection:
-        await connection.execute(statement, {"ids": list(seen), "times": list(seen.values())})
+    """Write when amphorae were last heard, in one statement. Not fenced: it is an observation.
+
+    A row that somebody writes at this instant is left out: the next heartbeat is near.
+    """
+    if seen:
+        await store.execute(_TOUCH, {"ids": list(seen), "times": list(seen.values())})

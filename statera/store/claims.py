@@ -2,6 +2,9 @@
 
 A claim is one statement. Every later write of the pass carries the claim's epoch; when no row has that epoch any more,
 somebody else has taken over and the write raises `LostClaim` and changes nothing.
+
+A claim moves `due_at` to the end of its lease: so a dead worker's load balancer comes due by itself, and whatever makes
+it due while the pass runs (an edit, a fault that health saw) shows as `due_at < lease_until` and outlives the pass.
 """
 
 from collections.abc import Sequence
@@ -14,194 +17,258 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from statera.base.errors import LostClaim
 from statera.base.reason import Reason
 from statera.model.amphora import Amphora
-from statera.model.enums import OperatingStatus, ProvisioningStatus
+from statera.model.tree import Tree
 from statera.model.work import Claim, Snapshot
-from statera.store.engine import Store
-from statera.store.rows import json_object
+from statera.store.engine import AnyRow, Store
+from statera.store.rows import json_list, json_object
 from statera.store.tables import amphorae, health_monitors, listeners, load_balancers, members, pools
-from statera.store.trees import fetch_tree, ring
+from statera.store.trees import CHANNEL, TREE_STATEMENT
 
-_CHILD_TABLES = (listeners, pools, members, health_monitors)
-_PENDING = (ProvisioningStatus.PENDING_CREATE, ProvisioningStatus.PENDING_UPDATE)
+_CHILD_TABLES = (listeners.name, pools.name, members.name, health_monitors.name)
 
 _CLAIM = sa.text("""
-UPDATE load_balancers SET lease_owner = :owner, lease_until = now() + :lease_s * interval '1 second', epoch = epoch + 1
-WHERE id = (
-    SELECT id FROM load_balancers
-    WHERE due_at <= now() AND (lease_until IS NULL OR lease_until < now())
-    ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
-)
-RETURNING id::text, epoch, lease_until, failures, failing_since
+    UPDATE load_balancers
+    SET lease_owner = :owner, lease_until = now() + make_interval(secs => :lease_s),
+        due_at = now() + make_interval(secs => :lease_s), epoch = epoch + 1
+    WHERE id = (
+        SELECT id FROM load_balancers
+        WHERE due_at <= now() AND (lease_until IS NULL OR lease_until <= now())
+        ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
+    )
+    RETURNING CAST(id AS text) AS load_balancer_id, lease_owner AS owner, epoch, lease_until, failures, failing_since
 """)
 
 
 async def claim_load_balancer(store: Store, *, owner: str, lease_s: float) -> Claim | None:
     """Take the load balancer that has been due longest, None when none is due and free."""
-    async with store.write() as connection:
-        row = (await connection.execute(_CLAIM, {"owner": owner, "lease_s": lease_s})).one_or_none()
-    if row is None:
-        return None
-    return Claim(
-        load_balancer_id=row.id,
-        owner=owner,
-        epoch=row.epoch,
-        lease_until=row.lease_until,
-        failures=row.failures,
-        failing_since=row.failing_since,
-    )
+    rows = await store.execute(_CLAIM, {"owner": owner, "lease_s": lease_s})
+    return Claim(**rows[0]._mapping) if rows else None
+
+
+_RENEW = sa.text("""
+    UPDATE load_balancers
+    SET lease_until = now() + make_interval(secs => :lease_s),
+        due_at = CASE WHEN due_at < lease_until THEN due_at ELSE now() + make_interval(secs => :lease_s) END
+    WHERE id = :id AND epoch = :epoch AND lease_until IS NOT NULL
+    RETURNING lease_until
+""")
 
 
 async def renew_claim(store: Store, claim: Claim, *, lease_s: float) -> Claim:
     """Hold the claim longer. Raises `LostClaim`."""
-    until = sa.func.now() + sa.text("make_interval(secs => :lease_s)").bindparams(lease_s=lease_s)
-    async with store.write() as connection:
-        statement = _fenced(claim).values(lease_until=until).returning(load_balancers.c.lease_until)
-        row = (await connection.execute(statement)).one_or_none()
-    if row is None:
-        raise LostClaim(claim.load_balancer_id)
+    row = await _write(store, claim, _RENEW, lease_s=lease_s)
     return msgspec.structs.replace(claim, lease_until=row.lease_until)
 
 
+_SNAPSHOT: sa.Select[Any] = TREE_STATEMENT.add_columns(
+    load_balancers.c.epoch,
+    sa.cast(
+        sa.select(json_list(json_object(amphorae, Amphora)))
+        .where(amphorae.c.load_balancer_id == load_balancers.c.id)
+        .scalar_subquery(),
+        sa.Text,
+    ),
+)
+
+
 async def load_snapshot(store: Store, claim: Claim) -> Snapshot | None:
-    """Read desired state and amphora rows as of one instant, None when the load balancer is gone."""
-    async with store.read(isolation="REPEATABLE READ") as connection:
-        tree = await fetch_tree(connection, claim.load_balancer_id)
-        if tree is None:
-            return None
-        rows = sa.select(sa.cast(sa.func.json_agg(json_object(amphorae, Amphora)), sa.Text))
-        text = (await connection.execute(rows.where(amphorae.c.load_balancer_id == claim.load_balancer_id))).scalar()
-    found = msgspec.json.decode(text, type=tuple[Amphora, ...]) if text else ()
-    return Snapshot(tree=tree, amphorae=tuple(sorted(found, key=lambda amphora: amphora.id)))
+    """Read desired state and amphora rows as of one instant, None when the load balancer is gone.
+
+    One statement sees one instant, as REPEATABLE READ would. Raises `LostClaim`.
+    """
+    rows = await store.execute(_SNAPSHOT, {"id": claim.load_balancer_id})
+    if not rows:
+        return None
+    tree, epoch, found = rows[0]
+    if epoch != claim.epoch:
+        raise LostClaim(claim.load_balancer_id)
+    by_age = sorted(
+        msgspec.json.decode(found, type=list[Amphora]), key=lambda amphora: (amphora.created_at, amphora.id)
+    )
+    return Snapshot(tree=msgspec.json.decode(tree, type=Tree), amphorae=tuple(by_age))
+
+
+def _settle_statement() -> sa.TextClause:
+    parts = [
+        f"""
+        gone_{table} AS (
+            DELETE FROM {table} USING held
+            WHERE load_balancer_id = held.id AND deleting AND changed_at_generation <= CAST(:generation AS bigint)
+        ), settled_{table} AS (
+            UPDATE {table}
+            SET provisioning_status = 'ACTIVE', reason = NULL, {_first_operating_status(table)}
+                updated_at = CASE WHEN provisioning_status = 'PENDING_CREATE' THEN updated_at ELSE now() END
+            FROM held
+            WHERE load_balancer_id = held.id AND NOT deleting AND changed_at_generation <= CAST(:generation AS bigint)
+                AND (provisioning_status <> 'ACTIVE' OR reason IS NOT NULL)
+        )"""
+        for table in _CHILD_TABLES
+    ]
+    return sa.text(f"""
+    WITH held AS (
+        UPDATE load_balancers
+        SET observed_generation = greatest(observed_generation, CAST(:generation AS bigint)),
+            due_at = CASE
+                WHEN generation > CAST(:generation AS bigint) OR due_at < lease_until THEN now()
+                ELSE now() + make_interval(secs => :recheck_s) END,
+            lease_until = NULL, lease_owner = NULL, failures = 0, failing_since = NULL,
+            provisioning_status = CASE WHEN {_SETTLES} THEN 'ACTIVE' ELSE provisioning_status END,
+            reason = CASE WHEN {_SETTLES} THEN NULL ELSE reason END,
+            updated_at = CASE WHEN {_SETTLES} AND provisioning_status <> 'ACTIVE' THEN now() ELSE updated_at END
+        WHERE id = :id AND epoch = :epoch
+        RETURNING id, due_at <= now() AS due
+    ), {", ".join(parts)}
+    SELECT due FROM held
+    """)
+
+
+_SETTLES = "changed_at_generation <= CAST(:generation AS bigint) AND NOT deleting"
+
+
+def _first_operating_status(table: str) -> str:
+    # Monitors are not seen in traffic: they are ONLINE once active, OFFLINE when switched off (rules.md section 7).
+    if table != health_monitors.name:
+        return ""
+    return "operating_status = CASE WHEN admin_state_up THEN 'ONLINE' ELSE 'OFFLINE' END,"
+
+
+_SETTLE = _settle_statement()
 
 
 async def save_settled(store: Store, claim: Claim, generation: int, *, recheck_s: float) -> bool:
-    """Mark all that was wanted at `generation` as true; return whether later edits wait. Raises `LostClaim`."""
-    async with store.write() as connection:
-        current = await _lock(connection, claim)
-        await _settle_children(connection, claim.load_balancer_id, generation)
-        more = current > generation
-        status: dict[str, Any] = {} if more else {"provisioning_status": ProvisioningStatus.ACTIVE, "reason": sa.null()}
-        due = sa.func.now() if more else sa.func.now() + sa.func.make_interval(0, 0, 0, 0, 0, 0, recheck_s)
-        await connection.execute(
-            _fenced(claim).values(
-                observed_generation=sa.func.greatest(load_balancers.c.observed_generation, generation),
-                due_at=due,
-                lease_until=None,
-                lease_owner=None,
-                failures=0,
-                failing_since=None,
-                updated_at=sa.case(
-                    (load_balancers.c.provisioning_status != ProvisioningStatus.ACTIVE, sa.func.now()),
-                    else_=load_balancers.c.updated_at,
-                ),
-                **status,
-            )
-        )
-    return more
+    """Mark all that was wanted at `generation` as true, and let go of the claim. Raises `LostClaim`.
+
+    Return whether it is due again at once, because of later edits or because something was reported meanwhile.
+    """
+    # The children's statements take their rows through `held`, so the load balancer's row is locked before any of them,
+    # and rows that an edit changed while this waited for the lock are judged again by their new stamp.
+    row = await _write(store, claim, _SETTLE, generation=generation, recheck_s=recheck_s)
+    return bool(row.due)
 
 
-async def _settle_children(connection: AsyncConnection, load_balancer_id: str, generation: int) -> None:
-    for table in _CHILD_TABLES:
-        mine = (table.c.load_balancer_id == load_balancer_id) & (table.c.changed_at_generation <= generation)
-        await connection.execute(sa.delete(table).where(mine & table.c.deleting))
-        await connection.execute(
-            sa.update(table)
-            .where(mine & (table.c.provisioning_status != ProvisioningStatus.ACTIVE))
-            .values(
-                provisioning_status=ProvisioningStatus.ACTIVE,
-                updated_at=sa.case(
-                    (table.c.provisioning_status != ProvisioningStatus.PENDING_CREATE, sa.func.now()),
-                    else_=table.c.updated_at,
-                ),
-                reason=sa.null(),
-                **_first_operating_status(table),
-            )
-        )
+def _dated_reason(table: str) -> str:
+    # The same trouble keeps the time when it began.
+    return f"""jsonb_build_object(
+        'slug', CAST(:slug AS text), 'sentence', CAST(:sentence AS text), 'generation', CAST(:caused_by AS bigint),
+        'since', coalesce(
+            CAST(:since AS text), CASE WHEN {table}.reason ->> 'slug' = :slug THEN {table}.reason ->> 'since' END,
+            to_json(now()) #>> '{{}}'
+        ))"""
 
 
-def _first_operating_status(table: sa.Table) -> dict[str, Any]:
-    # Monitors are not seen in traffic: they are ONLINE once active, OFFLINE when switched off (rules.md section 7).
-    if table is not health_monitors:
-        return {}
-    up, down = OperatingStatus.ONLINE, OperatingStatus.OFFLINE
-    return {"operating_status": sa.case((table.c.admin_state_up, up), else_=down)}
+def _failure_statement() -> sa.TextClause:
+    parts = [
+        f"""
+        failed_{table} AS (
+            UPDATE {table}
+            SET reason = {_dated_reason(table)},
+                provisioning_status = CASE WHEN :as_error THEN 'ERROR' ELSE provisioning_status END
+            FROM held
+            WHERE load_balancer_id = held.id AND changed_at_generation <= CAST(:generation AS bigint)
+                AND provisioning_status <> 'ACTIVE'
+        )"""
+        for table in _CHILD_TABLES
+    ]
+    failed = "changed_at_generation <= CAST(:generation AS bigint)"
+    return sa.text(f"""
+    WITH held AS (
+        UPDATE load_balancers
+        SET due_at = CASE
+                WHEN generation > CAST(:generation AS bigint) THEN now()
+                ELSE now() + make_interval(secs => :retry_s) END,
+            lease_until = NULL, lease_owner = NULL,
+            failures = CASE WHEN {failed} THEN failures + 1 ELSE failures END,
+            failing_since = CASE WHEN {failed} THEN coalesce(failing_since, now()) ELSE failing_since END,
+            reason = CASE WHEN {failed} THEN {_dated_reason(load_balancers.name)} ELSE reason END,
+            provisioning_status = CASE WHEN {failed} AND :as_error THEN 'ERROR' ELSE provisioning_status END
+        WHERE id = :id AND epoch = :epoch
+        RETURNING id
+    ), {", ".join(parts)}
+    SELECT id FROM held
+    """)
+
+
+_FAIL = _failure_statement()
 
 
 async def save_failure(
     store: Store, claim: Claim, generation: int, *, reason: Reason, retry_s: float, as_error: bool
 ) -> None:
-    """Record why a pass failed and when to try next; `as_error` shows it as ERROR. Raises `LostClaim`.
+    """Record why a pass failed and when to try next, and let go of the claim. Raises `LostClaim`.
 
-    Edits accepted after `generation` make it due at once instead, and their objects stay as they are.
+    The load balancer and every object that is not ACTIVE show the reason, with `as_error` as ERROR. Objects of edits
+    after `generation` stay as they are, and such edits make it due at once. An undated reason keeps the time of the
+    same slug.
     """
-    shown = {"reason": msgspec.to_builtins(reason)}
-    if as_error:
-        shown["provisioning_status"] = ProvisioningStatus.ERROR
-    async with store.write() as connection:
-        current = await _lock(connection, claim)
-        for table in _CHILD_TABLES:
-            mine = (table.c.load_balancer_id == claim.load_balancer_id) & (table.c.changed_at_generation <= generation)
-            pending = table.c.provisioning_status.in_(_PENDING)
-            await connection.execute(sa.update(table).where(mine & pending).values(shown))
-        later = current > generation
-        retry = sa.func.now() + sa.func.make_interval(0, 0, 0, 0, 0, 0, retry_s)
-        await connection.execute(
-            _fenced(claim).values(
-                due_at=sa.func.now() if later else retry,
-                lease_until=None,
-                lease_owner=None,
-                failures=load_balancers.c.failures + 1,
-                failing_since=sa.func.coalesce(load_balancers.c.failing_since, sa.func.now()),
-                **({} if later else shown),
-            )
-        )
+    await _write(
+        store,
+        claim,
+        _FAIL,
+        generation=generation,
+        slug=reason.slug,
+        sentence=reason.sentence.replace("\x00", "?"),
+        since=reason.since.isoformat() if reason.since else None,
+        caused_by=generation if reason.generation is None else reason.generation,
+        retry_s=retry_s,
+        as_error=as_error,
+    )
+
+
+_REMOVE = sa.text("DELETE FROM load_balancers WHERE id = :id AND epoch = :epoch RETURNING id")
 
 
 async def remove_load_balancer(store: Store, claim: Claim) -> None:
-    """Delete the row and all below it. Raises `LostClaim`."""
-    async with store.write() as connection:
-        await _lock(connection, claim)
-        mine = load_balancers.c.id == claim.load_balancer_id
-        await connection.execute(sa.delete(load_balancers).where(mine))
+    """Delete the row and all below it; its amphorae must be gone. Raises `LostClaim`."""
+    await _write(store, claim, _REMOVE)
+
+
+_RELEASE = sa.text(f"""
+    WITH held AS (
+        UPDATE load_balancers SET lease_until = NULL, lease_owner = NULL, due_at = now()
+        WHERE id = :id AND epoch = :epoch RETURNING id
+    )
+    SELECT pg_notify('{CHANNEL}', '') FROM held
+""")
 
 
 async def release_claim(store: Store, claim: Claim) -> None:
     """Let go so that another worker can take it at once; a lost claim is fine."""
-    async with store.write() as connection:
-        await connection.execute(_fenced(claim).values(lease_until=None, lease_owner=None, due_at=sa.func.now()))
-        await ring(connection)
+    await store.execute(_RELEASE, {"id": claim.load_balancer_id, "epoch": claim.epoch})
+
+
+_MARK = sa.text(f"""
+    WITH marked AS (
+        UPDATE load_balancers SET due_at = now()
+        WHERE id IN (
+            SELECT id FROM load_balancers WHERE id = ANY(CAST(:ids AS uuid[])) AND due_at > now() ORDER BY id FOR UPDATE
+        )
+        RETURNING id
+    )
+    SELECT pg_notify('{CHANNEL}', '') FROM marked LIMIT 1
+""")
 
 
 async def mark_due(store: Store, load_balancer_ids: Sequence[str]) -> None:
-    """Have these looked at again soon."""
-    if not load_balancer_ids:
-        return
-    async with store.write() as connection:
-        mine = load_balancers.c.id.in_(load_balancer_ids) & (load_balancers.c.due_at > sa.func.now())
-        await connection.execute(sa.update(load_balancers).where(mine).values(due_at=sa.func.now()))
-        await ring(connection)
+    """Have these looked at again soon; one that is being worked on comes due again when its pass ends."""
+    if load_balancer_ids:
+        await store.execute(_MARK, {"ids": list(load_balancer_ids)})
 
 
 async def list_load_balancer_ids(store: Store) -> set[str]:
     """Return the ids of all load balancers that exist."""
-    async with store.read() as connection:
-        return set((await connection.execute(sa.select(load_balancers.c.id))).scalars())
+    return {row.id for row in await store.execute(sa.select(load_balancers.c.id))}
 
 
-def _fenced(claim: Claim) -> sa.Update:
-    mine = (load_balancers.c.id == claim.load_balancer_id) & (load_balancers.c.epoch == claim.epoch)
-    return sa.update(load_balancers).where(mine)
-
-
-async def _lock(connection: AsyncConnection, claim: Claim) -> int:
-    """Lock the row if the claim still holds, and return its generation. Raises `LostClaim`."""
-    mine = (load_balancers.c.id == claim.load_balancer_id) & (load_balancers.c.epoch == claim.epoch)
-    row = (await connection.execute(sa.select(load_balancers.c.generation).where(mine).with_for_update())).one_or_none()
-    if row is None:
+async def _write(store: Store, claim: Claim, statement: sa.TextClause, **values: Any) -> AnyRow:
+    rows = await store.execute(statement, {"id": claim.load_balancer_id, "epoch": claim.epoch, **values})
+    if not rows:
         raise LostClaim(claim.load_balancer_id)
-    return int(row.generation)
+    return rows[0]
 
 
 async def fence(connection: AsyncConnection, claim: Claim) -> None:
     """Make the rest of this transaction conditional on the claim. Raises `LostClaim`."""
-    await _lock(connection, claim)
+    mine = (load_balancers.c.id == claim.load_balancer_id) & (load_balancers.c.epoch == claim.epoch)
+    held = await connection.execute(sa.select(load_balancers.c.id).where(mine).with_for_update())
+    if held.one_or_none() is None:
+        raise LostClaim(claim.load_balancer_id)

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from statera.base.errors import StateraError, Transient
 
 T = TypeVar("T")
+AnyRow = sa.Row[*tuple[Any, ...]]
 
 DRIVER = "postgresql+psycopg"
 TRIES = 5
@@ -60,7 +61,7 @@ class Store:
         """Ask the database for a sign of life. Raises `Transient`, slug `database-unavailable`."""
         await self.execute(sa.text("SELECT 1"))
 
-    async def execute(self, statement: sa.Executable, values: Mapping[str, Any] | None = None) -> Sequence[sa.Row[Any]]:
+    async def execute(self, statement: sa.Executable, values: Mapping[str, Any] | None = None) -> Sequence[AnyRow]:
         """Run one statement, committed by itself; return its rows, none for one that returns nothing."""
         for number in range(1, TRIES + 1):
             async with _attempt(number), self._single.connect() as connection:

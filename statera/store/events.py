@@ -1,35 +1,63 @@
 """The history of a load balancer: edits, actions, failures, bounded in number."""
 
+import msgspec
 import sqlalchemy as sa
 
+from statera.base.ids import is_uuid
 from statera.model.work import Event
 from statera.store.engine import Store
-from statera.store.rows import plain, struct_of
+from statera.store.rows import json_list, json_object, recordset
 from statera.store.tables import events
+
+REMEMBER_GONE_S = 86_400.0
+"""How long the history of a load balancer that is gone is kept: for the operator who looks the day after."""
+
+_FIELDS = ", ".join(Event.__struct_fields__)
+_ADD = sa.text(f"""
+    INSERT INTO events ({_FIELDS}) SELECT {_FIELDS} FROM {recordset(events, Event.__struct_fields__)}
+""")
 
 
 async def add_event(store: Store, event: Event) -> None:
     """Add one line to a load balancer's history."""
-    values = {field: plain(getattr(event, field), events.c[field]) for field in event.__struct_fields__}
-    async with store.write() as connection:
-        await connection.execute(sa.insert(events).values(values))
+    # PostgreSQL stores no NUL, and an engine's words may hold one.
+    text = msgspec.json.encode([event]).decode().replace("\\u0000", "?")
+    await store.execute(_ADD, {"rows": text})
 
 
 async def list_events(store: Store, load_balancer_id: str, limit: int = 100) -> tuple[Event, ...]:
     """Return the newest events, newest first."""
-    columns = [events.c[field] for field in Event.__struct_fields__]
-    statement = sa.select(*columns).where(events.c.load_balancer_id == load_balancer_id)
-    async with store.read() as connection:
-        rows = await connection.execute(statement.order_by(events.c.id.desc()).limit(limit))
-        return tuple(struct_of(Event, row._mapping) for row in rows)
+    if not is_uuid(load_balancer_id):
+        return ()
+    newest = (
+        sa.select(json_object(events, Event).label("item"))
+        .where(events.c.load_balancer_id == load_balancer_id)
+        .order_by(events.c.id.desc())
+        .limit(limit)
+        .subquery()
+    )
+    rows = await store.execute(sa.select(sa.cast(json_list(newest.c.item), sa.Text)))
+    return msgspec.json.decode(rows[0][0], type=tuple[Event, ...])
 
 
-async def trim_events(store: Store, keep: int) -> int:
-    """Keep the newest `keep` events of each load balancer; return how many went."""
-    numbered = sa.select(
-        events.c.id,
-        sa.func.row_number().over(partition_by=events.c.load_balancer_id, order_by=events.c.id.desc()).label("n"),
-    ).subquery()
-    statement = sa.delete(events).where(events.c.id.in_(sa.select(numbered.c.id).where(numbered.c.n > keep)))
-    async with store.write() as connection:
-        return (await connection.execute(statement)).rowcount
+_TRIM = sa.text("""
+    WITH trimmed AS (
+        DELETE FROM events
+        USING (
+            SELECT id, row_number() OVER (PARTITION BY load_balancer_id ORDER BY id DESC) AS place FROM events
+        ) AS ranked
+        WHERE events.id = ranked.id AND (
+            ranked.place > :keep
+            OR events.at < now() - make_interval(secs => :gone_s)
+                AND NOT EXISTS (SELECT FROM load_balancers WHERE load_balancers.id = events.load_balancer_id)
+        )
+        RETURNING 1
+    )
+    SELECT count(*) FROM trimmed
+""")
+
+
+async def trim_events(store: Store, keep: int, *, gone_s: float = REMEMBER_GONE_S) -> int:
+    """Keep the newest `keep` events of each load balancer, none of one that is gone for long; return how many went."""
+    rows = await store.execute(_TRIM, {"keep": keep, "gone_s": gone_s})
+    return int(rows[0][0])

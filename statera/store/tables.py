@@ -1,11 +1,14 @@
 """The schema. Columns have the names of the model structs' attributes, so rows and structs convert by name.
 
-Nested structs (VIPs, persistence, reasons) are `jsonb`. Bookkeeping that no struct shows (`due_at`, the lease, the epoch)
-stands on `load_balancers`: the row itself is the work.
+Nested structs (VIPs, persistence, reasons) are `jsonb`. Bookkeeping that no struct shows (`due_at`, the lease, the
+epoch) stands on `load_balancers`: the row itself is the work.
+
+Who writes anything below a load balancer locks the load balancer's row first, so no two of them can deadlock.
 """
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, INET, JSONB
+from sqlalchemy.schema import SchemaItem
 
 from statera.model.tree import HealthMonitor, Listener, LoadBalancer, Member, Pool, Resource
 
@@ -22,7 +25,7 @@ _Uuid = sa.Uuid(as_uuid=False)
 _Time = sa.DateTime(timezone=True)
 
 
-def _resource(name: str, *columns: sa.SchemaItem) -> sa.Table:
+def _resource(name: str, *columns: SchemaItem) -> sa.Table:
     return sa.Table(
         name,
         metadata,
@@ -34,6 +37,9 @@ def _resource(name: str, *columns: sa.SchemaItem) -> sa.Table:
         sa.Column("provisioning_status", sa.Text, nullable=False),
         sa.Column("operating_status", sa.Text, nullable=False),
         sa.Column("reason", JSONB),
+        # Two writers, two columns: why a change waits or failed, and why traffic fares badly. A struct shows the first
+        # that is set; settling clears only the first.
+        sa.Column("operating_reason", JSONB),
         sa.Column("changed_at_generation", sa.BigInteger, nullable=False),
         sa.Column("deleting", sa.Boolean, nullable=False, server_default="false"),
         sa.Column("created_at", _Time, nullable=False),
@@ -42,6 +48,10 @@ def _resource(name: str, *columns: sa.SchemaItem) -> sa.Table:
         sa.Index(f"ix_{name}_project", "project_id", "created_at", "id"),
         sa.Index(f"ix_{name}_created", "created_at", "id"),
     )
+
+
+def _pool() -> sa.Column[str]:
+    return sa.Column("pool_id", _Uuid, sa.ForeignKey("pools.id", ondelete="CASCADE"), nullable=False, index=True)
 
 
 def _owner() -> sa.Column[str]:
@@ -78,7 +88,13 @@ listeners = _resource(
     sa.Column("description", sa.Text, nullable=False),
     sa.Column("protocol", sa.Text, nullable=False),
     sa.Column("protocol_port", sa.Integer, nullable=False),
-    sa.Column("default_pool_id", _Uuid, index=True),
+    # Checked at commit: a listener and its pool come in one transaction, in any order.
+    sa.Column(
+        "default_pool_id",
+        _Uuid,
+        sa.ForeignKey("pools.id", ondelete="SET NULL", deferrable=True, initially="DEFERRED"),
+        index=True,
+    ),
     sa.Column("connection_limit", sa.BigInteger),
     sa.Column("timeout_client_data", sa.BigInteger, nullable=False),
     sa.Column("timeout_member_connect", sa.BigInteger, nullable=False),
@@ -86,7 +102,18 @@ listeners = _resource(
     sa.Column("timeout_tcp_inspect", sa.BigInteger, nullable=False),
     sa.Column("allowed_cidrs", ARRAY(sa.Text)),
     sa.Column("insert_headers", JSONB, nullable=False),
+    # As `model.enums.L4_TRANSPORT`; only the guard below reads it.
+    sa.Column(
+        "transport",
+        sa.Text,
+        sa.Computed("CASE WHEN protocol IN ('UDP', 'SCTP') THEN protocol ELSE 'TCP' END", persisted=True),
+    ),
 )
+sa.Index(
+    "uq_listeners_port",
+    listeners.c.load_balancer_id, listeners.c.transport, listeners.c.protocol_port,
+    unique=True, postgresql_where=sa.text("NOT deleting"),
+)  # fmt: skip
 
 pools = _resource(
     "pools",
@@ -100,7 +127,7 @@ pools = _resource(
 members = _resource(
     "members",
     _owner(),
-    sa.Column("pool_id", _Uuid, nullable=False, index=True),
+    _pool(),
     sa.Column("address", sa.Text, nullable=False),
     sa.Column("protocol_port", sa.Integer, nullable=False),
     sa.Column("weight", sa.Integer),
@@ -118,7 +145,7 @@ sa.Index(
 health_monitors = _resource(
     "health_monitors",
     _owner(),
-    sa.Column("pool_id", _Uuid, nullable=False, index=True),
+    _pool(),
     sa.Column("type", sa.Text, nullable=False),
     sa.Column("delay", sa.BigInteger, nullable=False),
     sa.Column("timeout", sa.BigInteger, nullable=False),
@@ -130,6 +157,7 @@ health_monitors = _resource(
     sa.Column("http_version", sa.Float),
     sa.Column("domain_name", sa.Text),
 )
+sa.Index("uq_health_monitors_pool", health_monitors.c.pool_id, unique=True, postgresql_where=sa.text("NOT deleting"))
 
 amphorae = sa.Table(
     "amphorae",
@@ -166,7 +194,7 @@ port_addresses = sa.Table(
     metadata,
     sa.Column("port_id", _Uuid, sa.ForeignKey("ports.id", ondelete="CASCADE"), nullable=False, index=True),
     sa.Column("subnet_id", _Uuid, nullable=False),
-    sa.Column("address", sa.Text, nullable=False),
+    sa.Column("address", INET, nullable=False),
     sa.Column("position", sa.Integer, nullable=False),
     sa.PrimaryKeyConstraint("subnet_id", "address"),
 )

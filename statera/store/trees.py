@@ -6,20 +6,22 @@ the lock once, applies every queued decision in order and commits once. Each edi
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
+import psycopg
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import aggregate_order_by
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from statera.base.errors import Refusal, Refused
+from statera.base.ids import is_uuid
 from statera.model.tree import HealthMonitor, Listener, LoadBalancer, Member, Pool, Resource, Tree
 from statera.store.engine import Store
-from statera.store.rows import json_object, values_of
-from statera.store.tables import TABLE_OF, events, load_balancers
+from statera.store.rows import insert_rows, json_object, update_rows
+from statera.store.tables import TABLE_OF, load_balancers
 
 Decide = Callable[[Tree], Tree]
 
@@ -30,7 +32,9 @@ CHILDREN: dict[str, type[Resource]] = {
     "members": Member,
     "health_monitors": HealthMonitor,
 }
-"""Attribute of `Tree` to the kind it holds."""
+"""Attribute of `Tree` to the kind it holds, parents before what refers to them."""
+
+LOCK_STATEMENT = sa.text("SELECT id FROM load_balancers WHERE id = :id FOR UPDATE")
 
 
 def _tree_statement() -> sa.Select[Any]:
@@ -59,31 +63,37 @@ async def fetch_tree(connection: AsyncConnection, load_balancer_id: str) -> Tree
 
 async def load_tree(store: Store, load_balancer_id: str) -> Tree | None:
     """Return a load balancer with all below it, None when it is gone."""
-    async with store.read() as connection:
-        return await fetch_tree(connection, load_balancer_id)
+    if not is_uuid(load_balancer_id):
+        return None
+    rows = await store.execute(TREE_STATEMENT, {"id": load_balancer_id})
+    return msgspec.json.decode(rows[0][0], type=Tree) if rows else None
 
 
 async def find_load_balancer_id(store: Store, kind: type[Resource], object_id: str) -> str | None:
     """Return the load balancer that an object belongs to, None when there is no such object."""
     table = TABLE_OF[kind]
     column = table.c.id if kind is LoadBalancer else table.c.load_balancer_id
-    async with store.read() as connection:
-        return (await connection.execute(sa.select(column).where(table.c.id == object_id))).scalar_one_or_none()
+    if not is_uuid(object_id):
+        return None
+    rows = await store.execute(sa.select(column).where(table.c.id == object_id))
+    return rows[0][0] if rows else None
 
 
 async def insert_tree(store: Store, tree: Tree, *, actor: str, what: str) -> None:
-    """Store a new load balancer with all below it, all or nothing."""
+    """Store a new load balancer with all below it, all or nothing. Raises `Refused` (CONFLICT) when it exists."""
+
+    async def work(connection: AsyncConnection) -> None:
+        await insert_rows(connection, [tree.load_balancer])
+        for attribute in CHILDREN:
+            await insert_rows(connection, getattr(tree, attribute))
+        note = (tree.load_balancer.generation, actor, what)
+        await _add_events(connection, tree.load_balancer.id, [note])
+        await ring(connection)
+
     try:
-        async with store.write() as connection:
-            await connection.execute(sa.insert(load_balancers).values(values_of(tree.load_balancer)))
-            for attribute, kind in CHILDREN.items():
-                rows = [values_of(resource) for resource in getattr(tree, attribute)]
-                for row in rows:
-                    await connection.execute(sa.insert(TABLE_OF[kind]).values(row))
-            await _add_events(connection, tree.load_balancer.id, [(tree.load_balancer.generation, actor, what)])
-            await ring(connection)
-    except IntegrityError as error:
-        raise Refused(Refusal.CONFLICT, "Already an entity with that specified id.") from error
+        await store.run(work)
+    except (IntegrityError, DataError) as error:
+        raise _refusal(error) from error
 
 
 async def ring(connection: AsyncConnection) -> None:
@@ -98,117 +108,148 @@ class _Waiting(msgspec.Struct, eq=False):
     answer: "asyncio.Future[Tree]"
 
 
+_Outcome = tuple[_Waiting, Tree | Exception]
+
+
 class TreeEditor:
     """Applies edits. One per process, so that it can group them."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._queues: dict[str, list[_Waiting]] = defaultdict(list)
-        self._leading: set[str] = set()
+        self._leading: dict[str, asyncio.Task[None]] = {}
 
     async def edit(self, load_balancer_id: str, decide: Decide, *, actor: str, what: str) -> Tree:
         """Apply one pure decision and return the tree as it stands right after it.
 
-        Raises what `decide` raises, `Refused` (NOT_FOUND) when the load balancer is gone, `Transient` when the
-        database is down; then nothing was written.
+        Raises what `decide` raises, `Refused` (NOT_FOUND) when the load balancer is gone, (CONFLICT) when the database
+        holds such an object already, `Transient` when the database is down; then nothing was written. `decide` may be
+        called again, on a newer tree.
         """
         waiting = _Waiting(decide, actor, what, asyncio.get_running_loop().create_future())
         self._queues[load_balancer_id].append(waiting)
         if load_balancer_id not in self._leading:
-            self._leading.add(load_balancer_id)
             # A task of its own: the leader's client may hang up while others wait for the commit.
-            task = asyncio.create_task(self._lead(load_balancer_id))
-            task.add_done_callback(lambda _: None)
-            _running.add(task)
-            task.add_done_callback(_running.discard)
+            self._leading[load_balancer_id] = asyncio.create_task(self._lead(load_balancer_id))
         return await waiting.answer
 
     async def _lead(self, load_balancer_id: str) -> None:
         try:
-            while batch := self._queues.pop(load_balancer_id, None):
-                await self._commit_group(load_balancer_id, batch)
+            while group := self._queues.pop(load_balancer_id, None):
+                await self._commit(load_balancer_id, group)
         finally:
-            self._leading.discard(load_balancer_id)
+            del self._leading[load_balancer_id]
+            for waiting in self._queues.pop(load_balancer_id, ()):
+                waiting.answer.cancel()  # Only when this task itself was cancelled: the process ends.
 
-    async def _commit_group(self, load_balancer_id: str, batch: list[_Waiting]) -> None:
-        accepted: list[tuple[_Waiting, Tree]] = []
+    async def _commit(self, load_balancer_id: str, group: Sequence[_Waiting]) -> None:
         try:
-            async with self._store.write() as connection:
-                lock = sa.select(load_balancers.c.id).where(load_balancers.c.id == load_balancer_id).with_for_update()
-                before = None
-                if (await connection.execute(lock)).first() is not None:
-                    before = await fetch_tree(connection, load_balancer_id)
-                if before is None:
-                    raise Refused(Refusal.NOT_FOUND, f"Load Balancer {load_balancer_id} not found.")
-                after = before
-                for waiting in batch:
-                    after = _decide_one(waiting, after, accepted)
-                if accepted:
-                    await _save_difference(connection, before, after)
-                    notes = [(tree.load_balancer.generation, w.actor, w.what) for w, tree in accepted]
-                    await _add_events(connection, load_balancer_id, notes)
-                    await ring(connection)
+            outcomes = await self._store.run(lambda connection: _apply(connection, load_balancer_id, group))
+        except (IntegrityError, DataError) as error:
+            if len(group) > 1:
+                # One of them breaks a rule that the decisions did not see: only that one may fail.
+                for waiting in group:
+                    await self._commit(load_balancer_id, [waiting])
+                return
+            outcomes = [(group[0], _refusal(error))]
         except Exception as error:
-            failure = _conflict(error) if isinstance(error, IntegrityError) else error
-            for waiting in batch:
-                if not waiting.answer.done():
-                    waiting.answer.set_exception(failure)
-            return
-        for waiting, tree in accepted:
+            outcomes = [(waiting, error) for waiting in group]
+        for waiting, outcome in outcomes:
             if not waiting.answer.done():
-                waiting.answer.set_result(tree)
+                if isinstance(outcome, Exception):
+                    waiting.answer.set_exception(outcome)
+                else:
+                    waiting.answer.set_result(outcome)
 
 
-_running: set["asyncio.Task[None]"] = set()
+async def _apply(connection: AsyncConnection, load_balancer_id: str, group: Sequence[_Waiting]) -> list[_Outcome]:
+    before = await lock_tree(connection, load_balancer_id)
+    if before is None:
+        raise Refused(Refusal.NOT_FOUND, f"Load Balancer {load_balancer_id} not found.")
+    after = before
+    outcomes: list[_Outcome] = []
+    notes: list[tuple[int, str, str]] = []
+    for waiting in group:
+        if waiting.answer.cancelled():
+            continue
+        outcome = _decide_one(waiting.decide, after)
+        outcomes.append((waiting, outcome))
+        if isinstance(outcome, Tree) and outcome != after:
+            after = outcome
+            notes.append((after.load_balancer.generation, waiting.actor, waiting.what))
+    if notes:
+        await _save_difference(connection, before, after)
+        await _add_events(connection, load_balancer_id, notes)
+        await ring(connection)
+    return outcomes
 
 
-def _decide_one(waiting: _Waiting, tree: Tree, accepted: list[tuple[_Waiting, Tree]]) -> Tree:
-    if waiting.answer.cancelled():
-        return tree
+async def lock_tree(connection: AsyncConnection, load_balancer_id: str) -> Tree | None:
+    """Lock the load balancer's row until the transaction ends, and read the tree as of then."""
+    # Two statements: one that waits for the lock would read what was true before the wait.
+    if not is_uuid(load_balancer_id):
+        return None
+    await connection.execute(LOCK_STATEMENT, {"id": load_balancer_id})
+    return await fetch_tree(connection, load_balancer_id)
+
+
+def _decide_one(decide: Decide, before: Tree) -> Tree | Exception:
     try:
-        after = waiting.decide(tree)
+        after = decide(before)
     except Exception as error:
         # Whatever it is, it belongs to this caller alone; the others of the group go on.
-        waiting.answer.set_exception(error)
-        return tree
-    accepted.append((waiting, after))
+        return error
+    raised = after.load_balancer.generation - before.load_balancer.generation
+    if after.load_balancer.id != before.load_balancer.id or (raised != 1 and after != before):
+        return ValueError(f"an edit of {before.load_balancer.id} must raise its generation by 1, not by {raised}")
     return after
 
 
-def _conflict(error: IntegrityError) -> Refused:
-    return Refused(Refusal.CONFLICT, "Another object with the same address and port was made at the same time.")
+def _refusal(error: IntegrityError | DataError) -> Refused:
+    if isinstance(error, DataError):
+        return Refused(Refusal.INVALID, "A value in the request cannot be stored: it holds NUL or is out of range.")
+    diagnosis = error.orig.diag if isinstance(error.orig, psycopg.Error) else None
+    sentence = _CONFLICTS.get(
+        (diagnosis and diagnosis.constraint_name) or "", "Already an entity with that specified id."
+    )
+    return Refused(Refusal.CONFLICT, sentence)
+
+
+_CONFLICTS = {
+    "uq_listeners_port": "Another Listener on this Load Balancer is already using this protocol and protocol_port.",
+    "uq_members_place": "Another member on this pool is already using this ip and protocol_port.",
+    "uq_health_monitors_pool": "This pool already has a health monitor",
+}
+"""The edits themselves refuse these with more words; here they end when two processes disagree."""
 
 
 async def _save_difference(connection: AsyncConnection, before: Tree, after: Tree) -> None:
-    # Only what differs is written: the reconciler and health may have changed other columns meanwhile.
-    changed = _changed_values(before.load_balancer, after.load_balancer)
-    values = changed | {"due_at": sa.func.now(), "failures": 0, "failing_since": None}
-    await connection.execute(_update(after.load_balancer).values(values))
-    for attribute, kind in CHILDREN.items():
+    await update_rows(connection, [after.load_balancer])
+    await connection.execute(_DUE, {"id": after.load_balancer.id})
+    for attribute in CHILDREN:
         old = {resource.id: resource for resource in getattr(before, attribute)}
-        for resource in getattr(after, attribute):
-            if resource.id not in old:
-                await connection.execute(sa.insert(TABLE_OF[kind]).values(values_of(resource)))
-            elif changed := _changed_values(old[resource.id], resource):
-                await connection.execute(_update(resource).values(changed))
+        now = getattr(after, attribute)
+        missing = old.keys() - {resource.id for resource in now}
+        if missing:
+            raise ValueError(f"an edit marks {attribute} as deleting, it does not drop them: {sorted(missing)}")
+        await update_rows(connection, [new for new in now if new.id in old and new != old[new.id]])
+        await insert_rows(connection, [new for new in now if new.id not in old])
 
 
-def _update(resource: Resource) -> sa.Update:
-    table = TABLE_OF[type(resource)]
-    return sa.update(table).where(table.c.id == resource.id)
+_DUE = sa.text("UPDATE load_balancers SET due_at = now(), failures = 0, failing_since = NULL WHERE id = :id")
 
 
-def _changed_values(before: Resource, after: Resource) -> dict[str, Any]:
-    if before is after:
-        return {}
-    values = values_of(after)
-    return {field: values[field] for field in values if getattr(before, field) != getattr(after, field)}
+async def _add_events(
+    connection: AsyncConnection, load_balancer_id: str, notes: Sequence[tuple[int, str, str]]
+) -> None:
+    generations, actors, whats = zip(*notes, strict=True)
+    values = {"id": load_balancer_id, "generations": generations, "actors": actors, "whats": whats}
+    await connection.execute(_ADD_EVENTS, {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()})
 
 
-async def _add_events(connection: AsyncConnection, load_balancer_id: str, notes: list[tuple[int, str, str]]) -> None:
-    rows = [
-        {"load_balancer_id": load_balancer_id, "generation": generation, "actor": actor, "what": what}
-        for generation, actor, what in notes
-    ]
-    statement = sa.insert(events).values(at=sa.func.clock_timestamp())
-    await connection.execute(statement, rows)
+_ADD_EVENTS = sa.text("""
+    INSERT INTO events (load_balancer_id, generation, actor, what, at)
+    SELECT CAST(:id AS uuid), note.generation, note.actor, note.what, clock_timestamp()
+    FROM unnest(CAST(:generations AS bigint[]), CAST(:actors AS text[]), CAST(:whats AS text[]))
+        AS note (generation, actor, what)
+""")

@@ -1,0 +1,36 @@
+"""On which host an amphora is built."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from statera.base.reason import Reason
+from statera.model.amphora import Host
+
+
+def choose_host(hosts: Sequence[Host], placed: Mapping[str, int], avoid: Collection[str] = ()) -> str | Reason:
+    """Return the least loaded host that has room, or the reason why there is none.
+
+    `placed` counts rows, which come before what a host counts. Hosts in `avoid`, those of the load balancer's other
+    amphorae, are taken only when no other has room. Equal loads: the first name, so that equal worlds give equal plans.
+    """
+    answering = [host for host in hosts if host.reachable]
+    if not answering:
+        return Reason(slug="no-host-reachable", sentence=_tell_unreachable(hosts))
+    loads = {host.name: max(host.amphora_count, placed.get(host.name, 0)) for host in answering}
+    roomy = [host for host in answering if host.has_room and loads[host.name] < host.amphora_limit]
+    if not roomy:
+        return Reason(slug="host-full", sentence=_tell_full(answering))
+    return min(roomy, key=lambda host: (host.name in avoid, loads[host.name], host.name)).name
+
+
+def _tell_unreachable(hosts: Sequence[Host]) -> str:
+    if not hosts:
+        return "No host can take an amphora: none is configured."
+    told = "; ".join(f"{host.name}: {host.reason.sentence if host.reason else 'no answer'}" for host in hosts[:3])
+    more = f"; and {len(hosts) - 3} more" if len(hosts) > 3 else ""
+    return f"No host can take an amphora: none of {len(hosts)} answers. {told}{more}"
+
+
+def _tell_full(answering: Sequence[Host]) -> str:
+    told = ", ".join(f"{host.name} ({host.amphora_limit})" for host in answering[:3])
+    more = f" and {len(answering) - 3} more" if len(answering) > 3 else ""
+    return f"No host has room for another amphora: {told}{more} hold as many as they may."

@@ -1,0 +1,135 @@
+"""Steps of a plan: typed imperatives, each with a sentence for the load balancer's history.
+
+Every step may be repeated and may be interrupted: the next pass looks again and plans what is left. A plan's last
+step says how the pass ends: `Settle`, `DropLoadBalancer` or `Wait`.
+"""
+
+import msgspec
+
+from statera.base.reason import Reason
+from statera.model.amphora import Amphora
+
+
+class PortWanted(msgspec.Struct, frozen=True, kw_only=True):
+    """An amphora's place on one network, with an address in each subnet."""
+
+    network_id: str
+    subnet_ids: tuple[str, ...]
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    sentence: str
+
+
+class CondemnAmphora(Step, frozen=True, kw_only=True, tag=True):
+    """Mark a row as to be replaced, before its successor is added: which one is the successor stays clear."""
+
+    amphora_id: str
+
+
+class AddAmphora(Step, frozen=True, kw_only=True, tag=True):
+    """Write the row, before anything outside carries its id."""
+
+    amphora: Amphora
+
+
+class EnsurePorts(Step, frozen=True, kw_only=True, tag=True):
+    amphora_id: str
+    ports: tuple[PortWanted, ...]
+
+
+class EnsureSandbox(Step, frozen=True, kw_only=True, tag=True):
+    """Build the sandbox, or bring it to its spec with interfaces on just these networks."""
+
+    amphora_id: str
+    network_ids: tuple[str, ...]
+
+
+class Configure(Step, frozen=True, kw_only=True, tag=True):
+    """Bring the configuration of the tree's generation live."""
+
+    amphora_id: str
+
+
+class ConfirmAmphora(Step, frozen=True, kw_only=True, tag=True):
+    """Write into the row that it has been built and serves."""
+
+    amphora_id: str
+
+
+class ReleasePorts(Step, frozen=True, kw_only=True, tag=True):
+    """Free the ports of an amphora on all other networks than these."""
+
+    amphora_id: str
+    keep_networks: tuple[str, ...]
+
+
+class RemoveSandbox(Step, frozen=True, kw_only=True, tag=True):
+    amphora_id: str
+    host: str
+
+
+class RemovePorts(Step, frozen=True, kw_only=True, tag=True):
+    """Free all ports of an amphora."""
+
+    amphora_id: str
+
+
+class DropAmphora(Step, frozen=True, kw_only=True, tag=True):
+    """Delete the row, after everything that carries its id is gone."""
+
+    amphora_id: str
+
+
+class ReleaseVip(Step, frozen=True, kw_only=True, tag=True):
+    pass
+
+
+class DropLoadBalancer(Step, frozen=True, kw_only=True, tag=True):
+    pass
+
+
+class Settle(Step, frozen=True, kw_only=True, tag=True):
+    """Record that all wanted at this generation is true."""
+
+    generation: int
+
+
+class Wait(Step, frozen=True, kw_only=True, tag=True):
+    """Stop here and try again later."""
+
+    reason: Reason
+
+
+AnyStep = (
+    CondemnAmphora
+    | AddAmphora
+    | EnsurePorts
+    | EnsureSandbox
+    | Configure
+    | ConfirmAmphora
+    | ReleasePorts
+    | RemoveSandbox
+    | RemovePorts
+    | DropAmphora
+    | ReleaseVip
+    | DropLoadBalancer
+    | Settle
+    | Wait
+)
+
+
+class Plan(msgspec.Struct, frozen=True):
+    steps: tuple[AnyStep, ...]
+
+    @property
+    def last(self) -> AnyStep:
+        return self.steps[-1]
+
+    @property
+    def actions(self) -> tuple[AnyStep, ...]:
+        """The steps before the last one: empty when the world is as it should be."""
+        return self.steps[:-1]
+
+    def sentence(self) -> str:
+        return " ".join(step.sentence for step in self.steps)

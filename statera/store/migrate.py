@@ -1,0 +1,66 @@
+"""Bring the schema to this version, and say which one it is. Synchronous: runs once, before anything serves."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from statera.base.errors import Transient
+from statera.store.engine import driver_url
+
+_LOCK_KEY = 0x53544154
+"""Of the advisory lock that keeps two upgrades apart; no other meaning."""
+
+
+def upgrade(url: str, revision: str = "head") -> str:
+    """Apply the migrations that are missing and return the revision; two at once wait for each other.
+
+    Raises `Transient` (slug `database-unavailable`) when the database does not answer.
+    """
+    config = _config()
+    with _connect(url) as connection:
+        with connection.begin():
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
+            config.attributes["connection"] = connection
+            command.upgrade(config, revision)
+        return _read_revision(connection)
+
+
+def current_revision(url: str) -> str:
+    """Return the revision of the database's schema, "" before the first migration. Raises `Transient`."""
+    with _connect(url) as connection:
+        return _read_revision(connection)
+
+
+def head_revision() -> str:
+    """Return the revision that this version of Statera needs."""
+    return ScriptDirectory.from_config(_config()).get_current_head() or ""
+
+
+def _config() -> Config:
+    config = Config()
+    # Alembic interpolates `%` in its options, and a path may hold one.
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    return config
+
+
+def _read_revision(connection: sa.Connection) -> str:
+    return MigrationContext.configure(connection).get_current_revision() or ""
+
+
+@contextmanager
+def _connect(url: str) -> Iterator[sa.Connection]:
+    engine = sa.create_engine(driver_url(url), poolclass=sa.NullPool, connect_args={"connect_timeout": 10})
+    try:
+        with engine.connect() as connection:
+            yield connection
+    except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
+        # The driver's own text may hold the connection string; it stays in the chained exception.
+        raise Transient("database-unavailable", "The database does not answer.", retry_after_s=2.0) from error
+    finally:
+        engine.dispose()

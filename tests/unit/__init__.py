@@ -1,0 +1,1 @@
+"""Plain data in, plain data out; mirrors `statera/`."""

@@ -1,0 +1,203 @@
+"""What is kept of heartbeats: news and replays, parts, owners, silence."""
+
+import datetime as dt
+from typing import Any
+
+import msgspec
+import pytest
+
+from statera.health.memory import Memory
+from statera.model.amphora import Amphora
+from statera.model.heartbeat import (
+    Heartbeat,
+    HeartbeatRefusal,
+    HeartbeatRefused,
+    ListenerObserved,
+    ListenerState,
+    MemberObserved,
+    MemberState,
+    split_heartbeat,
+)
+from statera.model.observed import Silence
+
+NOW = dt.datetime(2026, 11, 21, 12, 0, tzinfo=dt.UTC)
+LB, OTHER_LB, AMPHORA, POOL, MEMBER = (f"00000000-0000-4000-8000-00000000000{n}" for n in range(5))
+
+
+def make_heartbeat(sequence: int = 1, **changes: Any) -> Heartbeat:
+    plain = Heartbeat(
+        amphora_id=AMPHORA,
+        load_balancer_id=LB,
+        boot=1,
+        sequence=sequence,
+        sent_at=1000.0 + sequence,
+        generation=1,
+        epoch=1,
+        haproxy_running=True,
+        listeners=(ListenerObserved(LB, ListenerState.OPEN, 5, 6, 7, 8, 9),),
+        members=(MemberObserved(POOL, MEMBER, MemberState.UP, "L7OK", 200, "", 3.0),),
+    )
+    return msgspec.structs.replace(plain, **changes)
+
+
+def make_amphora(load_balancer_id: str = LB) -> Amphora:
+    return Amphora(id=AMPHORA, load_balancer_id=load_balancer_id, host="h", created_at=NOW)
+
+
+def make_memory(*heartbeats: Heartbeat) -> Memory:
+    memory = Memory()
+    memory.keep_only([make_amphora()], NOW)
+    for heartbeat in heartbeats:
+        memory.accept(heartbeat, NOW)
+    memory.take_news()
+    return memory
+
+
+def refusal(memory: Memory, heartbeat: Heartbeat) -> HeartbeatRefusal:
+    before = memory.observe(LB), memory.last_heard()
+    with pytest.raises(HeartbeatRefused) as refused:
+        memory.accept(heartbeat, NOW + dt.timedelta(seconds=1))
+    assert (memory.observe(LB), memory.last_heard()) == before
+    assert memory.take_news() == ()
+    return refused.value.kind
+
+
+def test_the_first_heartbeat_is_news() -> None:
+    memory = Memory()
+    memory.accept(make_heartbeat(), NOW)
+    assert memory.take_news() == (LB,)
+    assert memory.take_news() == ()
+
+
+def test_counters_and_ages_are_no_news() -> None:
+    memory = make_memory(make_heartbeat())
+    moved = make_heartbeat(
+        2,
+        listeners=(ListenerObserved(LB, ListenerState.OPEN, 50, 60, 70, 80, 90),),
+        members=(MemberObserved(POOL, MEMBER, MemberState.UP, "L7OK", 204, "other", 4.0),),
+    )
+    memory.accept(moved, NOW)
+    assert memory.take_news() == ()
+    assert memory.observe(LB).listeners[LB].total_connections == 60
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"generation": 2},
+        {"haproxy_running": False},
+        {"listeners": ()},
+        {"listeners": (ListenerObserved(LB, ListenerState.FULL),)},
+        {"members": (MemberObserved(POOL, MEMBER, MemberState.DOWN, "L4CON"),)},
+        {"members": ()},
+    ],
+)
+def test_what_matters_is_news(changes: dict[str, Any]) -> None:
+    memory = make_memory(make_heartbeat())
+    memory.accept(make_heartbeat(2, **changes), NOW)
+    assert memory.take_news() == (LB,)
+
+
+def test_another_reason_of_the_same_failure_is_news() -> None:
+    memory = make_memory(make_heartbeat(members=(MemberObserved(POOL, MEMBER, MemberState.DOWN, "L4CON"),)))
+    memory.accept(make_heartbeat(2, members=(MemberObserved(POOL, MEMBER, MemberState.DOWN, "L7STS", 500),)), NOW)
+    assert memory.take_news() == (LB,)
+
+
+@pytest.mark.parametrize("sequence", [5, 4])
+def test_a_replay_changes_nothing(sequence: int) -> None:
+    memory = make_memory(make_heartbeat(5))
+    assert refusal(memory, make_heartbeat(sequence, haproxy_running=False)) is HeartbeatRefusal.REPLAYED
+
+
+def test_a_restarted_agent_counts_from_the_beginning() -> None:
+    memory = make_memory(make_heartbeat(500))
+    memory.accept(make_heartbeat(1, boot=2, sent_at=2000.0, generation=9), NOW)
+    assert memory.observe(LB).generation == 9
+
+
+def test_heartbeats_from_before_a_restart_are_replays() -> None:
+    memory = make_memory(make_heartbeat(500), make_heartbeat(1, boot=2, sent_at=2000.0))
+    assert refusal(memory, make_heartbeat(501)) is HeartbeatRefusal.REPLAYED
+
+
+def test_parts_count_when_all_are_there() -> None:
+    members = tuple(MemberObserved(POOL, f"{MEMBER[:-2]}{n:02}", MemberState.UP, text="x" * 99) for n in range(30))
+    parts = split_heartbeat(make_heartbeat(members=members))
+    assert len(parts) > 2
+    memory = make_memory()
+    for part in reversed(parts[1:]):
+        memory.accept(part, NOW)
+    assert memory.observe(LB).heard == 0
+    memory.accept(parts[0], NOW)
+    assert memory.take_news() == (LB,)
+    assert len(memory.observe(LB).members) == 30
+    for part in parts:
+        assert refusal(memory, part) is HeartbeatRefusal.REPLAYED
+
+
+def test_a_lost_part_leaves_the_last_whole_heartbeat() -> None:
+    members = tuple(MemberObserved(POOL, f"{MEMBER[:-2]}{n:02}", MemberState.UP, text="x" * 99) for n in range(30))
+    memory = make_memory(make_heartbeat(1))
+    memory.accept(split_heartbeat(make_heartbeat(2, members=members))[0], NOW + dt.timedelta(seconds=3))
+    memory.accept(split_heartbeat(make_heartbeat(3, members=members))[1], NOW + dt.timedelta(seconds=6))
+    assert len(memory.observe(LB).members) == 1
+    assert memory.last_heard() == {AMPHORA: NOW + dt.timedelta(seconds=6)}
+
+
+def test_an_amphora_cannot_speak_for_a_foreign_load_balancer() -> None:
+    memory = make_memory()
+    assert refusal(memory, make_heartbeat(load_balancer_id=OTHER_LB)) is HeartbeatRefusal.FOREIGN
+
+
+def test_who_is_not_known_yet_says_nothing() -> None:
+    memory = Memory()
+    memory.accept(make_heartbeat(load_balancer_id=OTHER_LB), NOW)
+    assert memory.has_strangers([OTHER_LB])
+    assert memory.observe(OTHER_LB).heard == 0
+    assert memory.keep_only([make_amphora(LB)], NOW) == 1
+    assert memory.observe(OTHER_LB).heard == 0
+    assert memory.last_heard() == {}
+
+
+def test_who_is_gone_is_forgotten() -> None:
+    memory = make_memory(make_heartbeat())
+    memory.keep_only([], NOW + dt.timedelta(seconds=1))
+    assert memory.last_heard() == {}
+    assert not memory.concerns(LB)
+
+
+def test_who_came_after_the_question_is_kept() -> None:
+    memory = make_memory(make_heartbeat())
+    memory.keep_only([], NOW - dt.timedelta(seconds=1))
+    assert set(memory.last_heard()) == {AMPHORA}
+
+
+def test_heard_is_told_once() -> None:
+    memory = make_memory(make_heartbeat())
+    assert memory.take_heard() == {AMPHORA: NOW}
+    assert memory.take_heard() == {}
+
+
+def test_silence_and_its_end_are_news() -> None:
+    memory = make_memory(make_heartbeat())
+    silence = Silence(amphora_id=AMPHORA, load_balancer_id=LB, host="h", since=NOW)
+    assert memory.set_silent([silence]) == (silence,)
+    assert memory.take_news() == (LB,)
+    assert memory.observe(LB).heard == 0
+    assert memory.observe(LB).silent == (silence,)
+    assert memory.set_silent([silence]) == ()
+    assert memory.take_news() == ()
+    memory.accept(make_heartbeat(2), NOW)
+    assert memory.take_news() == (LB,)
+    assert memory.observe(LB).silent == ()
+    assert memory.observe(LB).heard == 1
+
+
+def test_an_amphora_that_is_removed_is_not_silent() -> None:
+    memory = make_memory()
+    memory.set_silent([Silence(amphora_id=AMPHORA, load_balancer_id=LB, host="h", since=NOW)])
+    memory.take_news()
+    memory.set_silent([])
+    assert memory.take_news() == (LB,)
+    assert memory.observe(LB).silent == ()
