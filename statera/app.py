@@ -4,19 +4,13 @@ Rooms are imported inside the functions: a process loads only what it runs, whic
 within their memory budget, and lets the agent ship without the store.
 """
 
-import asyncio
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from statera.base.clock import SystemClock
-from statera.base.errors import Lasting
 from statera.base.logging import get_logger
 from statera.base.settings import HostSettings, Settings
 
 if TYPE_CHECKING:
-    from statera.drivers.compute_local import LocalCompute
-    from statera.drivers.network_local import LocalNetwork
     from statera.drivers.postgres_embedded import EmbeddedPostgres
     from statera.store.engine import Store
 

@@ -51,9 +51,9 @@ class ApiSettings(Section, frozen=True, kw_only=True):
         bool, Meta(description="Answer 409 while a load balancer is PENDING, as the reference service does.")
     ] = False
     healthcheck_enabled: Annotated[bool, Meta(description="Serve `/healthcheck`.")] = False
-    reserved_addresses: Annotated[
-        tuple[str, ...], Meta(description="Addresses that no member may have.")
-    ] = ("169.254.169.254",)
+    reserved_addresses: Annotated[tuple[str, ...], Meta(description="Addresses that no member may have.")] = (
+        "169.254.169.254",
+    )
     allow_ping_health_monitors: Annotated[bool, Meta(description="Accept health monitors of type PING.")] = True
     timeout_client_data: Annotated[int, Meta(ge=0, description="Default of listeners, in milliseconds.")] = 50_000
     timeout_member_connect: Annotated[int, Meta(ge=0, description="Default of listeners, in milliseconds.")] = 5_000
@@ -71,9 +71,7 @@ class IdentitySettings(Section, frozen=True, kw_only=True):
         Literal["none", "basic"], Meta(description="`none`: everybody is admin; `basic`: HTTP basic with a file.")
     ] = "none"
     htpasswd_file: Annotated[str, Meta(description="Lines `user:bcrypt-hash`, for `basic`.")] = ""
-    users: Annotated[
-        dict[str, UserSettings], Meta(description="Project and roles of each user, for `basic`.")
-    ] = {}
+    users: Annotated[dict[str, UserSettings], Meta(description="Project and roles of each user, for `basic`.")] = {}
     default_project_id: Annotated[str, Meta(max_length=36, description="Project of everybody in mode `none`.")] = (
         "00000000000000000000000000000000"
     )
@@ -94,7 +92,8 @@ class NetworkSettings(Section, frozen=True, kw_only=True):
     id: Annotated[str, Meta(description="UUID; empty: derived from the name.")] = ""
     kind: Annotated[Literal["bridge", "macvlan"], Meta(description="How hosts reach it.")] = "bridge"
     device: Annotated[
-        str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,15}$", description="Bridge, or parent interface of macvlan, on each host.")
+        str,
+        Meta(pattern=r"^[A-Za-z0-9_.-]{1,15}$", description="Bridge, or parent interface of macvlan, on each host."),
     ]
     create: Annotated[bool, Meta(description="Make the bridge when it is missing.")] = False
     host_addresses: Annotated[
@@ -105,7 +104,9 @@ class NetworkSettings(Section, frozen=True, kw_only=True):
 
 
 class HostSettings(Section, frozen=True, kw_only=True):
-    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="Name of the host, as in its certificate.")]
+    name: Annotated[
+        str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="Name of the host, as in its certificate.")
+    ]
     url: Annotated[str, Meta(pattern=r"^https://", description="Where its agent answers.")]
 
 
@@ -140,7 +141,9 @@ class ReconcileSettings(Section, frozen=True, kw_only=True):
     error_after_s: Annotated[Seconds, Meta(description="Seconds of failed tries before the status is ERROR.")] = 60.0
     backoff_first_s: Annotated[Seconds, Meta(description="Seconds to wait after the first failed try.")] = 0.5
     backoff_most_s: Annotated[Seconds, Meta(description="Longest wait between tries, in seconds.")] = 30.0
-    orphan_grace_s: Annotated[Seconds, Meta(description="Age in seconds before something unknown is collected.")] = 120.0
+    orphan_grace_s: Annotated[Seconds, Meta(description="Age in seconds before something unknown is collected.")] = (
+        120.0
+    )
     events_per_load_balancer: Annotated[Count, Meta(description="Events kept of each load balancer.")] = 200
 
 
@@ -162,7 +165,9 @@ class Settings(Section, frozen=True, kw_only=True):
     data_dir: Annotated[str, Meta(description="Folder of the private database, certificates and sandboxes' files.")] = (
         "/var/lib/statera"
     )
-    run_dir: Annotated[str, Meta(description="Folder of sockets and pid files; a short path, on a tmpfs.")] = "/run/statera"
+    run_dir: Annotated[str, Meta(description="Folder of sockets and pid files; a short path, on a tmpfs.")] = (
+        "/run/statera"
+    )
     database: DatabaseSettings = DatabaseSettings()
     api: ApiSettings = ApiSettings()
     identity: IdentitySettings = IdentitySettings()

@@ -134,5 +134,3 @@ def _judge_certificates(ends: Iterable[tuple[str, dt.datetime]], now: dt.datetim
         mend = "" if left > WARN_BEFORE else "Restart `statera up`: it renews its certificates."
         findings.append(Finding(f"certificate {name}", f"ends {end:%Y-%m-%d}", mend, is_warning=left > dt.timedelta(0)))
     return findings
-
-

@@ -15,7 +15,9 @@ from statera.base.logging import configure_logging
 from statera.base.settings import Settings, load_settings
 
 # Rooms are imported inside the commands: `statera up` must stay small, and `--help` quick.
-app = App(name="statera", help="Load balancer as a service over the OpenStack Load Balancer API v2.", version=__version__)
+app = App(
+    name="statera", help="Load balancer as a service over the OpenStack Load Balancer API v2.", version=__version__
+)
 database = App(name="db", help="The database's schema.")
 configuration = App(name="config", help="The configuration.")
 app.command(database)
@@ -23,7 +25,9 @@ app.command(configuration)
 
 ConfigPath = Annotated[
     Path | None,
-    Parameter(name=["--config", "-c"], help="TOML file; else $STATERA_CONFIG, else /etc/statera/statera.toml if it exists."),
+    Parameter(
+        name=["--config", "-c"], help="TOML file; else $STATERA_CONFIG, else /etc/statera/statera.toml if it exists."
+    ),
 ]
 
 

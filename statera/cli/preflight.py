@@ -4,7 +4,6 @@ import os
 import platform
 import pwd
 import shutil
-import sys
 from pathlib import Path
 
 import msgspec
@@ -67,5 +66,3 @@ def _has_user(name: str) -> bool:
     except KeyError:
         return False
     return True
-
-

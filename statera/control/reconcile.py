@@ -194,7 +194,7 @@ class Reconciler:
         run.amphorae[amphora.id] = amphora
 
     async def _settle(self, run: "_Pass") -> bool:
-        recheck = self._settings.reconcile.recheck_s * (0.75 + random.random() / 2)  # noqa: S311 - spread, not a secret
+        recheck = self._settings.reconcile.recheck_s * (0.75 + random.random() / 2)
         more = await save_settled(self._store, run.claim, run.generation, recheck_s=recheck)
         if run.snapshot.tree.load_balancer.observed_generation != run.generation:
             log.info("settled", load_balancer=run.claim.load_balancer_id, generation=run.generation, more=more)
@@ -212,7 +212,7 @@ class Reconciler:
             error_after_s=options.error_after_s,
             first_s=options.backoff_first_s,
             most_s=options.backoff_most_s,
-            chance=random.random(),  # noqa: S311 - spread, not a secret
+            chance=random.random(),
         )
         log.warning(
             "pass failed",
@@ -272,5 +272,3 @@ def _describe_applied(applied: AppliedConfiguration, why: str) -> str:
             return "Changed the running HAProxy, no reload"
         case _:
             return f"Reloaded HAProxy: {applied.why or why}"
-
-

@@ -148,9 +148,7 @@ def _address_in(text: str, net: ipaddress.IPv4Network | ipaddress.IPv6Network, o
     return address
 
 
-def _range(
-    text: str, net: ipaddress.IPv4Network | ipaddress.IPv6Network, option: str
-) -> tuple[IPAddress, IPAddress]:
+def _range(text: str, net: ipaddress.IPv4Network | ipaddress.IPv6Network, option: str) -> tuple[IPAddress, IPAddress]:
     first, dash, last = text.partition("-")
     if not dash:
         raise BadSettings(f"Option {option} is not `first-last`: {text}.")

@@ -59,7 +59,9 @@ class ComputeDriver(Protocol):
 
     async def observe_amphorae(self, host: str) -> tuple[AmphoraObserved, ...]: ...
 
-    async def ensure_amphora(self, host: str, sandbox: SandboxSpec, *, epoch: int, heartbeat_key: Secret[bytes]) -> None:
+    async def ensure_amphora(
+        self, host: str, sandbox: SandboxSpec, *, epoch: int, heartbeat_key: Secret[bytes]
+    ) -> None:
         """Build the sandbox or bring it to the spec. Raises `Transient` or `Lasting` (slug `host-full`)."""
         ...
 

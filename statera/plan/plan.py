@@ -130,9 +130,7 @@ def _place(
 
 def _is_unbuilt(world: World, row: Amphora) -> bool:
     """Say whether an amphora has never served and nothing of it is seen: another host may just as well build it."""
-    return row.status == AmphoraStatus.PENDING_CREATE and not isinstance(
-        world.sightings.get(row.id), AmphoraObserved
-    )
+    return row.status == AmphoraStatus.PENDING_CREATE and not isinstance(world.sightings.get(row.id), AmphoraObserved)
 
 
 def _is_hopeless(world: World, row: Amphora) -> bool:
@@ -157,9 +155,7 @@ def _plan_amphora(world: World, amphora: Amphora, blocked: list[Reason]) -> Iter
     )
     missing = [port for port in wanted if not _has_port(amphora, port)]
     if missing:
-        yield EnsurePorts(
-            sentence=f"Allocate the ports of amphora {amphora.id}.", amphora_id=amphora.id, ports=wanted
-        )
+        yield EnsurePorts(sentence=f"Allocate the ports of amphora {amphora.id}.", amphora_id=amphora.id, ports=wanted)
     try:
         yield from _plan_sandbox(world, amphora, sighting, wanted, all_known=not missing)
     except Transient as error:
@@ -210,9 +206,7 @@ def _plan_sandbox(
 
 
 def _sandbox_digest(world: World, amphora: Amphora, network_ids: Sequence[str]) -> str:
-    return decide_sandbox_spec(
-        world.tree, with_networks(amphora, network_ids), world.networks, world.limits
-    ).digest()
+    return decide_sandbox_spec(world.tree, with_networks(amphora, network_ids), world.networks, world.limits).digest()
 
 
 def with_networks(amphora: Amphora, network_ids: Sequence[str]) -> Amphora:

@@ -100,7 +100,9 @@ def _pool_spec(tree: Tree, pool: Pool) -> PoolSpec:
         enabled=pool.admin_state_up,
         members=tuple(_member_spec(member) for member in members),
         monitor=_monitor_spec(monitor) if monitor is not None and monitor.admin_state_up else None,
-        persistence=PersistenceSpec(type=persistence.type, cookie_name=persistence.cookie_name) if persistence else None,
+        persistence=PersistenceSpec(type=persistence.type, cookie_name=persistence.cookie_name)
+        if persistence
+        else None,
     )
 
 
@@ -163,9 +165,7 @@ def list_wanted_networks(tree: Tree, networks: Sequence[Network]) -> tuple[tuple
     return tuple((network_id, tuple(subnets)) for network_id, subnets in wanted.items())
 
 
-def decide_sandbox_spec(
-    tree: Tree, amphora: Amphora, networks: Sequence[Network], limits: LimitsSpec
-) -> SandboxSpec:
+def decide_sandbox_spec(tree: Tree, amphora: Amphora, networks: Sequence[Network], limits: LimitsSpec) -> SandboxSpec:
     """Return the sandbox for one amphora whose ports are allocated.
 
     Raises `Transient` (slug `network-unknown`) when a port is on a network that the driver does not show.

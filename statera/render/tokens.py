@@ -18,7 +18,9 @@ class BadToken(Lasting):
     """Text that must not become part of a configuration; the sentence names the field, not the text."""
 
     def __init__(self, field: str) -> None:
-        super().__init__("text-not-renderable", f"The value of {field} has characters that a configuration cannot hold.")
+        super().__init__(
+            "text-not-renderable", f"The value of {field} has characters that a configuration cannot hold."
+        )
 
 
 class Token(str):
