@@ -31,13 +31,17 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
 
     def line(self) -> str:
         """Return the line as `haproxy.cfg` has it, without indentation or newline."""
-        host = f"[{self.address}]" if ":" in self.address else self.address
-        words = [f"server {self.name} {host}:{self.port}", f"weight {self.weight}"]
+        words = [f"server {self.name} {_host(self.address)}:{self.port}", f"weight {self.weight}"]
         words += [self.options] if self.options else []
-        words += [f"addr {self.check_address}"] if self.check_address else []
+        words += [f"addr {_host(self.check_address)}"] if self.check_address else []
         words += [f"port {self.check_port}"] if self.check_port else []
         words += [] if self.enabled else ["disabled"]
         return " ".join(words)
+
+
+def _host(address: str) -> str:
+    # Without brackets HAProxy takes the last group of an IPv6 address for a port.
+    return f"[{address}]" if ":" in address else address
 
 
 class ServersPart(msgspec.Struct, frozen=True, kw_only=True, tag="servers"):

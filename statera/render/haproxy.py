@@ -202,7 +202,8 @@ def _http_check_lines(monitor: MonitorSpec) -> Iterator[str]:
     host = f" hdr Host {tokens.format_literal(monitor.domain_name, 'domain_name')}" if monitor.domain_name else ""
     yield "    option httpchk"
     yield f"    http-check send meth {tokens.name(monitor.http_method)} uri {uri} ver {version}{host}"
-    codes = tokens.word(monitor.expected_codes.replace(" ", ""), "expected_codes")
+    # The API allows any white space around the commas.
+    codes = tokens.word("".join(monitor.expected_codes.split()), "expected_codes")
     yield f"    http-check expect status {codes}"
 
 

@@ -1,0 +1,22 @@
+"""Rewrites the golden files from what the code renders now: `make golden`. Read the difference before you commit it."""
+
+from tests.golden.cases import FOLDER, expected_path, list_cases, render_case
+
+
+def main() -> None:
+    cases = list_cases()
+    for case in cases:
+        text = render_case(case).text()
+        path = expected_path(case)
+        old = path.read_text(encoding="utf-8") if path.exists() else None
+        if old != text:
+            path.write_text(text, encoding="utf-8")
+            print(f"{'changed' if old is not None else 'new'}: {path.name}")
+    for path in FOLDER.glob("*.out.cfg"):
+        if path.name.removesuffix(".out.cfg") not in cases:
+            path.unlink()
+            print(f"removed: {path.name}")
+
+
+if __name__ == "__main__":
+    main()
