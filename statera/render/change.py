@@ -1,6 +1,6 @@
 """How one document becomes another with the least disturbance: nothing, commands on the runtime socket, or a reload.
 
-Pure. Fixed text that differs needs a reload; of servers, those may come, go and change at run time that the engine allows.
+Pure. Fixed text that differs needs a reload; servers come, go and change at run time as far as the engine allows it.
 Command syntax: HAProxy 2.6 management guide, section 9.3.
 """
 
@@ -13,7 +13,7 @@ from statera.render.engine import EngineCapabilities
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
-    """One runtime command. `expects` are the beginnings of an answer that means success; an empty answer always does."""
+    """One runtime command. `expects` are beginnings of an answer that means success; an empty answer always does."""
 
     text: str
     expects: tuple[str, ...] = ()

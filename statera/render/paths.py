@@ -1,7 +1,8 @@
 """Where HAProxy finds its files and sockets: the same path in every sandbox.
 
-Each HAProxy has a mount namespace of its own, in which the agent binds the amphora's folder to this place. So a document
-is the same on every host, and socket paths stay short (107 bytes at most, unix(7)) wherever the data directory is.
+Each HAProxy has a mount namespace of its own, in which the agent binds the amphora's folder to this place. So a
+document is the same on every host, and socket paths stay short (107 bytes at most, unix(7)) wherever the data directory
+is. HAProxy's user may write in `live` only; what root reads or runs stands beside it.
 """
 
 import msgspec
@@ -14,16 +15,20 @@ class HaproxyPaths(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def stats_socket(self) -> str:
-        return f"{self.folder}/stats"
+        return f"{self.folder}/live/stats"
 
     @property
     def master_socket(self) -> str:
-        return f"{self.folder}/master"
+        return f"{self.folder}/live/master"
 
     @property
     def server_state(self) -> str:
         """Where the servers' health is kept over a reload."""
         return f"{self.folder}/state"
+
+    @property
+    def configuration(self) -> str:
+        return f"{self.folder}/haproxy.cfg"
 
     @property
     def ping_command(self) -> str:
