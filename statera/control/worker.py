@@ -1,11 +1,13 @@
 """The worker: wakes up on the bell or after the poll interval, claims what is due, and keeps its slots busy.
 
-Polling is the truth, the bell only the shortcut. A claim is renewed while its pass runs; a pass that lost it is cancelled.
+Entry: `run_control`. Polling is the truth, the bell only the shortcut. A claim is renewed beside its pass, never within
+it; a pass that lost its claim is cancelled.
 """
 
 import asyncio
 import contextlib
 import os
+import secrets
 import socket
 
 from statera.base.clock import Clock
@@ -23,59 +25,76 @@ log = get_logger("control")
 
 RENEWALS_PER_LEASE = 3
 STOP_WITHIN_S = 8.0
+CANCEL_WITHIN_S = 2.0
 AFTER_FAULT_S = 1.0
+
+
+def name_worker() -> str:
+    """Return a name that no other worker has, nor this process after a restart with the same pid."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
 
 
 class Worker:
     """Claims and reconciles until stopped. Any number may run over one database."""
 
     def __init__(
-        self, store: Store, network: NetworkDriver, compute: ComputeDriver, settings: Settings, clock: Clock
+        self,
+        store: Store,
+        network: NetworkDriver,
+        compute: ComputeDriver,
+        settings: Settings,
+        clock: Clock,
+        *,
+        name: str = "",
     ) -> None:
         self._store = store
         self._options = settings.reconcile
         self._reconciler = Reconciler(store, network, compute, settings, clock)
-        self._name = f"{socket.gethostname()}:{os.getpid()}"
-        self._slots = asyncio.Semaphore(settings.reconcile.slots)
+        self._name = name or name_worker()
         self._running: set[asyncio.Task[None]] = set()
         self._bell = WorkBell(store)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then let running passes end or give their claims back."""
         listening = asyncio.create_task(self._bell.run())
-        stopping = asyncio.create_task(stop.wait())
+        stopping = asyncio.create_task(self._ring_at(stop))
         try:
             while not stop.is_set():
                 await self._fill_slots(stop)
-                waiting = asyncio.create_task(self._bell.wait(self._options.poll_s))
-                await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-                waiting.cancel()
+                await self._bell.wait(self._options.poll_s)
         finally:
             listening.cancel()
             stopping.cancel()
             await self._finish()
 
+    async def _ring_at(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._bell.ring()
+
     async def _fill_slots(self, stop: asyncio.Event) -> None:
-        while not stop.is_set():
-            await self._slots.acquire()
-            claim = None
-            try:
-                claim = await claim_load_balancer(self._store, owner=self._name, lease_s=self._options.lease_s)
-            except Transient as error:
-                log.warning("cannot claim", sentence=error.sentence)
-                await asyncio.sleep(AFTER_FAULT_S)
-            finally:
-                if claim is None:
-                    self._slots.release()
+        """Claim until nothing is due or every slot is taken; a slot that comes free rings."""
+        while len(self._running) < self._options.slots and not stop.is_set():
+            claim = await self._claim()
             if claim is None:
                 return
             task = asyncio.create_task(self._work(claim))
             self._running.add(task)
             task.add_done_callback(self._end)
 
+    async def _claim(self) -> Claim | None:
+        try:
+            return await claim_load_balancer(self._store, owner=self._name, lease_s=self._options.lease_s)
+        except Transient as error:
+            log.warning("cannot claim", sentence=error.sentence)
+        except Exception:
+            log.exception("cannot claim")
+        await asyncio.sleep(AFTER_FAULT_S)
+        return None
+
     def _end(self, task: "asyncio.Task[None]") -> None:
+        if len(self._running) >= self._options.slots:
+            self._bell.ring()
         self._running.discard(task)
-        self._slots.release()
 
     async def _work(self, claim: Claim) -> None:
         """Run one pass with its claim renewed; the edge of the loop, where a fault is logged once."""
@@ -88,16 +107,16 @@ class Worker:
             work.cancel()
             with contextlib.suppress(Exception, asyncio.CancelledError):
                 await work
-            await self._release(claim)
+            with contextlib.suppress(Transient):
+                await release_claim(self._store, claim)
         except LostClaim as error:
             log.warning("claim lost", load_balancer=claim.load_balancer_id, sentence=error.sentence)
         except Transient as error:
-            # The database is down: the lease runs out by itself, and the row is due again.
             log.warning("pass not finished", load_balancer=claim.load_balancer_id, sentence=error.sentence)
+            await self._give_back(claim)
         except Exception as error:
             log.exception("pass failed unexpectedly", load_balancer=claim.load_balancer_id)
-            with contextlib.suppress(Transient, LostClaim):
-                await self._reconciler.record_fault(claim, error)
+            await self._record_fault(claim, error)
         finally:
             renewing.cancel()
 
@@ -112,9 +131,22 @@ class Worker:
             except Transient:
                 continue
 
-    async def _release(self, claim: Claim) -> None:
-        with contextlib.suppress(Transient):
-            await release_claim(self._store, claim)
+    async def _give_back(self, claim: Claim) -> None:
+        """Release a claim once the database is back; a lease is over by itself later than that."""
+        for _ in range(max(1, int(self._options.lease_s / AFTER_FAULT_S))):
+            await asyncio.sleep(AFTER_FAULT_S)
+            with contextlib.suppress(Transient):
+                await release_claim(self._store, claim)
+                return
+
+    async def _record_fault(self, claim: Claim, error: Exception) -> None:
+        try:
+            await self._reconciler.record_fault(claim, error)
+        except LostClaim:
+            return
+        except Exception:
+            # The lease runs out by itself, and the row is due again.
+            log.exception("fault not recorded", load_balancer=claim.load_balancer_id)
 
     async def _finish(self) -> None:
         if not self._running:
@@ -123,4 +155,4 @@ class Worker:
         for task in late:
             task.cancel()
         if late:
-            await asyncio.wait(late, timeout=2.0)
+            await asyncio.wait(late, timeout=CANCEL_WITHIN_S)

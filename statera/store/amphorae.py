@@ -66,6 +66,12 @@ async def list_amphorae(store: Store) -> tuple[Amphora, ...]:
     return msgspec.json.decode(rows[0][0], type=tuple[Amphora, ...])
 
 
+async def count_placed(store: Store) -> dict[str, int]:
+    """Return how many amphora rows each host has, those of every load balancer."""
+    rows = await store.execute(sa.select(amphorae.c.host, sa.func.count().label("placed")).group_by(amphorae.c.host))
+    return {row.host: row.placed for row in rows}
+
+
 async def load_heartbeat_key(store: Store, amphora_id: str) -> Secret[bytes] | None:
     """Return the key that signs an amphora's heartbeats, None when there is no such amphora."""
     if not is_uuid(amphora_id):

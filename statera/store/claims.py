@@ -18,12 +18,15 @@ from statera.base.errors import LostClaim
 from statera.base.reason import Reason
 from statera.model.amphora import Amphora
 from statera.model.tree import Tree
-from statera.model.work import Claim, Snapshot
+from statera.model.work import Claim, Event, Snapshot
 from statera.store.engine import AnyRow, Store
+from statera.store.events import INSERT_EVENTS, encode_events
 from statera.store.rows import json_list, json_object
 from statera.store.tables import amphorae, health_monitors, listeners, load_balancers, members, pools
 from statera.store.trees import CHANNEL, TREE_STATEMENT
 
+_NOTED = f"noted AS ({INSERT_EVENTS}, held)"
+"""A pass writes its history with its end, in one statement: what nobody may write any more leaves no trace either."""
 _CHILD_TABLES = (listeners.name, pools.name, members.name, health_monitors.name)
 
 _CLAIM = sa.text("""
@@ -117,7 +120,7 @@ def _settle_statement() -> sa.TextClause:
             updated_at = CASE WHEN {_SETTLES} AND provisioning_status <> 'ACTIVE' THEN now() ELSE updated_at END
         WHERE id = :id AND epoch = :epoch
         RETURNING id, due_at <= now() AS due
-    ), {", ".join(parts)}
+    ), {", ".join([*parts, _NOTED])}
     SELECT due FROM held
     """)
 
@@ -135,14 +138,17 @@ def _first_operating_status(table: str) -> str:
 _SETTLE = _settle_statement()
 
 
-async def save_settled(store: Store, claim: Claim, generation: int, *, recheck_s: float) -> bool:
+async def save_settled(
+    store: Store, claim: Claim, generation: int, *, recheck_s: float, history: Sequence[Event] = ()
+) -> bool:
     """Mark all that was wanted at `generation` as true, and let go of the claim. Raises `LostClaim`.
 
     Return whether it is due again at once, because of later edits or because something was reported meanwhile.
     """
     # The children's statements take their rows through `held`, so the load balancer's row is locked before any of them,
     # and rows that an edit changed while this waited for the lock are judged again by their new stamp.
-    row = await _write(store, claim, _SETTLE, generation=generation, recheck_s=recheck_s)
+    values = {"generation": generation, "recheck_s": recheck_s, "rows": encode_events(history)}
+    row = await _write(store, claim, _SETTLE, **values)
     return bool(row.due)
 
 
@@ -182,9 +188,9 @@ def _failure_statement() -> sa.TextClause:
             reason = CASE WHEN {failed} THEN {_dated_reason(load_balancers.name)} ELSE reason END,
             provisioning_status = CASE WHEN {failed} AND :as_error THEN 'ERROR' ELSE provisioning_status END
         WHERE id = :id AND epoch = :epoch
-        RETURNING id
-    ), {", ".join(parts)}
-    SELECT id FROM held
+        RETURNING id, due_at <= now() AS due
+    ), {", ".join([*parts, _NOTED])}
+    SELECT due FROM held
     """)
 
 
@@ -192,15 +198,22 @@ _FAIL = _failure_statement()
 
 
 async def save_failure(
-    store: Store, claim: Claim, generation: int, *, reason: Reason, retry_s: float, as_error: bool
-) -> None:
+    store: Store,
+    claim: Claim,
+    generation: int,
+    *,
+    reason: Reason,
+    retry_s: float,
+    as_error: bool,
+    history: Sequence[Event] = (),
+) -> bool:
     """Record why a pass failed and when to try next, and let go of the claim. Raises `LostClaim`.
 
     The load balancer and every object that is not ACTIVE show the reason, with `as_error` as ERROR. Objects of edits
     after `generation` stay as they are, and such edits make it due at once. An undated reason keeps the time of the
-    same slug.
+    same slug. Return whether it is due again at once.
     """
-    await _write(
+    row = await _write(
         store,
         claim,
         _FAIL,
@@ -211,15 +224,20 @@ async def save_failure(
         caused_by=generation if reason.generation is None else reason.generation,
         retry_s=retry_s,
         as_error=as_error,
+        rows=encode_events(history),
     )
+    return bool(row.due)
 
 
-_REMOVE = sa.text("DELETE FROM load_balancers WHERE id = :id AND epoch = :epoch RETURNING id")
+_REMOVE = sa.text(f"""
+    WITH held AS (DELETE FROM load_balancers WHERE id = :id AND epoch = :epoch RETURNING id), {_NOTED}
+    SELECT id FROM held
+""")
 
 
-async def remove_load_balancer(store: Store, claim: Claim) -> None:
+async def remove_load_balancer(store: Store, claim: Claim, *, history: Sequence[Event] = ()) -> None:
     """Delete the row and all below it; its amphorae must be gone. Raises `LostClaim`."""
-    await _write(store, claim, _REMOVE)
+    await _write(store, claim, _REMOVE, rows=encode_events(history))
 
 
 _RELEASE = sa.text(f"""

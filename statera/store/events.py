@@ -1,5 +1,7 @@
 """The history of a load balancer: edits, actions, failures, bounded in number."""
 
+from collections.abc import Sequence
+
 import msgspec
 import sqlalchemy as sa
 
@@ -13,16 +15,22 @@ REMEMBER_GONE_S = 86_400.0
 """How long the history of a load balancer that is gone is kept: for the operator who looks the day after."""
 
 _FIELDS = ", ".join(Event.__struct_fields__)
-_ADD = sa.text(f"""
+INSERT_EVENTS = f"""
     INSERT INTO events ({_FIELDS}) SELECT {_FIELDS} FROM {recordset(events, Event.__struct_fields__)}
-""")
+"""
+"""SQL that adds the events in the parameter `rows`, as `encode_events` makes it; `, held` makes it follow a fence."""
+_ADD = sa.text(INSERT_EVENTS)
+
+
+def encode_events(history: Sequence[Event]) -> str:
+    """Return events as the parameter `rows`."""
+    # PostgreSQL stores no NUL, and an engine's words may hold one.
+    return msgspec.json.encode(history).decode().replace("\\u0000", "?")
 
 
 async def add_event(store: Store, event: Event) -> None:
     """Add one line to a load balancer's history."""
-    # PostgreSQL stores no NUL, and an engine's words may hold one.
-    text = msgspec.json.encode([event]).decode().replace("\\u0000", "?")
-    await store.execute(_ADD, {"rows": text})
+    await store.execute(_ADD, {"rows": encode_events([event])})
 
 
 async def list_events(store: Store, load_balancer_id: str, limit: int = 100) -> tuple[Event, ...]:

@@ -1,0 +1,130 @@
+"""The steps of a plan, each done through a driver or written as a row. Every one may be repeated."""
+
+from typing import assert_never
+
+import msgspec
+
+from statera.base.clock import Clock
+from statera.base.errors import Transient
+from statera.control.observe import Observer
+from statera.control.run import Run
+from statera.model.amphora import Amphora, AppliedConfiguration
+from statera.model.enums import AmphoraStatus
+from statera.model.ports import ComputeDriver, NetworkDriver
+from statera.model.spec import Configuration
+from statera.plan.plan import with_networks
+from statera.plan.spec import decide_sandbox_spec
+from statera.plan.steps import (
+    AddAmphora,
+    AnyStep,
+    CondemnAmphora,
+    Configure,
+    ConfirmAmphora,
+    DropAmphora,
+    DropLoadBalancer,
+    EnsurePorts,
+    EnsureSandbox,
+    ReleasePorts,
+    ReleaseVip,
+    RemovePorts,
+    RemoveSandbox,
+    Settle,
+    Wait,
+)
+from statera.store.amphorae import load_heartbeat_key, remove_amphora, save_amphora
+from statera.store.engine import Store
+
+
+class Actor:
+    """Does what a plan says and notes what was done."""
+
+    def __init__(
+        self, store: Store, network: NetworkDriver, compute: ComputeDriver, observer: Observer, clock: Clock
+    ) -> None:
+        self._store = store
+        self._network = network
+        self._compute = compute
+        self._observer = observer
+        self._clock = clock
+
+    async def act(self, run: Run, step: AnyStep) -> None:
+        """Do one step. Raises what the drivers raise, `LostClaim`, and `Transient` for a `Wait`."""
+        added = ""
+        match step:
+            case CondemnAmphora():
+                await self._change(run, step.amphora_id, status=AmphoraStatus.PENDING_DELETE)
+            case AddAmphora():
+                await self._save(run, step.amphora)
+            case EnsurePorts():
+                await self._ensure_ports(run, step)
+            case EnsureSandbox():
+                await self._ensure_sandbox(run, step)
+            case Configure():
+                added = _describe(await self._configure(run, step))
+            case ConfirmAmphora():
+                await self._change(run, step.amphora_id, status=AmphoraStatus.ALLOCATED, reason=None)
+            case ReleasePorts():
+                await self._release_ports(run, step)
+            case RemoveSandbox():
+                await self._compute.remove_amphora(step.host, step.amphora_id, epoch=run.claim.epoch)
+            case RemovePorts():
+                await self._network.remove_ports(step.amphora_id)
+            case DropAmphora():
+                await remove_amphora(self._store, run.claim, step.amphora_id)
+                run.amphorae.pop(step.amphora_id, None)
+            case ReleaseVip():
+                await self._network.remove_ports(run.balancer.id)
+            case Wait():
+                raise Transient(step.reason.slug, step.reason.sentence)
+            case Settle() | DropLoadBalancer():
+                raise AssertionError("the end of a pass is not an action")
+            case _:
+                assert_never(step)
+        run.note(f"{step.sentence}{added}", self._clock.now())
+
+    async def _ensure_ports(self, run: Run, step: EnsurePorts) -> None:
+        ports = [
+            await self._network.ensure_amphora_port(step.amphora_id, wanted.network_id, wanted.subnet_ids)
+            for wanted in step.ports
+        ]
+        # Those on networks that are not wanted any more stay until the configuration has left them.
+        known = {port.network_id for port in ports}
+        ports += [port for port in run.amphorae[step.amphora_id].ports if port.network_id not in known]
+        await self._change(run, step.amphora_id, ports=tuple(ports))
+
+    async def _ensure_sandbox(self, run: Run, step: EnsureSandbox) -> None:
+        amphora = with_networks(run.amphorae[step.amphora_id], step.network_ids)
+        sandbox = decide_sandbox_spec(run.tree, amphora, run.networks, self._observer.limits)
+        key = await load_heartbeat_key(self._store, amphora.id)
+        if key is None:
+            raise Transient("amphora-row-gone", f"Amphora {amphora.id} has no row any more.")
+        await self._compute.ensure_amphora(amphora.host, sandbox, epoch=run.claim.epoch, heartbeat_key=key)
+
+    async def _configure(self, run: Run, step: Configure) -> AppliedConfiguration:
+        amphora = run.amphorae[step.amphora_id]
+        document = await self._observer.render(run, amphora)
+        wanted = Configuration(generation=run.generation, epoch=run.claim.epoch, haproxy=document)
+        return await self._compute.apply_configuration(amphora.host, amphora.id, wanted)
+
+    async def _release_ports(self, run: Run, step: ReleasePorts) -> None:
+        await self._network.remove_ports(step.amphora_id, keep=step.keep_networks)
+        kept = with_networks(run.amphorae[step.amphora_id], step.keep_networks)
+        await self._change(run, step.amphora_id, ports=kept.ports)
+
+    async def _change(self, run: Run, amphora_id: str, **values: object) -> None:
+        row = run.amphorae[amphora_id]
+        await self._save(run, msgspec.structs.replace(row, updated_at=self._clock.now(), **values))
+
+    async def _save(self, run: Run, amphora: Amphora) -> None:
+        await save_amphora(self._store, run.claim, amphora)
+        run.amphorae[amphora.id] = amphora
+
+
+def _describe(applied: AppliedConfiguration) -> str:
+    match applied.means:
+        case "unchanged":
+            return " It was live already."
+        case "runtime":
+            return " Changed while running, without a reload."
+        case _:
+            return f" Reloaded: {applied.why}." if applied.why else " Reloaded."

@@ -1,0 +1,106 @@
+"""The world of one load balancer, as `plan/` wants to see it: rows, what hosts have, the documents that are wanted."""
+
+import asyncio
+
+import msgspec
+
+from statera.base.clock import Clock
+from statera.base.errors import Transient
+from statera.base.ids import new_id
+from statera.base.settings import Settings
+from statera.control.hosts import HostBook
+from statera.control.run import Run
+from statera.model.amphora import Amphora, AmphoraObserved
+from statera.model.document import Document
+from statera.model.ports import ComputeDriver, NetworkDriver
+from statera.plan.plan import MOST_FRESH_IDS, needs_hosts
+from statera.plan.spec import decide_amphora_spec, decide_limits
+from statera.plan.world import Sighting, Unseen, World
+from statera.render.engine import haproxy_capabilities
+from statera.render.haproxy import render_haproxy
+from statera.render.paths import SANDBOX_PATHS
+from statera.store.amphorae import count_placed
+from statera.store.engine import Store
+
+PLACEMENT_AGE_S = 2.0
+"""Oldest answers to choose a host by; rows, which count at once, tell what was placed since."""
+VERSIONS_AGE_S = 60.0
+"""How soon the re-check notices that a host has another engine; an edit does not wait to find out."""
+
+
+class Observer:
+    """Looks at the world. Holds nothing between passes but what hosts said of themselves last."""
+
+    def __init__(
+        self, store: Store, network: NetworkDriver, compute: ComputeDriver, settings: Settings, clock: Clock
+    ) -> None:
+        self._store = store
+        self._network = network
+        self._compute = compute
+        self._clock = clock
+        self._hosts = HostBook(compute)
+        self.limits = decide_limits(
+            memory_mib=settings.compute.memory_mib,
+            file_descriptors=settings.compute.file_descriptors,
+            cpu_percent=settings.compute.cpu_percent,
+        )
+
+    async def observe(self, run: Run) -> World:
+        """Return the world of a pass. Raises `Lasting` for text that cannot be rendered."""
+        run.networks = await self._network.observe_networks()
+        sightings = await self._look_at_all(run)
+        world = World(
+            tree=run.tree,
+            amphorae=tuple(run.amphorae.values()),
+            sightings=sightings,
+            networks=run.networks,
+            limits=self.limits,
+            configurations=await self._digests(run, sightings),
+            fresh_ids=tuple(new_id() for _ in range(MOST_FRESH_IDS)),
+            now=self._clock.now(),
+        )
+        if not needs_hosts(world):
+            return world
+        hosts = await self._hosts.list_hosts(most_age_s=PLACEMENT_AGE_S)
+        return msgspec.structs.replace(world, hosts=hosts, placed=await count_placed(self._store))
+
+    async def render(self, run: Run, amphora: Amphora) -> Document | None:
+        """Return the document that an amphora should have, None when no listener needs an engine.
+
+        Raises `Transient` when its host has never told which engine it has, `Lasting` for text that cannot be rendered.
+        """
+        if amphora.id not in run.documents:
+            spec = decide_amphora_spec(run.tree, amphora.id, self.limits)
+            # Only the slow re-check takes the time to ask a host again.
+            is_edit = run.generation != run.balancer.observed_generation
+            age_s = float("inf") if is_edit else VERSIONS_AGE_S
+            versions = await self._hosts.load_versions(amphora.host, most_age_s=age_s)
+            engine = haproxy_capabilities(versions.get("haproxy", ""))
+            run.documents[amphora.id] = render_haproxy(spec, engine, SANDBOX_PATHS) if spec.listeners else None
+        return run.documents[amphora.id]
+
+    async def _look_at_all(self, run: Run) -> dict[str, Sighting]:
+        sightings = await asyncio.gather(*[self._look(amphora) for amphora in run.amphorae.values()])
+        return dict(zip(run.amphorae, sightings, strict=True))
+
+    async def _look(self, amphora: Amphora) -> Sighting:
+        try:
+            return await self._compute.observe_amphora(amphora.host, amphora.id)
+        except Transient as error:
+            return Unseen(error.reason)
+
+    async def _digests(self, run: Run, sightings: dict[str, Sighting]) -> dict[str, str]:
+        """Return the wanted digest of each amphora that is there, "" for no document; others need none to compare."""
+        if run.balancer.deleting:
+            return {}
+        digests = {}
+        for amphora in run.amphorae.values():
+            if not isinstance(sightings[amphora.id], AmphoraObserved):
+                continue
+            try:
+                document = await self.render(run, amphora)
+            except Transient:
+                # Unknown: the plan configures it, and that step says why it cannot.
+                continue
+            digests[amphora.id] = document.digest() if document is not None else ""
+        return digests
