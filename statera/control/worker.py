@@ -14,6 +14,7 @@ from statera.base.clock import Clock
 from statera.base.errors import LostClaim, Transient
 from statera.base.logging import get_logger
 from statera.base.settings import Settings
+from statera.control.chores import Chores
 from statera.control.reconcile import Reconciler
 from statera.model.ports import ComputeDriver, NetworkDriver
 from statera.model.work import Claim
@@ -32,6 +33,24 @@ AFTER_FAULT_S = 1.0
 def name_worker() -> str:
     """Return a name that no other worker has, nor this process after a restart with the same pid."""
     return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+
+
+async def run_control(
+    *,
+    store: Store,
+    network: NetworkDriver,
+    compute: ComputeDriver,
+    settings: Settings,
+    clock: Clock,
+    stop: asyncio.Event,
+) -> None:
+    """Reconcile load balancers and do the chores until `stop` is set. Any number of processes may."""
+    name = name_worker()
+    worker = Worker(store, network, compute, settings, clock, name=name)
+    chores = Chores(store, network, compute, settings, clock, name=name)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(worker.run(stop))
+        group.create_task(chores.run(stop))
 
 
 class Worker:

@@ -37,3 +37,12 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     reason: Reason | None = None
     at: dt.datetime
     actor: str = ""
+
+
+class ChoreClaim(msgspec.Struct, frozen=True, kw_only=True):
+    """The right to do one periodic chore now, and what the last one left in mind."""
+
+    name: str
+    owner: str
+    memory: dict[str, dt.datetime] = {}
+    """Ids, and since when something has been so."""

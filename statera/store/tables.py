@@ -220,6 +220,7 @@ chores = sa.Table(
     sa.Column("lease_owner", sa.Text),
     sa.Column("lease_until", _Time),
     sa.Column("reason", JSONB),
+    sa.Column("memory", JSONB, nullable=False, server_default="{}"),
 )
 
 TABLE_OF: dict[type[Resource], sa.Table] = {

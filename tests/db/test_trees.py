@@ -10,7 +10,17 @@ from statera.base.errors import Refusal, Refused, Transient
 from statera.base.ids import new_id
 from statera.base.reason import Reason
 from statera.model.enums import PersistenceType
-from statera.model.tree import HealthMonitor, Listener, LoadBalancer, Member, Pool, SessionPersistence, Tree, Vip
+from statera.model.tree import (
+    HealthMonitor,
+    Listener,
+    LoadBalancer,
+    Member,
+    Pool,
+    Resource,
+    SessionPersistence,
+    Tree,
+    Vip,
+)
 from statera.store.claims import claim_load_balancer
 from statera.store.engine import Store
 from statera.store.events import list_events
@@ -62,7 +72,7 @@ async def test_everything_comes_back_as_it_was_stored(store: Store) -> None:
 async def test_ids_lead_to_the_load_balancer(store: Store) -> None:
     tree = make_tree()
     await insert_tree(store, tree, actor="me", what="created")
-    known = {
+    known: dict[type[Resource], str] = {
         LoadBalancer: tree.load_balancer.id,
         Listener: tree.listeners[0].id,
         Pool: tree.pools[0].id,

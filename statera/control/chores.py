@@ -1,0 +1,163 @@
+"""Periodic chores, each done by whichever worker claims its row: orphans are collected, histories kept short.
+
+Entry: `Chores.run`. A chore may be cut off anywhere and done again; one that fails says why in its row and comes again.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+
+import msgspec
+
+from statera.base.clock import Clock
+from statera.base.errors import StateraError, Transient
+from statera.base.logging import get_logger
+from statera.base.reason import Reason
+from statera.base.settings import Settings
+from statera.model.amphora import AmphoraObserved
+from statera.model.ports import ComputeDriver, NetworkDriver
+from statera.model.work import ChoreClaim
+from statera.plan.orphans import Orphan, OrphanPorts, OrphanSandbox, decide_orphans
+from statera.store.chores import add_chores, claim_chore, list_known_ids, renew_chore, save_chore
+from statera.store.engine import Store
+from statera.store.events import trim_events
+
+log = get_logger("control")
+
+RENEWALS_PER_LEASE = 3
+LONGEST_S = 300.0
+"""A chore that takes longer hangs, and is cut off."""
+SWEEP_MOST_S = 60.0
+TRIM_S = 300.0
+POLL_MOST_S = 5.0
+
+Memory = Mapping[str, datetime]
+
+
+class Chore(msgspec.Struct, frozen=True):
+    """`work` gets what the last time left in mind, and returns what the next one shall know."""
+
+    name: str
+    interval_s: float
+    work: Callable[[Memory], Awaitable[Memory]]
+
+
+class Chores:
+    """Does what is due. Any number may run over one database."""
+
+    def __init__(
+        self,
+        store: Store,
+        network: NetworkDriver,
+        compute: ComputeDriver,
+        settings: Settings,
+        clock: Clock,
+        *,
+        name: str,
+    ) -> None:
+        self._store = store
+        self._network = network
+        self._compute = compute
+        self._options = settings.reconcile
+        self._clock = clock
+        self._name = name
+        # Twice within the grace: seen once, still there the next time.
+        sweep_s = min(SWEEP_MOST_S, self._options.orphan_grace_s / 2)
+        chores = (Chore("sweep-orphans", sweep_s, self.sweep_orphans), Chore("trim-events", TRIM_S, self.trim_events))
+        self._chores = {chore.name: chore for chore in chores}
+        self._poll_s = min([POLL_MOST_S, *(chore.interval_s / 2 for chore in chores)])
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Do chores until `stop` is set; one that is under way then is cut off."""
+        working = asyncio.create_task(self._run_for_ever())
+        try:
+            await stop.wait()
+        finally:
+            working.cancel()
+            await asyncio.wait({working})
+
+    async def _run_for_ever(self) -> None:
+        while True:
+            try:
+                await add_chores(self._store, list(self._chores))
+                while await self.run_due():
+                    pass
+            except Transient as error:
+                log.warning("chores wait", sentence=error.sentence)
+            except Exception:
+                log.exception("chores failed")
+            await asyncio.sleep(self._poll_s)
+
+    async def run_due(self) -> bool:
+        """Claim and do one chore; False: none is due. Raises `Transient` when the database is down."""
+        claim = await claim_chore(self._store, list(self._chores), owner=self._name, lease_s=self._options.lease_s)
+        if claim is None:
+            return False
+        await self._do(claim, self._chores[claim.name])
+        return True
+
+    async def _do(self, claim: ChoreClaim, chore: Chore) -> None:
+        memory: Memory = claim.memory
+        reason = None
+        renewing = asyncio.create_task(self._renew(claim))
+        try:
+            async with asyncio.timeout(LONGEST_S):
+                memory = await chore.work(claim.memory)
+        except (StateraError, TimeoutError) as error:
+            sentence = "It took too long and was cut off."
+            reason = error.reason if isinstance(error, StateraError) else Reason(slug="chore-slow", sentence=sentence)
+            log.warning("chore failed", chore=chore.name, slug=reason.slug, sentence=reason.sentence)
+        except Exception as error:
+            log.exception("chore failed", chore=chore.name)
+            reason = Reason(slug="internal-fault", sentence=f"Statera itself failed ({type(error).__name__}).")
+        finally:
+            renewing.cancel()
+        await save_chore(self._store, claim, next_s=chore.interval_s, memory=memory, reason=reason)
+
+    async def _renew(self, claim: ChoreClaim) -> None:
+        while True:
+            await asyncio.sleep(self._options.lease_s / RENEWALS_PER_LEASE)
+            with contextlib.suppress(Transient):
+                await renew_chore(self._store, claim, lease_s=self._options.lease_s)
+
+    async def trim_events(self, memory: Memory) -> Memory:
+        """Keep each load balancer's history within its bound."""
+        await trim_events(self._store, self._options.events_per_load_balancer)
+        return memory
+
+    async def sweep_orphans(self, unknown_since: Memory) -> Memory:
+        """Collect sandboxes and ports whose id nobody has known for the grace."""
+        hosts = [host.name for host in await self._compute.observe_hosts() if host.reachable]
+        found = await asyncio.gather(*[self._list_sandboxes(host) for host in hosts])
+        ports = await self._network.observe_ports()
+        # Only now: whoever makes something writes its id here first.
+        known = await list_known_ids(self._store)
+        sweep = decide_orphans(
+            known,
+            dict(zip(hosts, found, strict=True)),
+            ports,
+            unknown_since,
+            now=self._clock.now(),
+            grace_s=self._options.orphan_grace_s,
+        )
+        for orphan in sweep.collect:
+            await self._collect(orphan)
+        return sweep.unknown_since
+
+    async def _list_sandboxes(self, host: str) -> tuple[AmphoraObserved, ...]:
+        with contextlib.suppress(Transient):
+            return await self._compute.observe_amphorae(host)
+        return ()
+
+    async def _collect(self, orphan: Orphan) -> None:
+        log.info("orphan collected", **msgspec.structs.asdict(orphan))
+        try:
+            match orphan:
+                case OrphanSandbox():
+                    await self._compute.remove_amphora(orphan.host, orphan.amphora_id, epoch=orphan.epoch)
+                case OrphanPorts():
+                    await self._network.remove_ports(orphan.device_id)
+        except StateraError as error:
+            # It is still an orphan the next time.
+            log.warning("orphan not collected", slug=error.reason.slug, sentence=error.sentence)
