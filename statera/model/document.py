@@ -50,6 +50,8 @@ class ServersPart(msgspec.Struct, frozen=True, kw_only=True, tag="servers"):
     backend: str
     dynamic: bool
     """Whether this backend's servers may be added and removed over the runtime socket."""
+    dynamic_cookies: bool = False
+    """Whether HAProxy makes a cookie of each server's address: for one added at run time it must be told to."""
     servers: tuple[Server, ...] = ()
 
     def lines(self) -> str:

@@ -69,12 +69,13 @@ def _change_servers(old: ServersPart, new: ServersPart, engine: EngineCapabiliti
     if before.keys() != after.keys() and not (new.dynamic and engine.dynamic_servers):
         return Reload(why="This HAProxy cannot add or remove servers at run time.")
     commands: list[Command] = []
-    for name in before.keys() - after.keys():
-        commands += _remove_commands(new.backend, name)
+    for name in before:
+        if name not in after:
+            commands += _remove_commands(new.backend, name)
     for server in new.servers:
         known = before.get(server.name)
         if known is None:
-            commands += _add_commands(new.backend, server)
+            commands += _add_commands(new, server)
         elif known != server:
             if _needs_replacing(known, server):
                 if not (new.dynamic and engine.dynamic_servers):
@@ -96,10 +97,13 @@ def _remove_commands(backend: str, name: str) -> Iterator[Command]:
     yield Command(text=f"del server {place}", expects=("Server deleted.",), may_wait=True)
 
 
-def _add_commands(backend: str, server: Server) -> Iterator[Command]:
-    place = f"{backend}/{server.name}"
+def _add_commands(part: ServersPart, server: Server) -> Iterator[Command]:
+    place = f"{part.backend}/{server.name}"
     line = server.line().removeprefix(f"server {server.name} ").removesuffix(" disabled")
     yield Command(text=f"add server {place} {line}", expects=("New server registered.",))
+    if part.dynamic_cookies:
+        # Without it the new server has an empty cookie, and its clients do not come back to it.
+        yield Command(text=f"enable dynamic-cookie backend {part.backend}")
     if server.checked:
         yield Command(text=f"enable health {place}")
     if server.enabled:

@@ -121,7 +121,18 @@ def _backend_parts(
     yield _text(_backend_lines(name, listener, pool, paths))
     options = " ".join(_server_options(pool))
     servers = tuple(_server(member, pool, options) for member in pool.members)
-    yield ServersPart(backend=name, dynamic=engine.dynamic_servers, servers=servers)
+    yield ServersPart(
+        backend=name,
+        dynamic=engine.dynamic_servers,
+        dynamic_cookies=_has_dynamic_cookies(listener, pool),
+        servers=servers,
+    )
+
+
+def _has_dynamic_cookies(listener: ListenerSpec, pool: PoolSpec) -> bool:
+    # Cookies cannot be seen in a stream; such a pool balances without persistence.
+    kept = pool.persistence is not None and pool.persistence.type == PersistenceType.HTTP_COOKIE
+    return kept and listener.protocol == ListenerProtocol.HTTP
 
 
 def _backend_lines(name: str, listener: ListenerSpec, pool: PoolSpec, paths: HaproxyPaths) -> Iterator[str]:
@@ -177,10 +188,10 @@ def _persistence_lines(persistence: PersistenceSpec, pool_id: str, *, is_http: b
         yield f"    cookie {COOKIE_NAME} insert indirect nocache dynamic"
         yield f"    dynamic-cookie-key {tokens.name(pool_id)}"
         return
-    cookie = tokens.name(persistence.cookie_name or "")
+    cookie = tokens.cookie_name(persistence.cookie_name or "")
     yield f"    stick-table type string len 64 size {STICK_ENTRIES} expire {STICK_EXPIRE}"
-    yield f"    stick store-response res.cook({cookie})"
-    yield f"    stick match req.cook({cookie})"
+    yield f"    stick store-response {tokens.quoted(f'res.cook({cookie})', 'cookie_name')}"
+    yield f"    stick match {tokens.quoted(f'req.cook({cookie})', 'cookie_name')}"
 
 
 def _monitor_lines(monitor: MonitorSpec, paths: HaproxyPaths) -> Iterator[str]:
@@ -198,7 +209,7 @@ def _monitor_lines(monitor: MonitorSpec, paths: HaproxyPaths) -> Iterator[str]:
 
 def _http_check_lines(monitor: MonitorSpec) -> Iterator[str]:
     version = "HTTP/1.1" if monitor.http_version == 1.1 else "HTTP/1.0"
-    uri = tokens.format_literal(monitor.url_path, "url_path")
+    uri = tokens.quoted(monitor.url_path, "url_path")
     host = f" hdr Host {tokens.format_literal(monitor.domain_name, 'domain_name')}" if monitor.domain_name else ""
     yield "    option httpchk"
     yield f"    http-check send meth {tokens.name(monitor.http_method)} uri {uri} ver {version}{host}"

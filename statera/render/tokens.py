@@ -12,6 +12,8 @@ from statera.base.errors import Lasting
 _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _PLAIN = re.compile(r"[A-Za-z0-9!%&()*+,./:;<=>?@^_|~\[\]-]{1,2048}")
 _QUOTED = re.compile(r"[ -~]{1,4096}")
+_COOKIE = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,255}")
+_NETWORK = re.compile(r"[0-9a-f.:]{2,45}(/[0-9]{1,3})?")
 
 
 class BadToken(Lasting):
@@ -54,20 +56,32 @@ def format_literal(text: str, field: str) -> Token:
     return quoted(text.replace("%", "%%"), field)
 
 
+def cookie_name(text: str) -> Token:
+    """Make a cookie's name (RFC 6265: a token) as a quoted argument of a sample fetch, for use within `quoted`.
+
+    The double quotes are those of arguments (HAProxy manual 7.3); such a name holds none, and no backslash. Raises
+    `BadToken`.
+    """
+    return Token(f'"{_checked(_COOKIE, text, "cookie_name")}"')
+
+
 def address(text: str) -> Token:
     """Make an IPv4 or IPv6 address in canonical text. Raises `BadToken`."""
     try:
-        return Token(str(ipaddress.ip_address(text)))
+        canonical = str(ipaddress.ip_address(text))
     except ValueError as error:
         raise BadToken("address") from error
+    # Python lets any text stand behind the `%` of a scoped IPv6 address.
+    return _checked(_NETWORK, canonical, "address")
 
 
 def network(text: str) -> Token:
     """Make a CIDR in canonical text. Raises `BadToken`."""
     try:
-        return Token(str(ipaddress.ip_network(text, strict=False)))
+        canonical = str(ipaddress.ip_network(text, strict=False))
     except ValueError as error:
         raise BadToken("cidr") from error
+    return _checked(_NETWORK, canonical, "cidr")
 
 
 def number(value: int) -> Token:

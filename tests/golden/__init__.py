@@ -1,1 +1,1 @@
-"""Golden files: a tenant's tree in `cases/<case>.in.yaml`, the HAProxy configuration it must give in `<case>.out.cfg`."""
+"""Golden files: a tenant's tree in `cases/<case>.in.yaml` and the HAProxy configuration that it must give beside it."""

@@ -1,10 +1,16 @@
-"""Asks the real HAProxy what it thinks of a configuration."""
+"""The real HAProxy: what it thinks of a configuration, and one that runs on loopback for a test."""
 
+import socket
 import subprocess
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from statera.render.paths import SANDBOX_PATHS
+
+START_S = 20.0
 
 
 def check_haproxy(text: str) -> str:
@@ -13,11 +19,10 @@ def check_haproxy(text: str) -> str:
     The text is for a sandbox, in which the amphora's folder stands at a fixed place; here it stands elsewhere.
     """
     with tempfile.TemporaryDirectory(prefix="statera-check-") as folder:
-        # As in a sandbox: HAProxy warns of a server state file that is not there. Its first line is its version.
-        Path(SANDBOX_PATHS.server_state.replace(SANDBOX_PATHS.folder, folder)).write_text("1\n")
+        _furnish(Path(folder))
         done = subprocess.run(
             ["haproxy", "-c", "-f", "/dev/stdin"],
-            input=text.replace(SANDBOX_PATHS.folder, folder).encode(),
+            input=_move(text, Path(folder)).encode(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=30,
@@ -25,6 +30,67 @@ def check_haproxy(text: str) -> str:
         )
     said = [line for line in done.stdout.decode(errors="replace").splitlines() if _is_complaint(line)]
     return "\n".join(said) if said or done.returncode == 0 else f"exit status {done.returncode}"
+
+
+class RunningHaproxy:
+    """A HAProxy of one process that ends with its test."""
+
+    def __init__(self, folder: Path) -> None:
+        self._socket = _place(SANDBOX_PATHS.stats_socket, folder)
+
+    def ask(self, command: str) -> str:
+        """Return the answer to one command on the runtime socket, without the empty line at its end."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
+            line.settimeout(START_S)
+            line.connect(str(self._socket))
+            line.sendall(f"{command}\n".encode())
+            return b"".join(iter(lambda: line.recv(65536), b"")).decode().strip("\n")
+
+
+@contextmanager
+def run_haproxy(text: str) -> Iterator[RunningHaproxy]:
+    """Run HAProxy with the text; what the text binds must be free on loopback."""
+    with tempfile.TemporaryDirectory(prefix="statera-run-") as folder:
+        home = Path(folder)
+        _furnish(home)
+        configuration = home / "test.cfg"
+        configuration.write_text(_move(text, home))
+        log = home / "log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(["haproxy", "-db", "-f", configuration], stdout=output, stderr=output)
+        try:
+            running = RunningHaproxy(home)
+            _wait_for_answer(running, process, log)
+            yield running
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _wait_for_answer(running: RunningHaproxy, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + START_S
+    while True:
+        try:
+            running.ask("show info")
+            return
+        except OSError as error:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"HAProxy does not run ({error}): {log.read_text()}") from error
+            time.sleep(0.005)
+
+
+def _furnish(folder: Path) -> None:
+    # As in a sandbox: HAProxy warns of a server state file that is not there. Its first line is its version.
+    _place(SANDBOX_PATHS.server_state, folder).write_text("1\n")
+    _place(SANDBOX_PATHS.stats_socket, folder).parent.mkdir(exist_ok=True)
+
+
+def _place(path: str, folder: Path) -> Path:
+    return folder / Path(path).relative_to(SANDBOX_PATHS.folder)
+
+
+def _move(text: str, folder: Path) -> str:
+    return text.replace(SANDBOX_PATHS.folder, str(folder))
 
 
 def _is_complaint(line: str) -> bool:
