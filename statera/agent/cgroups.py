@@ -1,0 +1,66 @@
+"""Memory and CPU limits of a sandbox through control groups of version 1 or 2, as the host has; none is fine too."""
+
+import contextlib
+import os
+from pathlib import Path
+
+from statera.base.logging import get_logger
+from statera.model.spec import LimitsSpec
+
+log = get_logger("agent")
+
+ROOT = Path("/sys/fs/cgroup")
+PARENT = "statera"
+PERIOD_US = 100_000
+
+
+def ensure_groups(amphora_id: str, limits: LimitsSpec) -> list[Path]:
+    """Make the groups of one amphora with its limits; return the `cgroup.procs` files that a process joins."""
+    if (ROOT / "cgroup.controllers").exists():
+        return _ensure_unified(amphora_id, limits)
+    groups = []
+    for controller, values in _values_of_version_1(limits).items():
+        if (ROOT / controller / "tasks").exists():
+            groups += _make(ROOT / controller / PARENT / amphora_id, values)
+    return groups
+
+
+def _ensure_unified(amphora_id: str, limits: LimitsSpec) -> list[Path]:
+    for folder in (ROOT, ROOT / PARENT):
+        folder.mkdir(exist_ok=True)
+        with contextlib.suppress(OSError):
+            (folder / "cgroup.subtree_control").write_text("+memory +cpu", encoding="ascii")
+    quota = f"{limits.cpu_percent * PERIOD_US // 100} {PERIOD_US}" if limits.cpu_percent else f"max {PERIOD_US}"
+    values = {"memory.max": str(limits.memory_mib * 1024 * 1024), "cpu.max": quota}
+    return _make(ROOT / PARENT / amphora_id, values)
+
+
+def _values_of_version_1(limits: LimitsSpec) -> dict[str, dict[str, str]]:
+    quota = limits.cpu_percent * PERIOD_US // 100 if limits.cpu_percent else -1
+    return {
+        "memory": {"memory.limit_in_bytes": str(limits.memory_mib * 1024 * 1024)},
+        "cpu": {"cpu.cfs_quota_us": str(quota)},
+    }
+
+
+def _make(folder: Path, values: dict[str, str]) -> list[Path]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        log.warning("no control group", folder=str(folder), error=error.strerror)
+        return []
+    for name, value in values.items():
+        with contextlib.suppress(OSError):
+            (folder / name).write_text(value, encoding="ascii")
+    return [folder / "cgroup.procs"]
+
+
+def remove_groups(amphora_id: str) -> None:
+    """Remove the groups; their processes must have ended."""
+    places = [ROOT / PARENT, *(ROOT / controller / PARENT for controller in ("memory", "cpu"))]
+    for place in places:
+        with contextlib.suppress(OSError):
+            os.rmdir(place / amphora_id)
+        # The parent goes with the last one.
+        with contextlib.suppress(OSError):
+            os.rmdir(place)

@@ -1,0 +1,235 @@
+"""One amphora's HAProxy: brought to a document by the smallest means, kept running.
+
+The file `haproxy.cfg` is always the live document's: whoever starts HAProxy again starts what was live.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import time
+
+from statera.agent import process
+from statera.agent.folders import AmphoraFolders
+from statera.agent.process import Launch
+from statera.agent.runtime import Processes, RuntimeUnavailable, ask, parse_processes
+from statera.agent.server_state import keep_unchanged
+from statera.base.errors import Lasting, Transient
+from statera.base.logging import get_logger
+from statera.base.settings import AgentSettings
+from statera.model.amphora import AppliedConfiguration
+from statera.model.document import Document
+from statera.render.change import Command, Reload, RuntimeChange, Unchanged, decide_change
+from statera.render.engine import EngineCapabilities
+
+log = get_logger("agent")
+
+UP_WITHIN_S = 10.0
+LOOK_AGAIN_S = 0.005
+MOST_WORDS_BYTES = 256 * 1024
+TOLD_LENGTH = 600
+"""Characters of HAProxy's words that go into a reason."""
+COMMANDS_AT_ONCE = 32
+"""One line may hold several commands; HAProxy reads at most 16 KiB of it."""
+
+
+class Engine:
+    """HAProxy of one amphora. Its caller holds the amphora's lock: no two calls at a time."""
+
+    def __init__(self, launch: Launch, agent: AgentSettings, capabilities: EngineCapabilities) -> None:
+        self.launch = launch
+        self._agent = agent
+        self._capabilities = capabilities
+        self._deletes: dict[str, Command] = {}
+        """Servers out of use that still had connections when they were to be deleted."""
+        self._child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def _folders(self) -> AmphoraFolders:
+        return self.launch.folders
+
+    def find_pid(self) -> int | None:
+        """Return the master's pid if it runs."""
+        if self._child is not None and self._child.poll() is not None:
+            self._child = None
+        return process.find_master(self._folders, self.launch.amphora_id)
+
+    async def apply(self, live: Document | None, wanted: Document | None) -> AppliedConfiguration:
+        """Go from the live document to the wanted one; None stands for no HAProxy.
+
+        Raises `Lasting` (slug `configuration-rejected`) with HAProxy's words while the live one goes on serving.
+        """
+        if wanted is None:
+            await self.stop()
+            return AppliedConfiguration(means="unchanged" if live is None else "reload", why="No listener is enabled.")
+        if self.find_pid() is None:
+            await self._check(wanted)
+            self._publish()
+            await self.start()
+            return AppliedConfiguration(means="reload", why="HAProxy was not running.")
+        change = decide_change(live, wanted, self._capabilities)
+        if isinstance(change, Unchanged):
+            return AppliedConfiguration(means="unchanged")
+        await self._check(wanted)
+        if isinstance(change, RuntimeChange):
+            refused = await self._run_commands(change.commands)
+            if not refused:
+                self._publish()
+                return AppliedConfiguration(means="runtime")
+            change = Reload(why=f"HAProxy did not take the change at run time: {refused}")
+        await self._reload(live, wanted)
+        return AppliedConfiguration(means="reload", why=change.why)
+
+    # Files
+
+    async def _check(self, wanted: Document) -> None:
+        self._folders.write(self._folders.candidate.name, wanted.text())
+        told = await process.check_configuration(self.launch, self._agent, self._folders.candidate.name)
+        if told:
+            raise Lasting("configuration-rejected", f"HAProxy rejects the configuration: {shorten(told)}")
+
+    def _publish(self) -> None:
+        self._folders.candidate.replace(self._folders.configuration)
+
+    # Run time
+
+    async def _run_commands(self, commands: tuple[Command, ...]) -> str:
+        """Run them in order; return the first answer that is not a success, "" when all went well.
+
+        HAProxy prefixes no answer with its command, so commands whose answer must be told apart go alone.
+        """
+        for command in commands:
+            # A server that waits for its last connection must make room before one of its name comes back.
+            if command.text in self._deletes:
+                continue
+            with contextlib.suppress(RuntimeUnavailable):
+                answer = await ask(self._folders.live / "stats", command.text)
+                if not answer.strip() or answer.strip().startswith(command.expects or ("\0",)):
+                    continue
+                if command.may_wait:
+                    self._deletes[command.text] = command
+                    continue
+                return answer.strip()
+            return "its socket did not answer"
+        return ""
+
+    async def finish_deletes(self) -> None:
+        """Try again to delete the servers that still had connections."""
+        for text in list(self._deletes):
+            with contextlib.suppress(RuntimeUnavailable):
+                answer = await ask(self._folders.live / "stats", text)
+                if answer.strip().startswith(("Server deleted", "No such")):
+                    del self._deletes[text]
+
+    async def read_statistics(self) -> str:
+        """Return the answer to `show stat`. Raises `RuntimeUnavailable`."""
+        return await ask(self._folders.live / "stats", "show stat")
+
+    # Processes
+
+    async def start(self) -> None:
+        """Start HAProxy on the live file and wait until it answers. Raises `Lasting` with its words."""
+        await process.end_all(self.launch.amphora_id)
+        self._deletes.clear()
+        self._trim_words()
+        begun = self._words_size()
+        self._child = child = await asyncio.to_thread(process.start, self.launch, self._agent)
+        deadline = time.monotonic() + UP_WITHIN_S
+        while time.monotonic() < deadline:
+            if child.poll() is not None:
+                raise Lasting("engine-not-started", f"HAProxy does not start: {self._read_words(begun)}")
+            with contextlib.suppress(RuntimeUnavailable):
+                await ask(self._folders.live / "stats", "show info", timeout_s=1.0)
+                return
+            await asyncio.sleep(LOOK_AGAIN_S)
+        raise Transient("engine-not-started", f"HAProxy did not answer within {UP_WITHIN_S:.0f} s of its start.")
+
+    async def stop(self) -> None:
+        """End HAProxy; its listeners answer no more."""
+        pid = self.find_pid()
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+            deadline = time.monotonic() + 1.0
+            while self.find_pid() is not None and time.monotonic() < deadline:
+                await asyncio.sleep(LOOK_AGAIN_S)
+        await process.end_all(self.launch.amphora_id)
+        self._deletes.clear()
+        for file in (self._folders.configuration, self._folders.pid):
+            file.unlink(missing_ok=True)
+
+    async def _reload(self, live: Document | None, wanted: Document) -> None:
+        """Load the candidate. When the new worker does not come up, the old file is loaded again."""
+        await self._save_server_state(live, wanted)
+        self._trim_words()
+        begun = self._words_size()
+        self._publish()
+        failure = await self._load_anew()
+        if not failure:
+            self._deletes.clear()
+            return
+        told = self._read_words(begun) or failure
+        if live is not None:
+            self._folders.write(self._folders.configuration.name, live.text())
+            again = await self._load_anew()
+            log.warning("reload rolled back", amphora=self.launch.amphora_id, again=again)
+        raise Lasting("configuration-rejected", f"HAProxy could not load the configuration: {shorten(told)}")
+
+    async def _load_anew(self) -> str:
+        """Make the master load its file; return "" when a new worker serves, else what went wrong."""
+        master = self._folders.live / "master"
+        try:
+            before = await self._look()
+        except RuntimeUnavailable as error:
+            return str(error)
+        with contextlib.suppress(RuntimeUnavailable):
+            await ask(master, "reload", timeout_s=1.0)
+        deadline = time.monotonic() + UP_WITHIN_S
+        while time.monotonic() < deadline:
+            with contextlib.suppress(RuntimeUnavailable):
+                now = await self._look()
+                if now is not None and now.failed:
+                    return "The new worker failed."
+                if now is not None and now.workers - (before.workers if before else frozenset()):
+                    return ""
+            if self.find_pid() is None:
+                return "HAProxy ended."
+            await asyncio.sleep(LOOK_AGAIN_S)
+        return f"HAProxy did not load it within {UP_WITHIN_S:.0f} s."
+
+    async def _look(self) -> Processes | None:
+        return parse_processes(await ask(self._folders.live / "master", "show proc;quit", timeout_s=1.0))
+
+    async def _save_server_state(self, live: Document | None, wanted: Document) -> None:
+        # Without it a new worker takes every member for healthy until its first checks.
+        kept = ""
+        with contextlib.suppress(RuntimeUnavailable):
+            if live is not None:
+                kept = keep_unchanged(await ask(self._folders.live / "stats", "show servers state"), live, wanted)
+        self._folders.write("state", kept)
+
+    # What HAProxy printed
+
+    def _words_size(self) -> int:
+        with contextlib.suppress(FileNotFoundError):
+            return self._folders.words.stat().st_size
+        return 0
+
+    def _trim_words(self) -> None:
+        if self._words_size() > MOST_WORDS_BYTES:
+            os.truncate(self._folders.words, 0)
+
+    def _read_words(self, begun: int) -> str:
+        with contextlib.suppress(OSError), self._folders.words.open("rb") as file:
+            file.seek(begun)
+            return shorten(file.read(MOST_WORDS_BYTES).decode("utf-8", errors="replace"))
+        return ""
+
+
+def shorten(words: str) -> str:
+    """Return the lines that tell of an error, without process ids, bounded."""
+    lines = [line.partition(" : ")[2] or line for line in words.splitlines()]
+    telling = [line for line, whole in zip(lines, words.splitlines(), strict=True) if "[ALERT]" in whole] or lines
+    text = " ".join(line.strip() for line in telling if line.strip())
+    return text if len(text) <= TOLD_LENGTH else f"{text[: TOLD_LENGTH - 1]}…"

@@ -1,0 +1,157 @@
+"""Where the agent keeps things on its host, and what it remembers of each amphora between its own lives.
+
+`<data_dir>/amphorae/<id>/` outlives a reboot: the record and the heartbeat key. `<run_dir>/amphorae/<id>/` is on a
+tmpfs: the live configuration, HAProxy's sockets, its pid and its words.
+"""
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from statera.base.ids import is_uuid
+from statera.base.secret import Secret
+from statera.base.settings import Settings
+from statera.model.document import Document
+from statera.model.spec import SandboxSpec
+
+TOMBSTONE_KEPT_S = 3600.0
+"""A removed amphora's epoch is remembered so long: a late request of a former worker must not build it again."""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wanted of one amphora, as far as the agent was told."""
+
+    sandbox: SandboxSpec
+    epoch: int
+    generation: int = 0
+    document: Document | None = None
+
+
+class AmphoraFolders:
+    """The two folders of one amphora."""
+
+    def __init__(self, keep: Path, run: Path) -> None:
+        self.keep = keep
+        self.run = run
+
+    @property
+    def configuration(self) -> Path:
+        return self.run / "haproxy.cfg"
+
+    @property
+    def candidate(self) -> Path:
+        return self.run / "haproxy.cfg.new"
+
+    @property
+    def pid(self) -> Path:
+        return self.run / "pid"
+
+    @property
+    def words(self) -> Path:
+        """What HAProxy printed."""
+        return self.run / "words"
+
+    @property
+    def live(self) -> Path:
+        """The only folder that HAProxy's user may write in: its sockets."""
+        return self.run / "live"
+
+    def make(self, user_id: int, group_id: int) -> None:
+        """Make both folders with the right owners; again is fine."""
+        self.keep.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.run.mkdir(parents=True, exist_ok=True)
+        self.run.chmod(0o755)
+        self.live.mkdir(exist_ok=True)
+        os.chown(self.live, user_id, group_id)
+        self.live.chmod(0o700)
+        self.write("ping", PING_SCRIPT, mode=0o755)
+
+    def write(self, name: str, text: str, mode: int = 0o644) -> None:
+        """Replace a file of the run folder at once, so that nobody reads half of it."""
+        write_whole(self.run / name, text.encode(), mode)
+
+    def save(self, record: Record) -> None:
+        write_whole(self.keep / "record.json", msgspec.json.encode(record), 0o600)
+
+    def save_key(self, key: Secret[bytes]) -> None:
+        write_whole(self.keep / "key", key.reveal(), 0o600)
+
+    def load(self) -> tuple[Record, Secret[bytes]] | None:
+        """Return what is remembered; None when it is missing or was cut off while being written."""
+        try:
+            record = msgspec.json.decode((self.keep / "record.json").read_bytes(), type=Record)
+            return record, Secret((self.keep / "key").read_bytes())
+        except (OSError, msgspec.DecodeError):
+            return None
+
+    def remove(self) -> None:
+        """Remove both; the kept one last, because it is what says that there may be something to remove."""
+        shutil.rmtree(self.run, ignore_errors=True)
+        shutil.rmtree(self.keep, ignore_errors=True)
+
+
+# HAProxy calls it with: proxy address, proxy port, server address, server port (configuration manual, external-check).
+PING_SCRIPT = '#!/bin/sh\nexec ping -q -c 1 -w 30 "$3" >/dev/null 2>&1\n'
+
+
+def write_whole(path: Path, content: bytes, mode: int) -> None:
+    """Write beside the file, then rename over it."""
+    beside = path.with_name(f"{path.name}.part")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(descriptor, mode)
+        file.write(content)
+    beside.replace(path)
+
+
+class HostFolders:
+    """The folders of all amphorae of one installation on this host."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._keep = Path(settings.data_dir) / "amphorae"
+        self._run = Path(settings.run_dir) / "amphorae"
+        self._tombstones = Path(settings.data_dir) / "tombstones"
+
+    def of(self, amphora_id: str) -> AmphoraFolders:
+        return AmphoraFolders(self._keep / amphora_id, self._run / amphora_id)
+
+    def list_ids(self) -> list[str]:
+        """Return the amphorae that left a trace in either place."""
+        names: set[str] = set()
+        for place in (self._keep, self._run):
+            with contextlib.suppress(FileNotFoundError):
+                names |= set(os.listdir(place))
+        return sorted(name for name in names if is_uuid(name))
+
+    # Epochs of removed amphorae
+
+    def load_tombstone(self, amphora_id: str) -> int:
+        """Return the epoch of the removal, 0 when none is remembered."""
+        try:
+            return int((self._tombstones / amphora_id).read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return 0
+
+    def save_tombstone(self, amphora_id: str, epoch: int) -> None:
+        self._tombstones.mkdir(parents=True, exist_ok=True)
+        write_whole(self._tombstones / amphora_id, str(epoch).encode(), 0o600)
+
+    def trim_tombstones(self) -> None:
+        for path in self._list_tombstones():
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > TOMBSTONE_KEPT_S:
+                    path.unlink()
+
+    def _list_tombstones(self) -> Iterator[Path]:
+        if self._tombstones.is_dir():
+            yield from list(self._tombstones.iterdir())
+
+    def remove(self) -> None:
+        """Remove everything, after the amphorae themselves are gone."""
+        for place in (self._keep, self._run, self._tombstones):
+            shutil.rmtree(place, ignore_errors=True)

@@ -1,0 +1,93 @@
+"""Tell the health processes how each amphora is: signed datagrams, every few seconds and at once after a change."""
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import Sequence
+
+from statera.agent.host import AmphoraHost
+from statera.agent.sandbox import Sandbox
+from statera.base.logging import get_logger
+from statera.model.heartbeat import Heartbeat, encode_heartbeat, split_heartbeat
+
+log = get_logger("agent")
+
+LOOK_S = 0.1
+AT_ONCE = 16
+SOON_AFTER_S = 0.25
+"""After a change: the moment a first health check needs."""
+
+
+class HeartbeatSender:
+    """Sends for all sandboxes of a host to all targets, `host:port`."""
+
+    def __init__(self, host: AmphoraHost, targets: Sequence[str], interval_s: float) -> None:
+        self._host = host
+        self._targets = [_parse_target(target) for target in targets]
+        self._interval_s = interval_s
+        self._boot = time.time_ns() // 1_000_000
+        self._sequence = 0
+        self._due: dict[str, float] = {}
+        self._limit = asyncio.Semaphore(AT_ONCE)
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Send until `stop` is set."""
+        try:
+            while not stop.is_set():
+                await self._send_due(time.monotonic())
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), min(LOOK_S, self._interval_s))
+        finally:
+            self._socket.close()
+
+    async def _send_due(self, now: float) -> None:
+        sandboxes = self._host.sandboxes
+        for gone in self._due.keys() - sandboxes.keys():
+            del self._due[gone]
+        due = []
+        for sandbox in list(sandboxes.values()):
+            if sandbox.news.is_set():
+                sandbox.news.clear()
+                due.append(sandbox)
+                self._due[sandbox.id] = now + SOON_AFTER_S
+            elif now >= self._due.get(sandbox.id, 0.0):
+                due.append(sandbox)
+                self._due[sandbox.id] = now + self._interval_s
+        await asyncio.gather(*(self._send(sandbox) for sandbox in due))
+
+    async def _send(self, sandbox: Sandbox) -> None:
+        async with self._limit:
+            try:
+                metrics = await self._host.measure(sandbox)
+                self._sequence += 1
+                heartbeat = Heartbeat(
+                    amphora_id=sandbox.id,
+                    load_balancer_id=sandbox.record.sandbox.load_balancer_id,
+                    boot=self._boot,
+                    sequence=self._sequence,
+                    sent_at=time.time(),
+                    generation=sandbox.record.generation,
+                    epoch=sandbox.record.epoch,
+                    haproxy_running=metrics.haproxy_running,
+                    listeners=metrics.listeners,
+                    members=metrics.members,
+                )
+                for part in split_heartbeat(heartbeat):
+                    self._send_datagram(encode_heartbeat(part, sandbox.key))
+            except Exception:
+                # The edge of the loop: what one amphora says must not silence the others.
+                log.exception("heartbeat not sent", amphora=sandbox.id)
+
+    def _send_datagram(self, datagram: bytes) -> None:
+        for target in self._targets:
+            # Nobody there or no room: the next one tells the same.
+            with contextlib.suppress(OSError):
+                self._socket.sendto(datagram, target)
+
+
+def _parse_target(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)

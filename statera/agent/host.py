@@ -1,0 +1,210 @@
+"""All amphorae of this host: adopted at the start, watched, fenced by epoch, bounded in number."""
+
+import asyncio
+import contextlib
+import os
+import re
+import subprocess
+import time
+from pathlib import Path
+
+from statera import __version__
+from statera.agent import namespace
+from statera.agent.folders import HostFolders, Record
+from statera.agent.runtime import RuntimeUnavailable
+from statera.agent.sandbox import Sandbox, open_pid, remove_traces
+from statera.agent.statistics import parse_statistics
+from statera.base.errors import Lasting, LostClaim, Transient
+from statera.base.logging import get_logger
+from statera.base.secret import Secret
+from statera.base.settings import Settings
+from statera.model.agent_wire import HostFacts, Metrics, SandboxRequest
+from statera.model.amphora import AmphoraObserved, AppliedConfiguration
+from statera.model.spec import Configuration
+from statera.render.engine import haproxy_capabilities
+from statera.render.paths import SANDBOX_PATHS
+
+log = get_logger("agent")
+
+WATCH_S = 1.0
+TRIM_EVERY = 60
+ANNOUNCE_EVERY = 10
+BUILDS_AT_ONCE = 4
+"""More would only make the netlink lock and the processor busier."""
+
+
+class AmphoraHost:
+    """The sandboxes of this host by amphora."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._folders = HostFolders(settings)
+        self._versions = find_engine_versions(settings)
+        self._capabilities = haproxy_capabilities(self._versions.get("haproxy", ""))
+        self._building = asyncio.Semaphore(BUILDS_AT_ONCE)
+        self._watched: dict[int, int] = {}
+        """Master pid to its descriptor."""
+        self._restarts: set[asyncio.Task[None]] = set()
+        self.sandboxes: dict[str, Sandbox] = {}
+
+    # The host
+
+    def describe(self) -> HostFacts:
+        return HostFacts(
+            name=self._settings.agent.name,
+            agent_version=__version__,
+            engine_versions=self._versions,
+            amphora_count=len(self.sandboxes),
+            amphora_limit=self._settings.agent.amphora_limit,
+        )
+
+    async def adopt(self) -> None:
+        """Take over what an earlier life of the agent left: running processes are left alone, ended ones come back."""
+        Path(SANDBOX_PATHS.folder).mkdir(parents=True, exist_ok=True)
+        for amphora_id in self._folders.list_ids():
+            folders = self._folders.of(amphora_id)
+            known = folders.load()
+            if known is None:
+                # Half a record: its creation was cut off, and whoever asked for it asks again.
+                await remove_traces(amphora_id, folders, None)
+                continue
+            sandbox = Sandbox(*known, folders, self._settings.agent, self._capabilities)
+            self.sandboxes[amphora_id] = sandbox
+            if not namespace.exists(amphora_id):
+                await self._rebuild(sandbox)
+            self._watch_process(sandbox)
+        log.info("adopted", amphorae=len(self.sandboxes), running=len(self._watched))
+
+    async def _rebuild(self, sandbox: Sandbox) -> None:
+        try:
+            await sandbox.build()
+        except Transient as error:
+            # A bridge that is not there yet, say: the watch tries again.
+            sandbox.reason = error.reason
+
+    # Requests
+
+    def find(self, amphora_id: str) -> Sandbox | None:
+        return self.sandboxes.get(amphora_id)
+
+    def observe(self) -> tuple[AmphoraObserved, ...]:
+        return tuple(sandbox.observe() for sandbox in self.sandboxes.values())
+
+    async def ensure(self, request: SandboxRequest) -> None:
+        """Build or change a sandbox. Raises `Lasting` (slug `host-full`), `LostClaim`, `Transient`."""
+        amphora_id = request.sandbox.amphora_id
+        if request.epoch < self._folders.load_tombstone(amphora_id):
+            raise LostClaim(request.sandbox.load_balancer_id)
+        if amphora_id not in self.sandboxes:
+            limit = self._settings.agent.amphora_limit
+            if len(self.sandboxes) >= limit:
+                name = self._settings.agent.name
+                raise Lasting("host-full", f"Host {name} holds {limit} amphorae, as many as it may.")
+            self.sandboxes[amphora_id] = Sandbox(
+                Record(sandbox=request.sandbox, epoch=request.epoch),
+                Secret(request.heartbeat_key),
+                self._folders.of(amphora_id),
+                self._settings.agent,
+                self._capabilities,
+            )
+        async with self._building:
+            await self.sandboxes[amphora_id].ensure(request)
+
+    async def apply(self, amphora_id: str, configuration: Configuration) -> AppliedConfiguration:
+        """Bring a configuration live. Raises as `Sandbox.apply` does."""
+        sandbox = self.sandboxes.get(amphora_id)
+        if sandbox is None:
+            raise Transient("sandbox-missing", f"Amphora {amphora_id} has no sandbox on this host.")
+        try:
+            return await sandbox.apply(configuration)
+        finally:
+            self._watch_process(sandbox)
+
+    async def remove(self, amphora_id: str, epoch: int) -> None:
+        """Remove a sandbox, whatever is left of it; the epoch is remembered. Raises `LostClaim`, `Transient`."""
+        sandbox = self.sandboxes.get(amphora_id)
+        if sandbox is not None:
+            sandbox.check_epoch(epoch)
+        self._folders.save_tombstone(amphora_id, epoch)
+        try:
+            if sandbox is not None:
+                await sandbox.remove()
+            else:
+                await remove_traces(amphora_id, self._folders.of(amphora_id), None)
+        except (OSError, TimeoutError) as error:
+            raise Transient("sandbox-not-removed", f"Amphora {amphora_id} could not be removed yet.") from error
+        self.sandboxes.pop(amphora_id, None)
+
+    async def measure(self, sandbox: Sandbox) -> Metrics:
+        """Return what HAProxy counts; nothing when it does not answer."""
+        text = ""
+        if sandbox.record.document is not None:
+            with contextlib.suppress(RuntimeUnavailable, OSError):
+                text = await sandbox.engine.read_statistics()
+        listeners, members = parse_statistics(text) if text else ((), ())
+        running = bool(text) or sandbox.record.document is None or sandbox.is_running
+        return Metrics(amphora_id=sandbox.id, haproxy_running=running, listeners=listeners, members=members)
+
+    # The watch
+
+    async def watch(self, stop: asyncio.Event) -> None:
+        """Keep every HAProxy running until `stop` is set. A process that ends is noticed at once by its descriptor."""
+        turn = 0
+        while not stop.is_set():
+            turn += 1
+            for sandbox in list(self.sandboxes.values()):
+                await self._look_after(sandbox, turn)
+            if turn % TRIM_EVERY == 0:
+                self._folders.trim_tombstones()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), WATCH_S)
+        for task in self._restarts:
+            task.cancel()
+        for pid in list(self._watched):
+            self._forget_process(pid)
+
+    async def _look_after(self, sandbox: Sandbox, turn: int) -> None:
+        try:
+            await sandbox.keep_running(time.monotonic())
+            self._watch_process(sandbox)
+            await sandbox.engine.finish_deletes()
+            # A neighbour that missed the first announcement learns it from a later one.
+            if turn % ANNOUNCE_EVERY == 0 and namespace.exists(sandbox.id):
+                await asyncio.to_thread(namespace.announce_vips, sandbox.record.sandbox)
+        except Exception:
+            # The edge of the loop: one broken sandbox must not end the watch over the others.
+            log.exception("watch failed", amphora=sandbox.id)
+
+    def _watch_process(self, sandbox: Sandbox) -> None:
+        pid = sandbox.engine.find_pid()
+        if pid is None or pid in self._watched:
+            return
+        descriptor = open_pid(pid)
+        if descriptor is None:
+            return
+        self._watched[pid] = descriptor
+        asyncio.get_running_loop().add_reader(descriptor, self._on_end, sandbox, pid)
+
+    def _on_end(self, sandbox: Sandbox, pid: int) -> None:
+        self._forget_process(pid)
+        task = asyncio.get_running_loop().create_task(self._look_after(sandbox, 1))
+        self._restarts.add(task)
+        task.add_done_callback(self._restarts.discard)
+
+    def _forget_process(self, pid: int) -> None:
+        descriptor = self._watched.pop(pid, None)
+        if descriptor is not None:
+            asyncio.get_running_loop().remove_reader(descriptor)
+            os.close(descriptor)
+
+
+def find_engine_versions(settings: Settings) -> dict[str, str]:
+    """Return the versions of the engines that are installed here."""
+    programs = {"haproxy": [settings.agent.haproxy, "-v"], "keepalived": ["keepalived", "--version"]}
+    versions = {}
+    for name, command in programs.items():
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=10.0)
+            if found := re.search(r"(\d+\.\d+(?:\.\d+)?)", done.stdout + done.stderr):
+                versions[name] = found[1]
+    return versions

@@ -1,0 +1,281 @@
+"""The network namespace of one amphora: made, entered, brought to its spec, removed.
+
+A thread enters a namespace for the length of a block; the kernel keeps namespaces per thread (setns(2)), so the rest of
+the agent never notices. All functions here block for some milliseconds and are called through `asyncio.to_thread`.
+"""
+
+import contextlib
+import ctypes
+import errno
+import hashlib
+import ipaddress
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pyroute2 import IPRoute, netns
+from pyroute2.netlink.exceptions import NetlinkError
+
+from statera.agent.announce import announce
+from statera.base.errors import Transient
+from statera.model.network import Attachment
+from statera.model.spec import InterfaceSpec, SandboxSpec
+
+CLONE_NEWNET = 0x40000000
+FOLDER = Path("/run/netns")
+IFA_F_NODAD = 0x02
+FOREVER = 0xFFFFFFFF
+SYSCTLS = {
+    # HAProxy runs without capabilities, and must bind port 80.
+    "net/ipv4/ip_unprivileged_port_start": "0",
+    # A bind must not fail because an address comes a moment later, or is on the other amphora of a pair.
+    "net/ipv4/ip_nonlocal_bind": "1",
+    "net/ipv6/ip_nonlocal_bind": "1",
+    # PING health monitors use ICMP sockets, which need no capability.
+    "net/ipv4/ping_group_range": "0 2147483647",
+    "net/ipv4/tcp_tw_reuse": "1",
+    "net/ipv4/ip_local_port_range": "10240 65000",
+    "net/ipv6/conf/default/accept_ra": "0",
+    "net/ipv6/conf/all/accept_ra": "0",
+    "net/core/somaxconn": "4096",
+}
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def namespace_name(amphora_id: str) -> str:
+    return f"statera-{amphora_id}"
+
+
+def namespace_path(amphora_id: str) -> Path:
+    return FOLDER / namespace_name(amphora_id)
+
+
+def outside_name(amphora_id: str, interface: str) -> str:
+    """Return the host's end of a sandbox's interface: at most 15 characters, the same whenever it is asked for."""
+    return f"sv{hashlib.sha256(f'{amphora_id}/{interface}'.encode()).hexdigest()[:12]}"
+
+
+def exists(amphora_id: str) -> bool:
+    """Say whether there is a real namespace, not only the empty file that a crash may leave."""
+    with contextlib.suppress(OSError):
+        return os.stat(namespace_path(amphora_id)).st_dev != os.stat(FOLDER).st_dev
+    return False
+
+
+def inode(amphora_id: str) -> int | None:
+    """Return what identifies the namespace among `/proc/<pid>/ns/net`."""
+    return os.stat(namespace_path(amphora_id)).st_ino if exists(amphora_id) else None
+
+
+@contextlib.contextmanager
+def entered(amphora_id: str) -> Iterator[None]:
+    """Run a block with this thread in the amphora's namespace."""
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _set_namespace(namespace_path(amphora_id))
+        try:
+            yield
+        finally:
+            if _libc.setns(home, CLONE_NEWNET) != 0:
+                # A thread in the wrong namespace must do nothing more at all.
+                os.abort()
+    finally:
+        os.close(home)
+
+
+def _set_namespace(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if _libc.setns(descriptor, CLONE_NEWNET) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(path))
+    finally:
+        os.close(descriptor)
+
+
+def ensure_namespace(spec: SandboxSpec) -> None:
+    """Make the namespace and bring its interfaces to the spec. Raises `Transient` naming what is missing here."""
+    if not exists(spec.amphora_id):
+        with contextlib.suppress(FileNotFoundError):
+            namespace_path(spec.amphora_id).unlink()
+        netns.create(namespace_name(spec.amphora_id))
+        with entered(spec.amphora_id), IPRoute() as inside:
+            _write_sysctls()
+            inside.link("set", index=1, state="up")
+    with IPRoute() as host:
+        _ensure_interfaces(host, spec)
+    with entered(spec.amphora_id), IPRoute() as inside:
+        for interface in spec.interfaces:
+            _ensure_addresses(inside, interface)
+        for interface in spec.interfaces:
+            _ensure_routes(inside, interface)
+    announce_vips(spec)
+
+
+def announce_vips(spec: SandboxSpec) -> None:
+    """Tell the neighbours where the VIPs are now."""
+    with entered(spec.amphora_id):
+        for interface in spec.interfaces:
+            if interface.vips:
+                announce(interface.name, interface.vips)
+
+
+def remove_namespace(amphora_id: str, interfaces: Sequence[str]) -> None:
+    """Remove the interfaces and the namespace. Its processes must have ended: they keep a namespace alive."""
+    with IPRoute() as host:
+        for name in interfaces:
+            for index in host.link_lookup(ifname=outside_name(amphora_id, name)):
+                with _missing_is_fine():
+                    host.link("del", index=index)
+    if exists(amphora_id):
+        netns.remove(namespace_name(amphora_id))
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            namespace_path(amphora_id).unlink()
+
+
+def _write_sysctls() -> None:
+    for name, value in SYSCTLS.items():
+        # Not every kernel has every one (IPv6 may be off); HAProxy's own error then says what is not possible.
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            Path("/proc/sys", name).write_text(value, encoding="ascii")
+
+
+# Interfaces
+
+
+def _ensure_interfaces(host: Any, spec: SandboxSpec) -> None:
+    wanted = {interface.name: interface for interface in spec.interfaces}
+    there = _list_interfaces(spec.amphora_id)
+    for name, mac in there.items():
+        if name not in wanted or mac != wanted[name].mac_address:
+            _delete_inside(spec.amphora_id, name)
+    for name, interface in wanted.items():
+        if there.get(name) != interface.mac_address:
+            _add_interface(host, spec.amphora_id, interface)
+
+
+def _list_interfaces(amphora_id: str) -> dict[str, str]:
+    """Return the MAC by name of all interfaces in the namespace but loopback."""
+    with entered(amphora_id), IPRoute() as inside:
+        links = [link for link in inside.get_links() if link["index"] != 1]
+        return {link.get_attr("IFLA_IFNAME"): link.get_attr("IFLA_ADDRESS") for link in links}
+
+
+def _delete_inside(amphora_id: str, name: str) -> None:
+    with entered(amphora_id), IPRoute() as inside:
+        for index in inside.link_lookup(ifname=name):
+            with _missing_is_fine():
+                inside.link("del", index=index)
+
+
+def _add_interface(host: Any, amphora_id: str, interface: InterfaceSpec) -> None:
+    inside = {
+        "ifname": interface.name,
+        "net_ns_fd": namespace_name(amphora_id),
+        "address": interface.mac_address,
+        "mtu": interface.mtu,
+    }
+    if interface.attachment.kind == "macvlan":
+        parent = _find_device(host, interface.attachment.device)
+        host.link("add", kind="macvlan", link=parent, macvlan_mode="bridge", **inside)
+        return
+    bridge = _ensure_bridge(host, interface.attachment, interface.mtu)
+    outside = outside_name(amphora_id, interface.name)
+    # An end that a crash left without its other end moved would be in the way.
+    for index in host.link_lookup(ifname=outside):
+        with _missing_is_fine():
+            host.link("del", index=index)
+    host.link("add", ifname=outside, kind="veth", mtu=interface.mtu, peer=inside)
+    index = host.link_lookup(ifname=outside)[0]
+    host.link("set", index=index, master=bridge, state="up")
+
+
+def _ensure_bridge(host: Any, attachment: Attachment, mtu: int) -> int:
+    if attachment.create and not host.link_lookup(ifname=attachment.device):
+        # Another sandbox may be making it this very moment.
+        with _existing_is_fine():
+            host.link("add", ifname=attachment.device, kind="bridge", mtu=mtu)
+    index = _find_device(host, attachment.device)
+    if attachment.create:
+        for text in attachment.host_addresses:
+            address = ipaddress.ip_interface(text)
+            with _existing_is_fine():
+                host.addr("add", index=index, address=str(address.ip), prefixlen=address.network.prefixlen)
+        host.link("set", index=index, state="up")
+    return index
+
+
+def _find_device(host: Any, name: str) -> int:
+    found = host.link_lookup(ifname=name)
+    if not found:
+        raise Transient("device-missing", f"The network device {name} does not exist on host {os.uname().nodename}.")
+    return int(found[0])
+
+
+# Addresses and routes
+
+
+def _ensure_addresses(inside: Any, interface: InterfaceSpec) -> None:
+    index = inside.link_lookup(ifname=interface.name)[0]
+    there = {
+        f"{address.get_attr('IFA_ADDRESS')}/{address['prefixlen']}"
+        for address in inside.get_addr(index=index)
+        if address["scope"] == 0
+    }
+    wanted = {str(ipaddress.ip_interface(text)): False for text in interface.addresses}
+    wanted |= {str(ipaddress.ip_interface(text)): True for text in interface.vips}
+    for text in there - wanted.keys():
+        address, _, length = text.partition("/")
+        with _missing_is_fine():
+            inside.addr("del", index=index, address=address, prefixlen=int(length))
+    for text, is_vip in wanted.items():
+        if text not in there:
+            _add_address(inside, index, text, is_vip=is_vip)
+    inside.link("set", index=index, state="up")
+
+
+def _add_address(inside: Any, index: int, text: str, *, is_vip: bool) -> None:
+    address = ipaddress.ip_interface(text)
+    options: dict[str, Any] = {"index": index, "address": str(address.ip), "prefixlen": address.network.prefixlen}
+    if address.version == 6:
+        # Addresses are allocated centrally, so there is no duplicate to detect; a VIP is never chosen as a source.
+        options["flags"] = IFA_F_NODAD
+        if is_vip:
+            options |= {"preferred_lft": 0, "valid_lft": FOREVER}
+    with _existing_is_fine():
+        inside.addr("add", **options)
+
+
+def _ensure_routes(inside: Any, interface: InterfaceSpec) -> None:
+    index = inside.link_lookup(ifname=interface.name)[0]
+    wanted = [("default", gateway) for gateway in interface.gateways]
+    wanted += [(route.destination, route.gateway) for route in interface.routes]
+    for destination, gateway in wanted:
+        if gateway in {text.partition("/")[0] for text in interface.addresses}:
+            continue
+        family = 10 if ":" in gateway else 2
+        try:
+            inside.route("replace", dst=destination, gateway=gateway, oif=index, family=family)
+        except NetlinkError as error:
+            raise Transient("route-refused", f"The route to {destination} over {gateway} cannot be set.") from error
+
+
+@contextlib.contextmanager
+def _missing_is_fine() -> Iterator[None]:
+    try:
+        yield
+    except NetlinkError as error:
+        if error.code not in (errno.ENODEV, errno.ENOENT, errno.EADDRNOTAVAIL):
+            raise
+
+
+@contextlib.contextmanager
+def _existing_is_fine() -> Iterator[None]:
+    try:
+        yield
+    except NetlinkError as error:
+        if error.code != errno.EEXIST:
+            raise

@@ -1,0 +1,137 @@
+"""HAProxy's master process: started in its namespaces, found again after the agent's own restart, watched, ended.
+
+The kernel is the truth: a pid counts only while that process is in the amphora's network namespace, so a pid that was
+given to something else is never signalled.
+"""
+
+import asyncio
+import contextlib
+import os
+import resource
+import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from statera.agent import namespace
+from statera.agent.folders import AmphoraFolders
+from statera.base.settings import AgentSettings
+from statera.model.spec import LimitsSpec
+from statera.render.paths import SANDBOX_PATHS
+
+GONE_WITHIN_S = 5.0
+LOOK_AGAIN_S = 0.005
+
+# Arguments: 1 the amphora's folder, 2 where it is bound, 3 the pid file or "", 4 the descriptor limit, then the control
+# groups up to "--", then the command. All `exec`s, so the pid that is written stays that of the last program.
+# Namespaces of other amphorae are let go of: each kept mount would keep one alive.
+LAUNCHER = """
+folder=$1 place=$2 pidfile=$3 descriptors=$4; shift 4
+while [ "$1" != -- ]; do echo $$ >"$1" 2>/dev/null; shift; done; shift
+umount -R -l /run/netns 2>/dev/null
+mount --bind "$folder" "$place" || exit 97
+ulimit -n "$descriptors" 2>/dev/null
+cd / || exit 97
+if [ -n "$pidfile" ]; then echo $$ >"$pidfile" || exit 97; fi
+exec "$@"
+"""
+
+
+class Launch(msgspec.Struct, frozen=True, kw_only=True):
+    """What every program that is run inside one amphora has in common."""
+
+    amphora_id: str
+    folders: AmphoraFolders
+    limits: LimitsSpec
+    groups: tuple[Path, ...] = ()
+
+
+def _command(launch: Launch, agent: AgentSettings, words: Sequence[str], *, pid_file: str) -> list[str]:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = launch.limits.file_descriptors
+    descriptors = limit if most == resource.RLIM_INFINITY else min(limit, most)
+    user = agent.haproxy_user
+    return [
+        "nsenter", f"--net={namespace.namespace_path(launch.amphora_id)}",
+        "unshare", "--mount", "--propagation", "slave",
+        "sh", "-c", LAUNCHER, "statera-launch",
+        str(launch.folders.run), SANDBOX_PATHS.folder, pid_file, str(descriptors), *map(str, launch.groups), "--",
+        "setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all",
+        "--no-new-privs", "--", agent.haproxy, *words,
+    ]  # fmt: skip
+
+
+async def check_configuration(launch: Launch, agent: AgentSettings, file: str) -> str:
+    """Let HAProxy check a file of the sandbox; return "" when it accepts it, else its words."""
+    words = ["-c", "-q", "-f", f"{SANDBOX_PATHS.folder}/{file}"]
+    # Outside the sandbox's memory group: a check beside a busy HAProxy must not get it killed.
+    launch = msgspec.structs.replace(launch, groups=())
+    process = await asyncio.create_subprocess_exec(
+        *_command(launch, agent, words, pid_file=""),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        _, told = await asyncio.wait_for(process.communicate(), 30.0)
+    except (TimeoutError, asyncio.CancelledError):
+        process.kill()
+        await process.wait()
+        raise
+    if process.returncode == 0:
+        return ""
+    return told.decode("utf-8", errors="replace").strip() or f"HAProxy ended with {process.returncode}."
+
+
+def start(launch: Launch, agent: AgentSettings) -> subprocess.Popen[bytes]:
+    """Start the master with its worker. It belongs to nobody: it lives on when the agent ends."""
+    words = ["-W", "-S", f"{SANDBOX_PATHS.master_socket},mode,600", "-f", SANDBOX_PATHS.configuration]
+    command = _command(launch, agent, words, pid_file=str(launch.folders.pid))
+    with launch.folders.words.open("ab") as told:
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=told, stderr=told, start_new_session=True, close_fds=True
+        )
+
+
+def find_master(folders: AmphoraFolders, amphora_id: str) -> int | None:
+    """Return the pid of the amphora's running master, from an earlier life of the agent too."""
+    try:
+        pid = int(folders.pid.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+    return pid if is_inside(pid, amphora_id) else None
+
+
+def is_inside(pid: int, amphora_id: str) -> bool:
+    """Say whether a living process is in the amphora's namespace."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
+        return state not in "ZX" and os.stat(f"/proc/{pid}/ns/net").st_ino == namespace.inode(amphora_id)
+    except OSError:
+        return False
+
+
+def list_inside(amphora_id: str) -> list[int]:
+    """Return all processes in the amphora's namespace."""
+    wanted = namespace.inode(amphora_id)
+    if wanted is None:
+        return []
+    found = []
+    for name in os.listdir("/proc"):
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(name)
+            if os.stat(f"/proc/{pid}/ns/net").st_ino == wanted:
+                found.append(pid)
+    return found
+
+
+async def end_all(amphora_id: str) -> None:
+    """Kill every process in the namespace and wait until the kernel has let go of them. Raises `TimeoutError`."""
+    async with asyncio.timeout(GONE_WITHIN_S):
+        while pids := await asyncio.to_thread(list_inside, amphora_id):
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            await asyncio.sleep(LOOK_AGAIN_S)

@@ -1,0 +1,62 @@
+"""HAProxy's sockets: one question, one answer, within a time (HAProxy 2.6 management guide, section 9.3)."""
+
+import asyncio
+import contextlib
+import os
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+ANSWER_WITHIN_S = 5.0
+READ_BYTES = 65_536
+
+
+class RuntimeUnavailable(Exception):
+    """The socket does not answer: HAProxy is starting, stopping or gone."""
+
+
+@contextlib.contextmanager
+def _short_path(path: Path) -> Iterator[str]:
+    """Give a path of few characters, however deep the folder is: unix sockets take at most 107 (unix(7))."""
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
+async def ask(path: Path, command: str, *, timeout_s: float = ANSWER_WITHIN_S) -> str:
+    """Send one command line and return the whole answer. Raises `RuntimeUnavailable`."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(timeout_s):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as connection:
+                with _short_path(path) as short:
+                    connection.connect(short)
+                await loop.sock_sendall(connection, f"{command}\n".encode())
+                answer = bytearray()
+                while chunk := await loop.sock_recv(connection, READ_BYTES):
+                    answer += chunk
+                return answer.decode("utf-8", errors="replace").strip("\n")
+    except (OSError, TimeoutError) as error:
+        raise RuntimeUnavailable(f"HAProxy does not answer on its {path.name} socket.") from error
+
+
+class Processes(msgspec.Struct, frozen=True, kw_only=True):
+    """What the master says of itself: `failed` counts reloads in a row that did not succeed."""
+
+    failed: int
+    workers: frozenset[int]
+    """Workers of the newest load, without those of earlier ones."""
+
+
+def parse_processes(text: str) -> Processes | None:
+    """Read the answer to `show proc`; None when it is not one."""
+    master = re.search(r"^\d+\s+master\s+\d+ \[failed: (\d+)\]", text, re.MULTILINE)
+    if master is None:
+        return None
+    workers = re.findall(r"^(\d+)\s+worker\s+0\s", text, re.MULTILINE)
+    return Processes(failed=int(master[1]), workers=frozenset(map(int, workers)))

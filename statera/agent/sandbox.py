@@ -1,0 +1,181 @@
+"""One amphora on this host: its sandbox, its HAProxy, its record. All changes go through its lock, one at a time."""
+
+import asyncio
+import contextlib
+import os
+import pwd
+
+import msgspec
+
+from statera.agent import cgroups, namespace, process
+from statera.agent.engine import Engine
+from statera.agent.folders import AmphoraFolders, Record
+from statera.agent.process import Launch
+from statera.base.errors import LostClaim, StateraError, Transient
+from statera.base.logging import get_logger
+from statera.base.reason import Reason
+from statera.base.secret import Secret
+from statera.base.settings import AgentSettings
+from statera.model.agent_wire import SandboxRequest
+from statera.model.amphora import AmphoraObserved, AppliedConfiguration
+from statera.model.spec import Configuration, SandboxSpec
+from statera.render.engine import EngineCapabilities
+
+log = get_logger("agent")
+
+RESTART_FIRST_S = 0.1
+RESTART_MOST_S = 10.0
+STEADY_AFTER_S = 30.0
+MOST_INTERFACES = 64
+
+
+class Sandbox:
+    """One amphora. `changed` is called after every change that the next heartbeat should tell at once."""
+
+    def __init__(
+        self,
+        record: Record,
+        key: Secret[bytes],
+        folders: AmphoraFolders,
+        agent: AgentSettings,
+        capabilities: EngineCapabilities,
+    ) -> None:
+        self.record = record
+        self.key = key
+        self.folders = folders
+        self.lock = asyncio.Lock()
+        self.reason: Reason | None = None
+        self.news = asyncio.Event()
+        self._agent = agent
+        launch = Launch(amphora_id=self.id, folders=folders, limits=record.sandbox.limits)
+        self.engine = Engine(launch, agent, capabilities)
+        self._restart_wait_s = RESTART_FIRST_S
+        self._restart_at = 0.0
+        self._started_at = 0.0
+
+    @property
+    def id(self) -> str:
+        return self.record.sandbox.amphora_id
+
+    @property
+    def is_running(self) -> bool:
+        return self.engine.find_pid() is not None
+
+    def observe(self) -> AmphoraObserved:
+        """Say what there is. A sandbox that was taken from us by a reboot or by hand has no digest."""
+        is_built = namespace.exists(self.id)
+        document = self.record.document
+        return AmphoraObserved(
+            id=self.id,
+            load_balancer_id=self.record.sandbox.load_balancer_id,
+            epoch=self.record.epoch,
+            generation=self.record.generation,
+            sandbox_digest=self.record.sandbox.digest() if is_built else "",
+            configuration_digest=document.digest() if document is not None else "",
+            haproxy_running=self.is_running,
+            reason=self.reason,
+        )
+
+    def check_epoch(self, epoch: int) -> None:
+        """Raise `LostClaim` for a request of a worker that has been succeeded."""
+        if epoch < self.record.epoch:
+            raise LostClaim(self.record.sandbox.load_balancer_id)
+
+    async def ensure(self, request: SandboxRequest) -> None:
+        """Build the sandbox to the spec, or change it. Remembered first: a crash leaves nothing unknown."""
+        async with self.lock:
+            self.check_epoch(request.epoch)
+            self.record = msgspec.structs.replace(self.record, sandbox=request.sandbox, epoch=request.epoch)
+            self.key = Secret(request.heartbeat_key)
+            await self.build(remember=True)
+
+    async def build(self, *, remember: bool = False) -> None:
+        """Bring folders, namespace and limits to the record. The caller holds the lock."""
+        await asyncio.to_thread(self._build, remember)
+
+    def _build(self, remember: bool) -> None:
+        user = pwd.getpwnam(self._agent.haproxy_user)
+        self.folders.make(user.pw_uid, user.pw_gid)
+        if remember:
+            self.folders.save_key(self.key)
+            self.folders.save(self.record)
+        namespace.ensure_namespace(self.record.sandbox)
+        self._limit()
+
+    def _limit(self) -> None:
+        groups = cgroups.ensure_groups(self.id, self.record.sandbox.limits)
+        self.engine.launch = msgspec.structs.replace(
+            self.engine.launch, limits=self.record.sandbox.limits, groups=tuple(groups)
+        )
+
+    async def apply(self, configuration: Configuration) -> AppliedConfiguration:
+        """Bring a configuration live. Raises `Lasting` while the old one goes on serving, and `LostClaim`."""
+        async with self.lock:
+            self.check_epoch(configuration.epoch)
+            if not namespace.exists(self.id):
+                raise Transient("sandbox-missing", f"Amphora {self.id} has no sandbox on this host.")
+            live = self.record.document
+            try:
+                applied = await self.engine.apply(live, configuration.haproxy)
+            except StateraError as error:
+                self.reason = error.reason
+                raise
+            self.record = msgspec.structs.replace(
+                self.record,
+                document=configuration.haproxy,
+                generation=configuration.generation,
+                epoch=configuration.epoch,
+            )
+            self.folders.save(self.record)
+            self.reason = None
+        self.news.set()
+        return applied
+
+    async def keep_running(self, now: float) -> None:
+        """Start HAProxy again when it should run and does not; waits longer each time it ends soon again."""
+        if self.record.document is None or self.is_running or now < self._restart_at or self.lock.locked():
+            return
+        async with self.lock:
+            if self.record.document is None or self.is_running:
+                return
+            steady = now - self._started_at >= STEADY_AFTER_S
+            self._restart_wait_s = RESTART_FIRST_S if steady else min(self._restart_wait_s * 2, RESTART_MOST_S)
+            self._restart_at = now + self._restart_wait_s
+            self._started_at = now
+            await self._start_again()
+        self.news.set()
+
+    async def _start_again(self) -> None:
+        log.warning("haproxy ended, starting it", amphora=self.id)
+        try:
+            if not namespace.exists(self.id) or not self.folders.live.is_dir():
+                await self.build()
+            if self.record.document is not None:
+                self.folders.write(self.folders.configuration.name, self.record.document.text())
+            await self.engine.start()
+        except StateraError as error:
+            self.reason = error.reason
+            log.warning("haproxy not started", amphora=self.id, sentence=error.sentence)
+        else:
+            self.reason = None
+
+    async def remove(self) -> None:
+        """Remove processes, interfaces, namespace, limits and files, in an order that leaves nothing unknown."""
+        async with self.lock:
+            await remove_traces(self.id, self.folders, self.record.sandbox)
+
+
+async def remove_traces(amphora_id: str, folders: AmphoraFolders, spec: SandboxSpec | None) -> None:
+    """Remove everything of an amphora, known or not."""
+    await process.end_all(amphora_id)
+    names = [one.name for one in spec.interfaces] if spec else [f"eth{number}" for number in range(MOST_INTERFACES)]
+    await asyncio.to_thread(namespace.remove_namespace, amphora_id, names)
+    await asyncio.to_thread(cgroups.remove_groups, amphora_id)
+    await asyncio.to_thread(folders.remove)
+
+
+def open_pid(pid: int) -> int | None:
+    """Return a descriptor that becomes readable when the process ends, None when it has."""
+    with contextlib.suppress(OSError):
+        return os.pidfd_open(pid)
+    return None

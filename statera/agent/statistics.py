@@ -1,0 +1,91 @@
+"""What HAProxy's `show stat` says of listeners and members. Pure. Columns: HAProxy 2.6 management guide, 9.1."""
+
+import csv
+from collections.abc import Iterator
+
+from statera.model.heartbeat import ListenerObserved, ListenerState, MemberObserved, MemberState
+from statera.render.haproxy import parse_backend_name
+
+_RANK = {
+    MemberState.UP: 4,
+    MemberState.NO_CHECK: 3,
+    MemberState.DRAIN: 2,
+    MemberState.DOWN: 1,
+    MemberState.MAINT: 0,
+}
+
+
+def parse_statistics(text: str) -> tuple[tuple[ListenerObserved, ...], tuple[MemberObserved, ...]]:
+    """Return listeners and members. A pool that serves several listeners is told once: a member that works in one
+
+    of its backends works.
+    """
+    listeners: list[ListenerObserved] = []
+    members: dict[tuple[str, str], MemberObserved] = {}
+    for row in _rows(text):
+        backend = parse_backend_name(row["pxname"])
+        if row["svname"] == "FRONTEND":
+            if len(row["pxname"]) == 36:
+                listeners.append(_listener(row))
+        elif row["svname"] != "BACKEND" and backend is not None:
+            member = _member(backend[0], row)
+            known = members.get((member.pool_id, member.member_id))
+            if known is None or _RANK[member.state] > _RANK[known.state]:
+                members[member.pool_id, member.member_id] = member
+    return tuple(listeners), tuple(members.values())
+
+
+def _rows(text: str) -> Iterator[dict[str, str]]:
+    lines = text.lstrip("# ").splitlines()
+    yield from csv.DictReader((line for line in lines if line), restval="")
+
+
+def _number(row: dict[str, str], column: str) -> int:
+    text = row.get(column) or ""
+    return int(text) if text.isdigit() else 0
+
+
+def _listener(row: dict[str, str]) -> ListenerObserved:
+    states = {"OPEN": ListenerState.OPEN, "FULL": ListenerState.FULL}
+    status = states.get(row["status"], ListenerState.STOP)
+    current = _number(row, "scur")
+    # At its limit HAProxy stops accepting for moments only; the count tells it better than the state.
+    if status == ListenerState.OPEN and current >= _number(row, "slim") > 0:
+        status = ListenerState.FULL
+    return ListenerObserved(
+        id=row["pxname"],
+        status=status,
+        active_connections=current,
+        total_connections=_number(row, "stot"),
+        bytes_in=_number(row, "bin"),
+        bytes_out=_number(row, "bout"),
+        request_errors=_number(row, "ereq"),
+    )
+
+
+def _member(pool_id: str, row: dict[str, str]) -> MemberObserved:
+    code = row.get("check_code") or ""
+    return MemberObserved(
+        pool_id=pool_id,
+        member_id=row["svname"],
+        state=_member_state(row["status"]),
+        check=(row.get("check_status") or "").removeprefix("* ")[:16],
+        code=int(code) if code.isdigit() else None,
+        text=(row.get("last_chk") or row.get("check_desc") or "")[:160],
+        since_s=float(_number(row, "lastchg")),
+    )
+
+
+def _member_state(status: str) -> MemberState:
+    # "UP 1/3" is on its way down and still used, "DOWN 1/2" on its way up and not used yet.
+    match status.partition(" ")[0]:
+        case "UP":
+            return MemberState.UP
+        case "no":
+            return MemberState.NO_CHECK
+        case "DRAIN" | "NOLB":
+            return MemberState.DRAIN
+        case "MAINT":
+            return MemberState.MAINT
+        case _:
+            return MemberState.DOWN

@@ -1,0 +1,55 @@
+"""What Statera and its agents say to each other over REST, beside the model's own structs.
+
+`GET /v1/host`, `GET /v1/amphorae`, `GET|PUT|DELETE /v1/amphorae/{id}`, `PUT /v1/amphorae/{id}/configuration`,
+`GET /v1/amphorae/{id}/metrics`; JSON. Errors carry an `AgentFault`, whose class tells the caller what to do next.
+"""
+
+import enum
+
+import msgspec
+
+from statera.model.heartbeat import ListenerObserved, MemberObserved
+from statera.model.spec import SandboxSpec
+
+
+class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What an agent says of its host."""
+
+    name: str
+    agent_version: str
+    engine_versions: dict[str, str]
+    amphora_count: int
+    amphora_limit: int
+
+
+class SandboxRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Build this sandbox, or bring it to this spec."""
+
+    epoch: int
+    sandbox: SandboxSpec
+    heartbeat_key: bytes
+    """In JSON as base64. It stays in the body: never logged, never in an error."""
+
+
+class Metrics(msgspec.Struct, frozen=True, kw_only=True):
+    """What HAProxy counts in one amphora, since its own start."""
+
+    amphora_id: str
+    haproxy_running: bool
+    listeners: tuple[ListenerObserved, ...]
+    members: tuple[MemberObserved, ...]
+
+
+class FaultKind(enum.StrEnum):
+    """The classes of `base.errors`, on the wire."""
+
+    TRANSIENT = "transient"
+    LASTING = "lasting"
+    LOST_CLAIM = "lost-claim"
+    MALFORMED = "malformed"
+
+
+class AgentFault(msgspec.Struct, frozen=True, kw_only=True):
+    kind: FaultKind
+    slug: str
+    sentence: str
