@@ -213,9 +213,14 @@ def _http_check_lines(monitor: MonitorSpec) -> Iterator[str]:
     host = f" hdr Host {tokens.format_literal(monitor.domain_name, 'domain_name')}" if monitor.domain_name else ""
     yield "    option httpchk"
     yield f"    http-check send meth {tokens.name(monitor.http_method)} uri {uri} ver {version}{host}"
-    # The API allows any white space around the commas.
-    codes = tokens.word("".join(monitor.expected_codes.split()), "expected_codes")
-    yield f"    http-check expect status {codes}"
+    yield f"    http-check expect status {_status_codes(monitor.expected_codes)}"
+
+
+def _status_codes(text: str) -> tokens.Token:
+    # The API allows any white space around the commas, and a range that runs backwards.
+    codes = "".join(text.split())
+    low, dash, high = codes.partition("-")
+    return tokens.word(f"{high}-{low}" if dash and high < low else codes, "expected_codes")
 
 
 def _server_options(pool: PoolSpec) -> Iterator[str]:
@@ -235,13 +240,14 @@ def _server_options(pool: PoolSpec) -> Iterator[str]:
 
 def _server(member: MemberSpec, pool: PoolSpec, options: str) -> Server:
     return Server(
-        name=tokens.name(member.id),
-        address=tokens.address(member.address),
+        # Plain text: a document goes over the wire, and a token is only a step on the way.
+        name=str(tokens.name(member.id)),
+        address=str(tokens.address(member.address)),
         port=member.port,
         weight=member.weight,
         enabled=member.enabled,
         options=f"backup {options}".strip() if member.backup else options,
-        check_address=tokens.address(member.monitor_address) if member.monitor_address and pool.monitor else None,
+        check_address=str(tokens.address(member.monitor_address)) if member.monitor_address and pool.monitor else None,
         check_port=member.monitor_port if pool.monitor else None,
         checked=pool.monitor is not None,
     )
