@@ -6,6 +6,7 @@ types stays one word of one line.
 
 import ipaddress
 import re
+from typing import NewType
 
 from statera.base.errors import Lasting
 
@@ -25,10 +26,8 @@ class BadToken(Lasting):
         )
 
 
-class Token(str):
-    """One word, already safe."""
-
-    __slots__ = ()
+Token = NewType("Token", str)
+"""One word, already safe. A plain text at run time, so that documents encode as they are."""
 
 
 def name(text: str) -> Token:
