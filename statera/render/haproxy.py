@@ -209,18 +209,11 @@ def _monitor_lines(monitor: MonitorSpec, paths: HaproxyPaths) -> Iterator[str]:
 
 def _http_check_lines(monitor: MonitorSpec) -> Iterator[str]:
     version = "HTTP/1.1" if monitor.http_version == 1.1 else "HTTP/1.0"
-    uri = tokens.quoted(monitor.url_path, "url_path")
+    uri = tokens.quoted_url(monitor.url_path, "url_path")
     host = f" hdr Host {tokens.format_literal(monitor.domain_name, 'domain_name')}" if monitor.domain_name else ""
     yield "    option httpchk"
     yield f"    http-check send meth {tokens.name(monitor.http_method)} uri {uri} ver {version}{host}"
-    yield f"    http-check expect status {_status_codes(monitor.expected_codes)}"
-
-
-def _status_codes(text: str) -> tokens.Token:
-    # The API allows any white space around the commas, and a range that runs backwards.
-    codes = "".join(text.split())
-    low, dash, high = codes.partition("-")
-    return tokens.word(f"{high}-{low}" if dash and high < low else codes, "expected_codes")
+    yield f"    http-check expect status {tokens.status_codes(monitor.expected_codes)}"
 
 
 def _server_options(pool: PoolSpec) -> Iterator[str]:

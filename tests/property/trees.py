@@ -1,4 +1,4 @@
-"""Strategies for any tree that the API would accept (rules.md sections 13, 15, 16, 17), and for two that differ a little."""
+"""Strategies for any tree that the API would accept (rules.md sections 13 to 17), and for one after a few edits."""
 
 import datetime as dt
 import ipaddress
@@ -207,7 +207,9 @@ def edited(draw: st.DrawFn, tree: Tree) -> Tree:
     kept = [member for member in tree.members if draw(st.integers(0, 4))]
     changed = [draw(_edited_member(member)) for member in kept]
     used = sorted({listener.default_pool_id for listener in tree.listeners if listener.default_pool_id})
-    added = [draw(members(draw(st.sampled_from(used)), 900 + index)) for index in range(draw(st.integers(0, 2))) if used]
+    added = [
+        draw(members(draw(st.sampled_from(used)), 900 + index)) for index in range(draw(st.integers(0, 2))) if used
+    ]
     listeners_ = tree.listeners
     if tree.listeners and draw(st.integers(0, 5)) == 0:
         first = msgspec.structs.replace(tree.listeners[0], timeout_client_data=draw(timeouts_ms))
