@@ -4,14 +4,25 @@ Rooms are imported inside the functions: a process loads only what it runs, whic
 within their memory budget, and lets the agent ship without the store.
 """
 
+import asyncio
+import contextlib
+import datetime as dt
+import signal
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from statera.base.clock import SystemClock
+from statera.base.errors import Lasting, StateraError
 from statera.base.logging import get_logger
 from statera.base.settings import HostSettings, Settings
 
 if TYPE_CHECKING:
+    from statera.drivers.compute_local import LocalCompute
+    from statera.drivers.network_local import LocalNetwork
+    from statera.drivers.pki_local import LocalAuthority
     from statera.drivers.postgres_embedded import EmbeddedPostgres
+    from statera.model.amphora import Host
     from statera.store.engine import Store
 
 log = get_logger("app")
@@ -63,3 +74,212 @@ def list_heartbeat_targets(settings: Settings) -> tuple[str, ...]:
 def pki_dir(settings: Settings) -> Path:
     """Return the folder of Statera's own certificates."""
     return Path(settings.data_dir) / "pki"
+
+
+def open_authority(settings: Settings) -> "LocalAuthority":
+    """Return Statera's own certificate authority."""
+    from statera.drivers.pki_local import LocalAuthority
+
+    return LocalAuthority(pki_dir(settings))
+
+
+def ensure_certificates(settings: Settings) -> None:
+    """Make or renew the certificates of the controllers and of every host."""
+    hosts = [host.name for host in list_hosts(settings)]
+    open_authority(settings).ensure(hosts, SystemClock().now())
+
+
+def open_network(settings: Settings, store: "Store") -> "LocalNetwork":
+    """Return the network driver. Raises `BadSettings` naming the option."""
+    from statera.drivers.network_local import LocalNetwork, networks_from_settings
+    from statera.store.addresses import StoredAddressBook
+
+    return LocalNetwork(networks_from_settings(settings.networks), StoredAddressBook(store))
+
+
+def open_compute(settings: Settings) -> "LocalCompute":
+    """Return the compute driver. Raises `Lasting` when the controller's certificate is missing."""
+    from statera.drivers.compute_local import LocalCompute, client_context
+
+    files = open_authority(settings).find_controller()
+    if not files.certificate.exists():
+        sentence = f"There is no certificate {files.certificate}. `statera up` makes it; copy it to other controllers."
+        raise Lasting("certificate-missing", sentence)
+    context = client_context(files.authority, files.certificate, files.key)
+    return LocalCompute(list_hosts(settings), context, settings.compute.agent_timeout_s)
+
+
+# Processes
+
+
+async def run_api(settings: Settings) -> None:
+    """Serve the API until a signal."""
+    import uvicorn
+
+    from statera.api.application import create_application
+
+    store = open_store(settings)
+    application = create_application(
+        store=store, network=open_network(settings, store), settings=settings, clock=SystemClock()
+    )
+    server = uvicorn.Server(
+        uvicorn.Config(
+            application,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=5,
+            ws="none",
+        )
+    )
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
+    listening = _listen(settings)
+    log.info("api listens", host=settings.api.host, port=settings.api.port)
+    stop = _stop_on_signals()
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+        server.should_exit = True
+        await serving
+    finally:
+        stopping.cancel()
+        listening.close()
+        await store.close()
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Open the API's port, which its other processes share. Raises `Lasting` naming the address."""
+    host, port = settings.api.host, settings.api.port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen(2048)
+    except OSError as error:
+        listening.close()
+        sentence = f"The API cannot listen on {host}, port {port} (api.host, api.port): {error.strerror}."
+        raise Lasting("api-address-unavailable", sentence) from error
+    listening.setblocking(False)
+    return listening
+
+
+async def run_worker(settings: Settings) -> None:
+    """Reconcile until a signal."""
+    from statera.control.worker import run_control
+
+    store, compute = open_store(settings), open_compute(settings)
+    try:
+        await run_control(
+            store=store,
+            network=open_network(settings, store),
+            compute=compute,
+            settings=settings,
+            clock=SystemClock(),
+            stop=_stop_on_signals(),
+        )
+    finally:
+        await compute.close()
+        await store.close()
+
+
+async def run_health(settings: Settings) -> None:
+    """Receive heartbeats until a signal."""
+    from statera.health.service import run_health as run
+
+    store = open_store(settings)
+    try:
+        await run(store, settings, SystemClock(), _stop_on_signals())
+    finally:
+        await store.close()
+
+
+async def run_agent(settings: Settings) -> None:
+    """Build and watch amphorae until a signal. Raises `Lasting` when this host has no certificate."""
+    from statera.agent.server import AgentCertificates
+    from statera.agent.server import run_agent as run
+
+    files = open_authority(settings).find_agent(settings.agent.name)
+    if not files.certificate.exists():
+        sentence = f"There is no certificate {files.certificate}. A controller makes it; copy it to this host."
+        raise Lasting("certificate-missing", sentence)
+    certificates = AgentCertificates(authority=files.authority, certificate=files.certificate, key=files.key)
+    await run(settings, certificates, list_heartbeat_targets(settings), _stop_on_signals())
+
+
+def _stop_on_signals() -> asyncio.Event:
+    """Return an event that SIGTERM and SIGINT set."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+# The operator's commands
+
+
+def purge_host(settings: Settings) -> None:
+    """Remove everything that this installation's agent built on this host. The agent must not run."""
+    from statera.agent.purge import purge_host as purge
+
+    asyncio.run(purge(settings))
+
+
+def render_client_configuration(settings: Settings) -> str:
+    """Return a `clouds.yaml` for the openstack client."""
+    from statera.api.clouds import render_clouds_yaml
+
+    return render_clouds_yaml(f"http://{settings.api.host}:{settings.api.port}")
+
+
+Finding = tuple[str, str, str]
+"""What was looked at, what was found, how to mend it ("" when it is well)."""
+
+
+async def check_database(settings: Settings) -> list[Finding]:
+    """Look whether the database answers and has this version's schema."""
+    from statera.store.migrate import current_revision, head_revision
+
+    if not settings.database.url and not open_embedded_postgres(settings).running:
+        return [("database", "the private PostgreSQL does not run", "Start `statera up`, or set database.url.")]
+    try:
+        current, head = await asyncio.to_thread(current_revision, find_database_url(settings)), head_revision()
+    except Exception as error:
+        # Whatever the driver says, the operator sees what was tried and goes on to the next finding.
+        sentence = error.sentence if isinstance(error, StateraError) else type(error).__name__
+        return [("database", f"does not answer: {sentence}", "Start it, or mend database.url.")]
+    if current != head:
+        return [("database", f"revision {current or 'none'}, wanted {head}", "Run `statera db upgrade`.")]
+    return [("database", f"revision {current}", "")]
+
+
+async def check_agents(settings: Settings) -> list[Finding]:
+    """Ask every host's agent how it is."""
+    try:
+        compute = open_compute(settings)
+    except StateraError as error:
+        return [("agents", error.sentence, "Start `statera up` once.")]
+    try:
+        hosts = await compute.observe_hosts()
+    finally:
+        await compute.close()
+    return [_judge_host(host) for host in hosts]
+
+
+def _judge_host(host: "Host") -> Finding:
+    what = f"agent {host.name}"
+    if not host.reachable:
+        why = host.reason.sentence if host.reason else "It does not answer."
+        return (what, why, f"Run `statera agent` (or `statera up`) on host {host.name}.")
+    engines = ", ".join(f"{name} {version}" for name, version in sorted(host.engine_versions.items()))
+    found = f"{host.amphora_count} of {host.amphora_limit} amphorae; {engines or 'no engines'}"
+    return (what, found, "" if "haproxy" in host.engine_versions else f"apt-get install haproxy on host {host.name}")
+
+
+def check_certificates(settings: Settings) -> list[tuple[str, dt.datetime]]:
+    """Return (name, end) of every certificate that this controller has."""
+    return open_authority(settings).list_ends() if pki_dir(settings).exists() else []

@@ -201,9 +201,7 @@ def _ensure_bridge(host: Any, attachment: Attachment, mtu: int) -> int:
     index = _find_device(host, attachment.device)
     if attachment.create:
         for text in attachment.host_addresses:
-            address = ipaddress.ip_interface(text)
-            with _existing_is_fine():
-                host.addr("add", index=index, address=str(address.ip), prefixlen=address.network.prefixlen)
+            _add_address(host, index, text, is_vip=False)
         host.link("set", index=index, state="up")
     return index
 

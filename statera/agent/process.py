@@ -65,7 +65,7 @@ def _command(launch: Launch, agent: AgentSettings, words: Sequence[str], *, pid_
 
 async def check_configuration(launch: Launch, agent: AgentSettings, file: str) -> str:
     """Let HAProxy check a file of the sandbox; return "" when it accepts it, else its words."""
-    words = ["-c", "-q", "-f", f"{SANDBOX_PATHS.folder}/{file}"]
+    words = ["-c", "-f", f"{SANDBOX_PATHS.folder}/{file}"]
     # Outside the sandbox's memory group: a check beside a busy HAProxy must not get it killed.
     launch = msgspec.structs.replace(launch, groups=())
     process = await asyncio.create_subprocess_exec(

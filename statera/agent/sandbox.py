@@ -46,6 +46,7 @@ class Sandbox:
         self.lock = asyncio.Lock()
         self.reason: Reason | None = None
         self.news = asyncio.Event()
+        self._is_removed = False
         self._agent = agent
         launch = Launch(amphora_id=self.id, folders=folders, limits=record.sandbox.limits)
         self.engine = Engine(launch, agent, capabilities)
@@ -133,10 +134,10 @@ class Sandbox:
 
     async def keep_running(self, now: float) -> None:
         """Start HAProxy again when it should run and does not; waits longer each time it ends soon again."""
-        if self.record.document is None or self.is_running or now < self._restart_at or self.lock.locked():
+        if not self._lacks_haproxy() or now < self._restart_at or self.lock.locked():
             return
         async with self.lock:
-            if self.record.document is None or self.is_running:
+            if not self._lacks_haproxy():
                 return
             steady = now - self._started_at >= STEADY_AFTER_S
             self._restart_wait_s = RESTART_FIRST_S if steady else min(self._restart_wait_s * 2, RESTART_MOST_S)
@@ -144,6 +145,9 @@ class Sandbox:
             self._started_at = now
             await self._start_again()
         self.news.set()
+
+    def _lacks_haproxy(self) -> bool:
+        return self.record.document is not None and not self._is_removed and not self.is_running
 
     async def _start_again(self) -> None:
         log.warning("haproxy ended, starting it", amphora=self.id)
@@ -162,6 +166,7 @@ class Sandbox:
     async def remove(self) -> None:
         """Remove processes, interfaces, namespace, limits and files, in an order that leaves nothing unknown."""
         async with self.lock:
+            self._is_removed = True
             await remove_traces(self.id, self.folders, self.record.sandbox)
 
 

@@ -56,5 +56,6 @@ class Lasting(StateraError):
 class LostClaim(StateraError):
     """Another worker holds this load balancer now: stop the pass and write nothing more."""
 
-    def __init__(self, load_balancer_id: str) -> None:
-        super().__init__("claim-lost", f"Another worker has taken over load balancer {load_balancer_id}.")
+    def __init__(self, load_balancer_id: str, sentence: str = "") -> None:
+        told = sentence or f"Another worker has taken over load balancer {load_balancer_id}."
+        super().__init__("claim-lost", told)

@@ -1,5 +1,5 @@
-"""A whole installation of its own beside a bridge with small web servers: what the demonstration, the benchmarks and the
-end-to-end tests run on.
+"""A whole installation of its own beside a bridge with small web servers: the demonstration, the benchmarks and the
+end-to-end tests run on it.
 
 Everything carries the playground's tag, so that what a crash left behind is found and removed at the next start.
 """
@@ -50,7 +50,10 @@ class WebServer(msgspec.Struct, kw_only=True):
 
 
 class Playground:
-    """One installation; `start` makes it, `remove` leaves nothing. `tag`: at most 6 letters or digits, unique on the machine."""
+    """One installation; `start` makes it, `remove` leaves nothing.
+
+    `tag` is at most 6 letters or digits, and no other playground on the machine has it.
+    """
 
     def __init__(self, tag: str, data_dir: Path, *, overrides: Mapping[str, Any] | None = None) -> None:
         self.tag = tag

@@ -27,7 +27,7 @@ PROGRAMS = {
 
 
 def check_ready(settings: Settings) -> list[Fault]:
-    """Return what keeps `statera up` from running here, most basic first; nothing more is checked after the first kind."""
+    """Return what keeps `statera up` from running here, most basic first; the rest waits until that is mended."""
     if platform.system() != "Linux":
         return [Fault(f"This is {platform.system()}, not Linux.", "Run Statera on Linux, such as Debian 12.")]
     if os.geteuid() != 0:

@@ -1,0 +1,159 @@
+"""Amphorae as sandboxes on hosts that run `statera agent`, asked over REST with mutual TLS.
+
+The agent's faults come back as the errors they were: the caller cannot tell, and need not, that a network is between.
+"""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import msgspec
+
+from statera.base.errors import Lasting, LostClaim, Transient
+from statera.base.reason import Reason
+from statera.base.secret import Secret
+from statera.base.settings import HostSettings
+from statera.model.agent_wire import AgentFault, FaultKind, HostFacts, Metrics, SandboxRequest
+from statera.model.amphora import AmphoraObserved, AppliedConfiguration, Host
+from statera.model.spec import Configuration, SandboxSpec
+
+T = TypeVar("T")
+
+CONNECT_WITHIN_S = 2.0
+CONNECTIONS = 32
+
+
+def client_context(authority: Path, certificate: Path, key: Path) -> ssl.SSLContext:
+    """Return the TLS context of a controller: it trusts Statera's own CA and nobody else, and shows who it is."""
+    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(authority))
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_cert_chain(certificate, key)
+    return context
+
+
+class LocalCompute:
+    """`ComputeDriver` over agents. `timeout_s` bounds each answer; checking and reloading take most of it."""
+
+    def __init__(self, hosts: Sequence[HostSettings], context: ssl.SSLContext, timeout_s: float) -> None:
+        self._hosts: Mapping[str, HostSettings] = {host.name: host for host in hosts}
+        self._client = httpx.AsyncClient(
+            verify=context,
+            timeout=httpx.Timeout(timeout_s, connect=CONNECT_WITHIN_S),
+            limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    # Hosts
+
+    async def observe_hosts(self) -> tuple[Host, ...]:
+        return tuple(await asyncio.gather(*(self._observe_host(name) for name in self._hosts)))
+
+    async def _observe_host(self, name: str) -> Host:
+        try:
+            facts = await self._get(name, "/v1/host", HostFacts)
+        except (Transient, Lasting) as error:
+            return Host(name=name, reachable=False, reason=error.reason)
+        if facts is None or facts.name != name:
+            told = facts.name if facts else "nothing"
+            reason = Reason(slug="host-misnamed", sentence=f"The agent of host {name} calls itself {told}.")
+            return Host(name=name, reachable=False, reason=reason)
+        return Host(
+            name=name,
+            reachable=True,
+            amphora_count=facts.amphora_count,
+            amphora_limit=facts.amphora_limit,
+            agent_version=facts.agent_version,
+            engine_versions=facts.engine_versions,
+        )
+
+    # Amphorae
+
+    async def observe_amphora(self, host: str, amphora_id: str) -> AmphoraObserved | None:
+        return await self._get(host, f"/v1/amphorae/{amphora_id}", AmphoraObserved)
+
+    async def observe_amphorae(self, host: str) -> tuple[AmphoraObserved, ...]:
+        return await self._get(host, "/v1/amphorae", tuple[AmphoraObserved, ...]) or ()
+
+    async def observe_metrics(self, host: str, amphora_id: str) -> Metrics | None:
+        return await self._get(host, f"/v1/amphorae/{amphora_id}/metrics", Metrics)
+
+    async def ensure_amphora(
+        self, host: str, sandbox: SandboxSpec, *, epoch: int, heartbeat_key: Secret[bytes]
+    ) -> None:
+        request = SandboxRequest(epoch=epoch, sandbox=sandbox, heartbeat_key=heartbeat_key.reveal())
+        await self._send(host, "PUT", f"/v1/amphorae/{sandbox.amphora_id}", request)
+
+    async def apply_configuration(
+        self, host: str, amphora_id: str, configuration: Configuration
+    ) -> AppliedConfiguration:
+        answer = await self._send(host, "PUT", f"/v1/amphorae/{amphora_id}/configuration", configuration)
+        return self._decode(host, answer, AppliedConfiguration)
+
+    async def remove_amphora(self, host: str, amphora_id: str, *, epoch: int) -> None:
+        await self._send(host, "DELETE", f"/v1/amphorae/{amphora_id}?epoch={epoch}")
+
+    # Requests
+
+    async def _get(self, host: str, path: str, wanted: type[T]) -> T | None:
+        answer = await self._send(host, "GET", path)
+        return None if answer.status_code == 404 else self._decode(host, answer, wanted)
+
+    async def _send(self, host: str, method: str, path: str, body: Any = None) -> httpx.Response:
+        settings = self._hosts.get(host)
+        if settings is None:
+            raise Transient("host-unknown", f"Host {host} is not in the configuration.")
+        try:
+            answer = await self._client.request(
+                method,
+                settings.url + path,
+                content=None if body is None else msgspec.json.encode(body),
+                # The certificate names the host, whatever address its URL has.
+                extensions={"sni_hostname": settings.name},
+            )
+        except httpx.TimeoutException as error:
+            raise Transient("agent-unreachable", f"The agent of host {host} did not answer in time.") from error
+        except httpx.TransportError as error:
+            sentence = f"The agent of host {host} cannot be reached: {_explain(error)}."
+            raise Transient("agent-unreachable", sentence) from error
+        if answer.status_code >= 400 and not (method == "GET" and answer.status_code == 404):
+            raise _error(host, answer, path)
+        return answer
+
+    def _decode(self, host: str, answer: httpx.Response, wanted: type[T]) -> T:
+        try:
+            return msgspec.json.decode(answer.content, type=wanted)
+        except msgspec.DecodeError as error:
+            raise Transient("agent-garbled", f"The agent of host {host} answered what cannot be read.") from error
+
+
+def _explain(error: httpx.TransportError) -> str:
+    cause = error.__cause__ or error.__context__
+    while cause is not None and cause.__cause__ is not None:
+        cause = cause.__cause__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted ({cause.verify_message})"
+    return str(error) or type(error).__name__
+
+
+def _error(host: str, answer: httpx.Response, path: str) -> Transient | Lasting | LostClaim:
+    fault = None
+    with contextlib.suppress(msgspec.DecodeError):
+        fault = msgspec.json.decode(answer.content, type=AgentFault)
+    if fault is None:
+        return Transient("agent-garbled", f"The agent of host {host} answered {answer.status_code} to {path}.")
+    match fault.kind:
+        case FaultKind.LOST_CLAIM:
+            return LostClaim("", fault.sentence)
+        case FaultKind.LASTING:
+            return Lasting(fault.slug, fault.sentence)
+        case FaultKind.MALFORMED:
+            return Lasting("agent-mismatch", f"The agent of host {host} refuses a request: {fault.sentence}")
+        case _:
+            return Transient(fault.slug, fault.sentence)
