@@ -122,7 +122,7 @@ def _backend_parts(
     options = " ".join(_server_options(pool))
     servers = tuple(_server(member, pool, options) for member in pool.members)
     yield ServersPart(
-        backend=name,
+        backend=str(name),
         dynamic=engine.dynamic_servers,
         dynamic_cookies=_has_dynamic_cookies(listener, pool),
         servers=servers,
