@@ -67,7 +67,7 @@ class FakeHost:
 
 
 class Gate:
-    """Holds a call where it stands: `reached` tells that somebody waits, `open` lets everybody through."""
+    """Holds a call where it stands: `reached` tells that it waits, `open` lets it go on."""
 
     def __init__(self) -> None:
         self.reached = asyncio.Event()
@@ -100,7 +100,7 @@ class FakeCompute:
         self._failures.setdefault(method, []).append(error)
 
     def hold(self, method: str) -> Gate:
-        """Make calls of a method wait before they do anything until the gate is opened; later ones pass."""
+        """Make the next call of a method wait, before it does anything, until the gate is opened."""
         self._gates[method] = Gate()
         return self._gates[method]
 
@@ -169,7 +169,7 @@ class FakeCompute:
         self.calls.append(method)
         # A real call yields to others while it is on its way.
         await asyncio.sleep(0)
-        gate = self._gates.get(method)
+        gate = self._gates.pop(method, None)
         if gate is not None:
             await gate.pass_through()
         failures: Sequence[StateraError] = self._failures.get(method, ())
