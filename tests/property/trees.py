@@ -79,6 +79,32 @@ def trees(draw: st.DrawFn, *, deleting: bool = True) -> Tree:
 
 
 @st.composite
+def busy_trees(draw: st.DrawFn) -> Tree:
+    """A valid tree whose listeners all serve pools with members."""
+    protocols = draw(st.lists(st.sampled_from([PoolProtocol.HTTP, PoolProtocol.PROXY]), min_size=1, max_size=2))
+    parts = [draw(pool_trees(number, protocol, st.just(False))) for number, protocol in enumerate(protocols)]
+    pools = [msgspec.structs.replace(pool, admin_state_up=True) for pool, _, _ in parts]
+    fresh = [draw(members(pool.id, 800 + number)) for number, pool in enumerate(pools)]
+    serving = [
+        msgspec.structs.replace(
+            draw(listeners(number, pools, st.just(False))),
+            admin_state_up=True,
+            protocol=protocol,
+            protocol_port=1000 + number,
+            default_pool_id=draw(st.sampled_from(pools)).id,
+        )
+        for number, protocol in enumerate((ListenerProtocol.HTTP, ListenerProtocol.TCP)[: draw(st.integers(1, 2))])
+    ]
+    return Tree(
+        load_balancer=msgspec.structs.replace(draw(load_balancers()), admin_state_up=True),
+        listeners=tuple(serving),
+        pools=tuple(pools),
+        members=(*(member for _, members, _ in parts for member in members), *fresh),
+        health_monitors=tuple(monitor for _, _, monitor in parts if monitor is not None),
+    )
+
+
+@st.composite
 def load_balancers(draw: st.DrawFn) -> LoadBalancer:
     vips = [Vip(address=draw(v4), subnet_id="subnet-four", network_id=HOME_NETWORK, port_id="port")]
     vips += [Vip(address=draw(v6), subnet_id="subnet-six", network_id=HOME_NETWORK, port_id="port")]
@@ -205,16 +231,14 @@ def monitors(
 def edited(draw: st.DrawFn, tree: Tree) -> Tree:
     """Return the tree after a few edits, mostly of members: what one pass finds to do."""
     kept = [member for member in tree.members if draw(st.integers(0, 4))]
-    changed = [draw(_edited_member(member)) for member in kept]
+    changed = [draw(_edited_member(member)) if draw(st.booleans()) else member for member in kept]
     used = sorted({listener.default_pool_id for listener in tree.listeners if listener.default_pool_id})
-    added = [
-        draw(members(draw(st.sampled_from(used)), 900 + index)) for index in range(draw(st.integers(0, 2))) if used
-    ]
-    listeners_ = tree.listeners
-    if tree.listeners and draw(st.integers(0, 5)) == 0:
-        first = msgspec.structs.replace(tree.listeners[0], timeout_client_data=draw(timeouts_ms))
-        listeners_ = (first, *tree.listeners[1:])
-    return msgspec.structs.replace(tree, listeners=listeners_, members=tuple(draw(st.permutations([*changed, *added]))))
+    more = range(draw(st.integers(0, 2)) if used else 0)
+    added = [draw(members(draw(st.sampled_from(used)), 900 + index)) for index in more]
+    served = tree.listeners
+    if served and draw(st.integers(0, 9)) == 0:
+        served = (msgspec.structs.replace(served[0], timeout_client_data=draw(timeouts_ms)), *served[1:])
+    return msgspec.structs.replace(tree, listeners=served, members=tuple(draw(st.permutations([*changed, *added]))))
 
 
 @st.composite
@@ -226,10 +250,11 @@ def _edited_member(draw: st.DrawFn, member: Member) -> Member:
         "protocol_port": ports,
         "monitor_address": st.none() | addresses,
         "monitor_port": st.none() | ports,
-        "backup": st.booleans(),
         "name": texts,
     }
-    chosen = draw(st.lists(st.sampled_from(["weight", "admin_state_up", "address", *changes]), max_size=2, unique=True))
+    chosen = draw(st.lists(st.sampled_from(sorted(changes)), min_size=1, max_size=2, unique=True))
+    if draw(st.integers(0, 19)) == 0:
+        return msgspec.structs.replace(member, backup=not member.backup)
     return msgspec.structs.replace(member, **{name: draw(changes[name]) for name in chosen})
 
 
