@@ -6,6 +6,7 @@ import os
 import pwd
 
 import msgspec
+from pyroute2.netlink.exceptions import NetlinkError
 
 from statera.agent import cgroups, namespace, process
 from statera.agent.engine import Engine
@@ -92,7 +93,11 @@ class Sandbox:
 
     async def build(self, *, remember: bool = False) -> None:
         """Bring folders, namespace and limits to the record. The caller holds the lock."""
-        await asyncio.to_thread(self._build, remember)
+        try:
+            await asyncio.to_thread(self._build, remember)
+        except (OSError, NetlinkError) as error:
+            sentence = f"The sandbox of amphora {self.id} cannot be built: {error}."
+            raise Transient("sandbox-not-built", sentence) from error
 
     def _build(self, remember: bool) -> None:
         user = pwd.getpwnam(self._agent.haproxy_user)

@@ -169,6 +169,6 @@ def _uvicorn_settings(
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=3,
+        timeout_graceful_shutdown=1,
         ws="none",
     )

@@ -5,6 +5,7 @@ The agent's faults come back as the errors they were: the caller cannot tell, an
 
 import asyncio
 import contextlib
+import re
 import ssl
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -134,12 +135,8 @@ class LocalCompute:
 
 
 def _explain(error: httpx.TransportError) -> str:
-    cause = error.__cause__ or error.__context__
-    while cause is not None and cause.__cause__ is not None:
-        cause = cause.__cause__
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted ({cause.verify_message})"
-    return str(error) or type(error).__name__
+    found = re.search(r"certificate verify failed: (.*?)\.? \(_ssl", str(error))
+    return f"its certificate is not trusted ({found[1]})" if found else str(error) or type(error).__name__
 
 
 def _error(host: str, answer: httpx.Response, path: str) -> Transient | Lasting | LostClaim:

@@ -1,0 +1,265 @@
+"""One amphora on a real host: real namespaces, real HAProxy, real requests."""
+
+import asyncio
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from statera.agent import namespace
+from statera.agent.host import AmphoraHost
+from statera.base.errors import Lasting, LostClaim, Transient
+from statera.base.ids import new_id
+from statera.model.document import Document, TextPart
+from statera.model.heartbeat import MemberState
+from statera.model.network import Attachment
+from tests.agent.ground import Ground, eventually, fetch, means, web_server
+
+pytestmark = pytest.mark.root
+
+
+async def _observed(host: AmphoraHost, ground: Ground):
+    sandbox = host.find(ground.amphora_id)
+    assert sandbox is not None
+    return sandbox
+
+
+async def test_traffic_flows_over_both_address_families(host: AmphoraHost, ground: Ground) -> None:
+    with web_server() as port:
+        await host.ensure(ground.request())
+        await host.apply(ground.amphora_id, ground.configuration(ground.document([port])))
+        assert await fetch(ground.vip) == str(port)
+        assert await fetch(ground.vip6) == str(port)
+    seen = (await _observed(host, ground)).observe()
+    assert seen.sandbox_digest == ground.sandbox().digest()
+    assert seen.configuration_digest == ground.document([port]).digest()
+    assert (seen.generation, seen.epoch, seen.haproxy_running, seen.reason) == (1, 1, True, None)
+
+
+async def test_haproxy_has_no_privileges(host: AmphoraHost, ground: Ground) -> None:
+    await host.ensure(ground.request())
+    await host.apply(ground.amphora_id, ground.configuration(ground.document([8080])))
+    pid = (await _observed(host, ground)).engine.find_pid()
+    status = dict(
+        line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line
+    )
+    assert status["Uid"].split()[0] != "0"
+    assert int(status["CapBnd"], 16) == 0
+    assert status["NoNewPrivs"] == "1"
+
+
+async def test_members_change_without_a_reload(host: AmphoraHost, ground: Ground) -> None:
+    with web_server() as first, web_server() as second:
+        await host.ensure(ground.request())
+        await host.apply(ground.amphora_id, ground.configuration(ground.document([first])))
+        pid = (await _observed(host, ground)).engine.find_pid()
+        applied = await host.apply(ground.amphora_id, ground.configuration(ground.document([first, second]), 2))
+        assert means(applied) == "runtime"
+        assert {await fetch(ground.vip) for _ in range(4)} == {str(first), str(second)}
+        applied = await host.apply(ground.amphora_id, ground.configuration(ground.document([second]), 3))
+        # The member in the first place has another port now: an address change and a removal, still at run time.
+        assert means(applied) == "runtime"
+        assert {await fetch(ground.vip) for _ in range(4)} == {str(second)}
+        assert (await _observed(host, ground)).engine.find_pid() == pid
+        applied = await host.apply(ground.amphora_id, ground.configuration(ground.document([second]), 4))
+        assert means(applied) == "unchanged"
+
+
+async def test_what_runs_is_what_the_file_says_after_a_restart(host: AmphoraHost, ground: Ground) -> None:
+    with web_server() as first, web_server() as second:
+        await host.ensure(ground.request())
+        await host.apply(ground.amphora_id, ground.configuration(ground.document([first])))
+        await host.apply(ground.amphora_id, ground.configuration(ground.document([first, second]), 2))
+        sandbox = await _observed(host, ground)
+        pid = sandbox.engine.find_pid()
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+
+        async def is_back() -> bool:
+            return sandbox.engine.find_pid() not in (None, pid) and await fetch(ground.vip) == str(first)
+
+        await eventually(is_back, "HAProxy")
+        assert {await fetch(ground.vip) for _ in range(4)} == {str(first), str(second)}
+
+
+async def test_a_listener_change_reloads_and_keeps_connections_coming(host: AmphoraHost, ground: Ground) -> None:
+    with web_server() as port:
+        await host.ensure(ground.request())
+        await host.apply(ground.amphora_id, ground.configuration(ground.document([port])))
+        stop = asyncio.Event()
+        answers: list[str] = []
+
+        async def keep_asking() -> None:
+            while not stop.is_set():
+                answers.append(await fetch(ground.vip))
+
+        asking = asyncio.create_task(keep_asking())
+        for generation in range(2, 6):
+            document = ground.document([port], monitored=generation % 2 == 0)
+            applied = await host.apply(ground.amphora_id, ground.configuration(document, generation))
+            assert means(applied) == "reload"
+        stop.set()
+        await asking
+        assert set(answers) == {str(port)}
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [("    bogus words\n", "bogus"), ("frontend x\n    mode http\n    bind unix@/nonexistent/x\n", "cannot bind")],
+)
+async def test_a_bad_configuration_leaves_the_old_one(host: AmphoraHost, ground: Ground, line: str, words: str) -> None:
+    with web_server() as port:
+        good = ground.document([port])
+        await host.ensure(ground.request())
+        await host.apply(ground.amphora_id, ground.configuration(good))
+        bad = Document(parts=(*good.parts, TextPart(text=line)))
+        with pytest.raises(Lasting, match=words) as told:
+            await host.apply(ground.amphora_id, ground.configuration(bad, 2))
+        assert told.value.reason.slug == "configuration-rejected"
+        seen = (await _observed(host, ground)).observe()
+        assert (seen.generation, seen.configuration_digest) == (1, good.digest())
+        assert seen.reason == told.value.reason
+        assert await fetch(ground.vip) == str(port)
+        # The next good one is taken, and the reason goes.
+        with web_server() as second:
+            await host.apply(ground.amphora_id, ground.configuration(ground.document([port, second]), 3))
+            assert (await _observed(host, ground)).observe().reason is None
+
+
+async def test_health_of_members_is_told(host: AmphoraHost, ground: Ground) -> None:
+    with web_server() as port:
+        await host.ensure(ground.request())
+        document = ground.document([port, 9], monitored=True)
+        await host.apply(ground.amphora_id, ground.configuration(document))
+        sandbox = await _observed(host, ground)
+
+        async def are_judged() -> object:
+            states = {one.member_id: one for one in (await host.measure(sandbox)).members}
+            good, bad = (states.get(member_id) for member_id in ground.member_ids[:2])
+            return good and bad and good.state == MemberState.UP and bad.state == MemberState.DOWN and bad
+
+        await eventually(are_judged, "UP and DOWN")
+        told = await are_judged()
+        assert told.check == "L4CON"
+
+
+async def test_no_listener_means_no_haproxy(host: AmphoraHost, ground: Ground) -> None:
+    await host.ensure(ground.request())
+    await host.apply(ground.amphora_id, ground.configuration(ground.document([8080])))
+    await host.apply(ground.amphora_id, ground.configuration(None, 2))
+    seen = (await _observed(host, ground)).observe()
+    assert (seen.haproxy_running, seen.configuration_digest, seen.generation) == (False, "", 2)
+    assert await fetch(ground.vip) == "ConnectError"
+
+
+async def test_a_changed_spec_changes_the_sandbox_in_place(host: AmphoraHost, ground: Ground) -> None:
+    with web_server() as port:
+        await host.ensure(ground.request())
+        await host.apply(ground.amphora_id, ground.configuration(ground.document([port])))
+        pid = (await _observed(host, ground)).engine.find_pid()
+        own = ground.gateway.rpartition(".")[0]
+        await host.ensure(ground.request(2, addresses=(f"{own}.11/24", f"{ground.gateway6[:-1]}10/64")))
+        assert (await _observed(host, ground)).engine.find_pid() == pid
+        assert await fetch(ground.vip) == str(port)
+
+
+async def test_removal_leaves_nothing(host: AmphoraHost, ground: Ground) -> None:
+    await host.ensure(ground.request())
+    await host.apply(ground.amphora_id, ground.configuration(ground.document([8080])))
+    await host.remove(ground.amphora_id, 1)
+    assert ground.list_leftovers() == []
+    assert host.observe() == ()
+    await host.remove(ground.amphora_id, 1)
+
+
+# Fencing
+
+
+async def test_an_older_epoch_is_refused(host: AmphoraHost, ground: Ground) -> None:
+    await host.ensure(ground.request(5))
+    await host.apply(ground.amphora_id, ground.configuration(None, 1, 6))
+    with pytest.raises(LostClaim):
+        await host.ensure(ground.request(5))
+    with pytest.raises(LostClaim):
+        await host.apply(ground.amphora_id, ground.configuration(None, 2, 5))
+    with pytest.raises(LostClaim):
+        await host.remove(ground.amphora_id, 5)
+
+
+async def test_what_was_removed_is_not_built_again_by_a_former_worker(host: AmphoraHost, ground: Ground) -> None:
+    await host.ensure(ground.request(5))
+    await host.remove(ground.amphora_id, 6)
+    with pytest.raises(LostClaim):
+        await host.ensure(ground.request(5))
+    assert ground.list_leftovers() == []
+
+
+async def test_a_full_host_says_so(ground: Ground) -> None:
+    host = AmphoraHost(ground.make_settings(amphora_limit=1))
+    await host.adopt()
+    await host.ensure(ground.request())
+    with pytest.raises(Lasting, match="holds 1 amphorae") as told:
+        await host.ensure(ground.request(amphora_id=new_id()))
+    assert told.value.reason.slug == "host-full"
+
+
+async def test_a_missing_bridge_is_named(host: AmphoraHost, ground: Ground) -> None:
+    with pytest.raises(Transient, match="nowhere0") as told:
+        await host.ensure(ground.request(attachment=Attachment(kind="bridge", device="nowhere0")))
+    assert told.value.reason.slug == "device-missing"
+
+
+# The agent's own restarts
+
+
+async def test_a_new_agent_adopts_and_disturbs_nothing(ground: Ground) -> None:
+    with web_server() as port:
+        first = AmphoraHost(ground.settings)
+        await first.adopt()
+        await first.ensure(ground.request())
+        await first.apply(ground.amphora_id, ground.configuration(ground.document([port])))
+        before = first.observe()
+        second = AmphoraHost(ground.settings)
+        await second.adopt()
+        assert second.observe() == before
+        pids = {host.sandboxes[ground.amphora_id].engine.find_pid() for host in (first, second)}
+        assert len(pids) == 1
+        assert await fetch(ground.vip) == str(port)
+
+
+async def test_after_a_reboot_everything_comes_back(ground: Ground) -> None:
+    with web_server() as port:
+        first = AmphoraHost(ground.settings)
+        await first.adopt()
+        await first.ensure(ground.request())
+        await first.apply(ground.amphora_id, ground.configuration(ground.document([port])))
+        # A reboot takes processes, namespaces and the tmpfs; the data directory stays.
+        await first.sandboxes[ground.amphora_id].engine.stop()
+        await asyncio.to_thread(namespace.remove_namespace, ground.amphora_id, ["eth0"])
+        shutil.rmtree(ground.run_dir)
+        again = AmphoraHost(ground.settings)
+        await again.adopt()
+        stop = asyncio.Event()
+        watching = asyncio.create_task(again.watch(stop))
+        try:
+
+            async def serves() -> bool:
+                return await fetch(ground.vip) == str(port)
+
+            await eventually(serves, "An answer")
+        finally:
+            stop.set()
+            await watching
+
+
+async def test_half_a_record_is_cleared_away(ground: Ground) -> None:
+    first = AmphoraHost(ground.settings)
+    await first.adopt()
+    await first.ensure(ground.request())
+    (ground.folder / "data" / "amphorae" / ground.amphora_id / "record.json").write_text("{")
+    second = AmphoraHost(ground.settings)
+    await second.adopt()
+    assert second.observe() == ()
+    assert ground.list_leftovers() == []
