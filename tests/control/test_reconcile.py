@@ -1,6 +1,7 @@
 """Passes, one at a time: what is wanted becomes true, whatever stands in the way shows and goes away again."""
 
 import asyncio
+import random
 
 import pytest
 import sqlalchemy as sa
@@ -14,7 +15,7 @@ from statera.store.engine import Store
 from tests.control.room import QUICK, Room, is_active, reach, statuses
 from tests.db.trees import edit_add, edit_delete, edit_rename, make_load_balancer, make_member
 
-METHODS = ("observe_hosts", "observe_amphora", "ensure_amphora", "apply_configuration")
+METHODS = ("observe_hosts", "ensure_amphora", "apply_configuration")
 """Calls in which a pass may be interrupted while it builds."""
 
 
@@ -302,6 +303,27 @@ async def test_a_pass_that_is_cut_off_anywhere_is_carried_on(room: Room, method:
     assert is_active(await room.show(tree))
     assert len(room.compute.list_sandboxes()) == len(await room.amphorae(tree)) == 1
     assert len(await room.network.observe_ports()) == 2
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_passes_that_are_cut_off_again_and_again_leave_nothing_behind(room: Room, seed: int) -> None:
+    chance = random.Random(seed)
+    tree = await room.create()
+    for number in range(12):
+        if number == 6:
+            await room.delete(tree)
+        if await room.load(tree) is None:
+            break
+        claim = await room.claim()
+        running = asyncio.create_task(room.reconciler.run_pass(claim))
+        for _ in range(chance.randrange(60)):
+            await asyncio.wait({running}, timeout=0.0005)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await release_claim(room.store, claim)
+    if await room.load(tree) is not None:
+        await room.run_pass()
+    await room.assert_nothing_left(tree)
 
 
 @pytest.mark.parametrize("method", [*METHODS, "remove_amphora", ""])
