@@ -80,6 +80,14 @@ class HttpMethod(enum.StrEnum):
     PATCH = "PATCH"
 
 
+class ClientAuthentication(enum.StrEnum):
+    """What a listener that ends TLS asks of its clients."""
+
+    NONE = "NONE"
+    OPTIONAL = "OPTIONAL"
+    MANDATORY = "MANDATORY"
+
+
 class AmphoraStatus(enum.StrEnum):
     BOOTING = "BOOTING"
     ALLOCATED = "ALLOCATED"

@@ -1,0 +1,103 @@
+"""The ASGI application: tables of routes made into a Litestar application, behind the door.
+
+uvicorn.run(create_application(store=..., network=..., settings=..., clock=SystemClock()))
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from litestar import HttpMethod, Litestar, Request, Response
+from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
+from litestar.types import ASGIApp
+
+from statera.api.call import Call, Room, Route
+from statera.api.door import Door
+from statera.api.errors import Answer, answer_error, answer_fault, answer_routing, answer_too_large
+from statera.api.identity import make_identity
+from statera.api.policy import Caller
+from statera.api.routes import ROUTES
+from statera.base.clock import Clock
+from statera.base.errors import StateraError
+from statera.base.settings import Settings
+from statera.model.ports import NetworkDriver
+from statera.store.engine import Store
+from statera.store.trees import TreeEditor
+
+Request_ = Request[Any, Any, Any]
+
+MOUNTS = ("/v2/lbaas", "/v2.0/lbaas", "/v2", "/v2.0")
+"""`/v2.0` is another name of `/v2`; collections also answer without `lbaas` (rules.md section 1)."""
+NOBODY = Caller(name="anonymous", project_id=None)
+
+
+def create_application(
+    *, store: Store, network: NetworkDriver, settings: Settings, clock: Clock, provider_name: str = "amphora"
+) -> ASGIApp:
+    """Return the API. It opens nothing itself: the caller closes the store. Raises `BadSettings`."""
+    room = Room(
+        store=store,
+        editor=TreeEditor(store),
+        network=network,
+        settings=settings,
+        clock=clock,
+        provider=provider_name,
+    )
+    limit = settings.api.max_body_bytes
+
+    def answer_http_error(request: Request_, error: HTTPException) -> Response[bytes]:
+        if error.status_code == 413:
+            return _respond(answer_too_large(limit, request.headers.get("accept", "")))
+        if error.status_code >= 500:
+            return _respond(answer_fault(error))
+        headers = {name: value for name, value in (error.headers or {}).items() if name.lower() == "allow"}
+        return _respond(answer_routing(error.status_code, headers=headers))
+
+    litestar = Litestar(
+        route_handlers=[_make_handler(room, route) for route in ROUTES],
+        exception_handlers={
+            HTTPException: answer_http_error,
+            StateraError: lambda _request, error: _respond(answer_error(error, provider_name)),
+            Exception: lambda _request, error: _respond(answer_fault(error)),
+        },
+        openapi_config=None,
+        logging_config=None,
+        request_max_body_size=limit,
+    )
+    return Door(litestar, make_identity(settings.identity), provider_name)
+
+
+def _make_handler(room: Room, route: Route) -> HTTPRouteHandler:
+    async def handle(request: Request_) -> Response[bytes]:
+        return _respond(await route.act(_make_call(room, request)))
+
+    return HTTPRouteHandler(
+        path=_list_paths(route.path),
+        http_method=HttpMethod(route.method) if route.method in HttpMethod.__members__ else route.method,  # type: ignore[arg-type]
+        status_code=200,  # each answer brings its own
+    )(handle)
+
+
+def _list_paths(path: str) -> Sequence[str]:
+    typed = path.replace("}", ":str}")
+    return [typed[1:]] if typed.startswith("//") else [f"{mount}{typed}" for mount in MOUNTS]
+
+
+def _make_call(room: Room, request: Request_) -> Call:
+    url = request.url
+    return Call(
+        room=room,
+        caller=request.scope["state"].get("caller", NOBODY),
+        method=request.method,
+        url=f"{url.scheme}://{url.netloc}{url.path}",
+        path=request.path_params,
+        query=tuple(request.query_params.multi_items()),
+        headers=request.headers,
+        load_body=request.body,
+    )
+
+
+def _respond(answer: Answer) -> Response[bytes]:
+    return Response(
+        content=answer.body, status_code=answer.status, media_type=answer.media_type, headers=answer.headers
+    )

@@ -1,0 +1,217 @@
+"""Health monitors."""
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from statera.api.call import Call, answer_json
+from statera.api.errors import Answer
+from statera.api.fields import Choice, HttpVersion, Integer, Text, UrlPath, Uuid
+from statera.api.listing import COMMON_COLUMNS, Collection, answer_list, answer_one, same_columns
+from statera.api.loading import load
+from statera.api.routing import make_routes
+from statera.api.shown import Id, Shown, list_common, view_of_health_monitor
+from statera.api.wire import (
+    NULLS_ON_CREATE,
+    NULLS_ON_UPDATE,
+    REFUSE,
+    Name,
+    OptionalFlag,
+    ProjectId,
+    Tags,
+    Wire,
+    list_given,
+)
+from statera.base.errors import Refusal, Refused
+from statera.base.ids import new_id
+from statera.base.settings import ApiSettings
+from statera.model.edits import Change, create_health_monitor, delete_health_monitor, update_health_monitor
+from statera.model.enums import MONITOR_TYPES_WITH_HTTP_FIELDS, HttpMethod, MonitorType
+from statera.model.tree import HealthMonitor, Pool
+from statera.model.views import HealthMonitorView, PoolView
+
+MOST_SECONDS = 2_147_483
+"""HAProxy counts milliseconds in 31 bits."""
+DOMAIN_NAME_PATTERN = r"^(?=.{1,253}\.?$)(?:(?!-|[^.]+_)[A-Za-z0-9-_]{1,63}(?<!-)(?:\.|$))+$"
+CODES_PATTERN = r"^(\d{3}(\s*,\s*\d{3})*)$|^(\d{3}-\d{3})$"
+HTTP_FIELDS: dict[str, Any] = {"http_method": HttpMethod.GET, "url_path": "/", "expected_codes": "200"}
+"""Only for HTTP and HTTPS, with their defaults."""
+_REQUIRED = {"delay": REFUSE, "timeout": REFUSE, "max_retries": REFUSE}
+
+Codes = Annotated[str | UnsetType | None, Text(64, pattern=CODES_PATTERN)]
+Retries = Integer(1, 10)
+Seconds = Integer(0, MOST_SECONDS)
+
+
+class HealthMonitorUpdate(Wire, frozen=True, kw_only=True):
+    name: Name = UNSET
+    admin_state_up: OptionalFlag = UNSET
+    tags: Tags = UNSET
+    delay: Annotated[int | UnsetType | None, Seconds] = UNSET
+    timeout: Annotated[int | UnsetType | None, Seconds] = UNSET
+    max_retries: Annotated[int | UnsetType | None, Retries] = UNSET
+    max_retries_down: Annotated[int | UnsetType | None, Retries] = UNSET
+    http_method: Annotated[HttpMethod | UnsetType | None, Choice(HttpMethod)] = UNSET
+    url_path: Annotated[str | UnsetType | None, UrlPath()] = UNSET
+    expected_codes: Codes = UNSET
+    http_version: Annotated[float | UnsetType | None, HttpVersion()] = UNSET
+    domain_name: Annotated[str | UnsetType | None, Text(255, least=1, pattern=DOMAIN_NAME_PATTERN)] = UNSET
+
+
+class NewHealthMonitor(HealthMonitorUpdate, frozen=True, kw_only=True):
+    type: Annotated[MonitorType, Choice(MonitorType)]
+    delay: Annotated[int, Seconds]
+    timeout: Annotated[int, Seconds]
+    max_retries: Annotated[int, Retries]
+
+
+class HealthMonitorCreate(NewHealthMonitor, frozen=True, kw_only=True):
+    pool_id: Annotated[str, Uuid()]
+    project_id: ProjectId = UNSET
+    tenant_id: ProjectId = UNSET
+
+
+class HealthMonitorShown(Shown, frozen=True, kw_only=True):
+    type: str
+    delay: int
+    timeout: int
+    max_retries: int
+    max_retries_down: int
+    http_method: str | None
+    url_path: str | None
+    expected_codes: str | None
+    http_version: float | None
+    domain_name: str | None
+    pools: tuple[Id, ...] | UnsetType
+
+
+_SAME = (
+    "type", "delay", "timeout", "max_retries", "max_retries_down", "http_method", "url_path", "expected_codes",
+    "http_version", "domain_name",
+)  # fmt: skip
+
+
+def show_health_monitor(view: HealthMonitorView, *, is_nested: bool = False) -> HealthMonitorShown:
+    """Return what the API shows; without the reference to its pool when it is shown inside of it."""
+    monitor = view.resource
+    own = {name: getattr(monitor, name) for name in _SAME}
+    return HealthMonitorShown(**list_common(monitor), **own, pools=UNSET if is_nested else (Id(monitor.pool_id),))
+
+
+COLLECTION = Collection(
+    singular="healthmonitor",
+    plural="healthmonitors",
+    kind=HealthMonitor,
+    target="healthmonitor",
+    columns=COMMON_COLUMNS | same_columns(*_SAME, "pool_id"),
+    show=show_health_monitor,
+)
+
+
+def build_health_monitor(wire: NewHealthMonitor, pool: Pool, settings: ApiSettings, **more: Any) -> HealthMonitor:
+    """Return the health monitor that a create request asks for. Raises `Refused`."""
+    if wire.type == MonitorType.PING and not settings.allow_ping_health_monitors:
+        raise Refused(Refusal.INVALID, "The selected health monitor type is not allowed in this deployment: PING")
+    is_http = wire.type in MONITOR_TYPES_WITH_HTTP_FIELDS
+    defaults = HTTP_FIELDS if is_http else {}
+    nulls = NULLS_ON_CREATE | {"max_retries_down": 3} | defaults
+    given = defaults | _list_monitor(wire, nulls)
+    _check_http_fields(wire, wire.type, null_counts=False)
+    owned = {"project_id": pool.project_id, "load_balancer_id": pool.load_balancer_id, "pool_id": pool.id}
+    monitor = HealthMonitor(**(given | {"id": new_id()} | owned | more))
+    _check_domain(monitor)
+    return monitor
+
+
+def change_health_monitor(wire: HealthMonitorUpdate) -> Change[HealthMonitor]:
+    """Return what an update request makes of the stored health monitor."""
+    given = _list_monitor(wire, NULLS_ON_UPDATE | _REQUIRED | HTTP_FIELDS | {"max_retries_down": 3})
+
+    def change(monitor: HealthMonitor) -> HealthMonitor:
+        _check_http_fields(wire, monitor.type, null_counts=True)
+        changed = msgspec.structs.replace(monitor, **given)
+        _check_domain(changed)
+        return changed
+
+    return change
+
+
+def _list_monitor(wire: HealthMonitorUpdate, nulls: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in list_given(wire, nulls).items() if name in HealthMonitor.__struct_fields__}
+
+
+def _check_http_fields(wire: HealthMonitorUpdate, kind: MonitorType, *, null_counts: bool) -> None:
+    if kind in MONITOR_TYPES_WITH_HTTP_FIELDS:
+        return
+    for name in HTTP_FIELDS:
+        value = getattr(wire, name)
+        if value is not UNSET and (value is not None or null_counts):
+            raise Refused(Refusal.INVALID, f"{name} is not a valid option for health monitors of type {kind}")
+
+
+def _check_domain(monitor: HealthMonitor) -> None:
+    if not monitor.domain_name or monitor.http_version == 1.1:
+        return
+    if monitor.http_version is None:
+        raise Refused(
+            Refusal.INVALID, "Validation failure: 'http_version' must be specified when 'domain_name' is provided."
+        )
+    raise Refused(
+        Refusal.INVALID,
+        f"http_version {monitor.http_version} is not a valid option for health monitors HTTP 1.1 domain name "
+        "health check",
+    )
+
+
+# Operations
+
+
+async def accept_list(call: Call) -> Answer:
+    return await answer_list(call, COLLECTION)
+
+
+async def accept_show(call: Call) -> Answer:
+    return answer_one(call, COLLECTION, await _load(call, "healthmonitor:get_one"))
+
+
+async def accept_create(call: Call) -> Answer:
+    call.require_arguments()
+    wire = await call.read(HealthMonitorCreate, "health_monitor_", "healthmonitor")
+    pool = (await load(call, PoolView, wire.pool_id, "healthmonitor:post")).resource
+    monitor = build_health_monitor(wire, pool, call.room.settings.api, created_at=call.room.clock.now())
+    decide = create_health_monitor(monitor, call.terms())
+    tree = await call.edit(pool.load_balancer_id, decide, f"Health monitor {monitor.id} created.")
+    return answer_json({"healthmonitor": show_health_monitor(view_of_health_monitor(tree, monitor.id))}, 201)
+
+
+async def accept_update(call: Call) -> Answer:
+    call.require_arguments()
+    wire = await call.read(HealthMonitorUpdate, "health_monitor_", "healthmonitor")
+    monitor = (await _load(call, "healthmonitor:put")).resource
+    decide = update_health_monitor(monitor.id, change_health_monitor(wire), call.terms())
+    tree = await call.edit(monitor.load_balancer_id, decide, f"Health monitor {monitor.id} updated.")
+    return answer_json({"healthmonitor": show_health_monitor(view_of_health_monitor(tree, monitor.id))})
+
+
+async def accept_delete(call: Call) -> Answer:
+    call.require_arguments()
+    monitor = (await _load(call, "healthmonitor:delete")).resource
+    decide = delete_health_monitor(monitor.id, call.terms())
+    await call.edit(monitor.load_balancer_id, decide, f"Health monitor {monitor.id} deleted.")
+    return Answer(status=204)
+
+
+async def _load(call: Call, target: str) -> HealthMonitorView:
+    return await load(call, HealthMonitorView, call.path["healthmonitor_id"], target)
+
+
+ROUTES = make_routes(
+    COLLECTION,
+    HealthMonitorShown,
+    listed=accept_list,
+    shown=accept_show,
+    created=(accept_create, HealthMonitorCreate),
+    updated=(accept_update, HealthMonitorUpdate),
+    deleted=accept_delete,
+)

@@ -1,0 +1,158 @@
+"""Who sent a request: `none` takes everybody for an admin, `basic` asks an htpasswd file. Keystone will be a third.
+
+Every identity is an `Identity`; `make_identity` chooses by the settings.
+"""
+
+import asyncio
+import base64
+import binascii
+import hmac
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import bcrypt
+
+from statera.api.policy import Caller
+from statera.base.errors import Refusal, Refused, Transient
+from statera.base.logging import get_logger
+from statera.base.settings import BadSettings, IdentitySettings, UserSettings
+
+log = get_logger("api")
+
+CHECKS_AT_ONCE = 2
+"""A bcrypt check takes tens of milliseconds of a core: guessing must not take them all."""
+REMEMBERED = 1024
+"""Passwords found right that are not checked again, by a keyed digest that dies with the process."""
+_IMPLIED = {"admin": {"member", "reader"}, "member": {"reader"}}
+_DUMMY_HASH = b"$2b$10$CwTycUXWue0Thq9StjUM0uJ8Dq0rQAmtfSlQyqCq9p8CGn0n2SCra"
+"""Checked for unknown users, so that the time of the answer does not tell who exists."""
+
+
+class Identity(Protocol):
+    """Tells who sent a request."""
+
+    challenge: str
+    """The `WWW-Authenticate` header of a 401."""
+
+    async def identify(self, headers: Mapping[str, str]) -> Caller:
+        """Return the caller. Raises `Refused` (UNAUTHENTICATED), `Transient` when it cannot be found out."""
+        ...
+
+
+class NoIdentity:
+    """Everybody is admin, in the default project or the one that the header `X-Project-Id` names."""
+
+    challenge = ""
+
+    def __init__(self, default_project_id: str) -> None:
+        self._default = default_project_id
+
+    async def identify(self, headers: Mapping[str, str]) -> Caller:
+        project_id = headers.get("x-project-id", "")
+        is_usable = 0 < len(project_id) <= 36 and project_id.isprintable()
+        return Caller(name="anonymous", project_id=project_id if is_usable else self._default, is_admin=True)
+
+
+class BasicIdentity:
+    """HTTP basic authentication against `user:bcrypt-hash` lines; the file is read again when it changes."""
+
+    challenge = 'Basic realm="statera", charset="UTF-8"'
+
+    def __init__(self, htpasswd_file: Path, users: Mapping[str, UserSettings]) -> None:
+        self._file = htpasswd_file
+        self._users = users
+        self._hashes: dict[str, bytes] = {}
+        self._read_at: tuple[int, int] | None = None
+        self._key = os.urandom(32)
+        self._proven: dict[bytes, None] = {}
+        self._turns = asyncio.Semaphore(CHECKS_AT_ONCE)
+        self._refresh()
+
+    async def identify(self, headers: Mapping[str, str]) -> Caller:
+        name, password = _read_basic(headers.get("authorization", ""))
+        self._refresh()
+        if not await self._is_right(name, password):
+            raise _unauthenticated()
+        user = self._users.get(name)
+        if user is None:
+            return Caller(name=name, project_id=None)
+        roles = frozenset(user.roles).union(*(_IMPLIED.get(role, set()) for role in user.roles))
+        return Caller(name=name, project_id=user.project_id or None, roles=roles)
+
+    async def _is_right(self, name: str, password: bytes) -> bool:
+        stored = self._hashes.get(name)
+        proof = hmac.digest(self._key, b"\0".join((name.encode(), stored or b"", password)), "sha256")
+        if stored is not None and proof in self._proven:
+            return True
+        async with self._turns:
+            is_right = await asyncio.to_thread(_check_password, password, stored or _DUMMY_HASH)
+        if not is_right or stored is None:
+            return False
+        if len(self._proven) >= REMEMBERED:
+            self._proven.pop(next(iter(self._proven)))
+        self._proven[proof] = None
+        return True
+
+    def _refresh(self) -> None:
+        try:
+            seen = self._file.stat()
+            version = (seen.st_mtime_ns, seen.st_size)
+            if version != self._read_at:
+                self._hashes = _read_htpasswd(self._file)
+                self._read_at = version
+        except OSError as error:
+            raise Transient("identity-unavailable", f"The file of users cannot be read: {error.strerror}.") from error
+
+
+def make_identity(settings: IdentitySettings) -> Identity:
+    """Return the identity of the settings. Raises `BadSettings` for a file that cannot be used."""
+    if settings.mode == "none":
+        return NoIdentity(settings.default_project_id)
+    if not settings.htpasswd_file:
+        raise BadSettings("Option identity.htpasswd_file is missing: identity.mode `basic` needs it.")
+    try:
+        return BasicIdentity(Path(settings.htpasswd_file), settings.users)
+    except Transient as error:
+        raise BadSettings(f"Option identity.htpasswd_file is wrong: {error.sentence}") from error
+
+
+def _read_basic(header: str) -> tuple[str, bytes]:
+    scheme, _, text = header.partition(" ")
+    if scheme.lower() != "basic":
+        raise _unauthenticated()
+    try:
+        name, colon, password = base64.b64decode(text.strip(), validate=True).partition(b":")
+        if not colon:
+            raise _unauthenticated()
+        return name.decode(), password
+    except (binascii.Error, UnicodeDecodeError):
+        raise _unauthenticated() from None
+
+
+def _unauthenticated() -> Refused:
+    return Refused(Refusal.UNAUTHENTICATED, "The request you have made requires authentication.")
+
+
+def _check_password(password: bytes, stored: bytes) -> bool:
+    if b"\0" in password:
+        return False
+    try:
+        # bcrypt reads 72 bytes and refuses more; so does htpasswd when it makes the hash.
+        return bcrypt.checkpw(password[:72], stored)
+    except ValueError:
+        return False
+
+
+def _read_htpasswd(file: Path) -> dict[str, bytes]:
+    hashes: dict[str, bytes] = {}
+    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        name, colon, stored = line.strip().partition(":")
+        if not name or name.startswith("#"):
+            continue
+        if not colon or not stored.startswith(("$2y$", "$2b$", "$2a$")):
+            log.warning("user ignored: not a bcrypt hash", file=str(file), line=number)
+            continue
+        hashes[name] = stored.encode()
+    return hashes

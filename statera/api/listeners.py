@@ -1,0 +1,272 @@
+"""Listeners."""
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from statera.api.call import Call, answer_json
+from statera.api.errors import Answer
+from statera.api.fields import AnyObject, Choice, Cidr, Integer, Several, Text, Texts, Uuid
+from statera.api.listing import COMMON_COLUMNS, Collection, answer_list, answer_one
+from statera.api.loading import load
+from statera.api.routing import make_routes
+from statera.api.shown import Id, Shown, list_common, view_of_listener
+from statera.api.unsupported import check_listener_options, refuse_option
+from statera.api.wire import (
+    NULLS_ON_CREATE,
+    NULLS_ON_UPDATE,
+    Name,
+    OptionalFlag,
+    OptionalRef,
+    OptionalUuid,
+    ProjectId,
+    Tags,
+    Wire,
+    list_given,
+)
+from statera.base.errors import Refusal, Refused
+from statera.base.ids import new_id
+from statera.base.settings import ApiSettings
+from statera.model.edits import Change, create_listener, delete_listener, update_listener
+from statera.model.enums import ClientAuthentication, ListenerProtocol
+from statera.model.tree import Listener, LoadBalancer
+from statera.model.views import ListenerView, LoadBalancerView
+
+MOST_TIMEOUT_MS = 2_073_600_000
+"""24 days, the most that HAProxy takes."""
+Timeout = Annotated[int | UnsetType | None, Integer(0, MOST_TIMEOUT_MS)]
+TIMEOUTS = ("timeout_client_data", "timeout_member_connect", "timeout_member_data", "timeout_tcp_inspect")
+HTTP_HEADERS = (
+    "X-Forwarded-For",
+    "X-Forwarded-Port",
+    "X-Forwarded-Proto",
+    "X-Forwarded-IP",
+    "X-Client-IP",
+    "X-Real-IP",
+)
+CERTIFICATE_HEADERS = (
+    "X-SSL-Client-Verify",
+    "X-SSL-Client-Has-Cert",
+    "X-SSL-Client-DN",
+    "X-SSL-Client-CN",
+    "X-SSL-Issuer",
+    "X-SSL-Client-SHA1",
+    "X-SSL-Client-Not-Before",
+    "X-SSL-Client-Not-After",
+)
+
+
+class ListenerUpdate(Wire, frozen=True, kw_only=True):
+    name: Name = UNSET
+    description: Name = UNSET
+    admin_state_up: OptionalFlag = UNSET
+    tags: Tags = UNSET
+    default_pool_id: OptionalUuid = UNSET
+    connection_limit: Annotated[int | UnsetType | None, Integer(-1)] = UNSET
+    insert_headers: Annotated[dict[str, str] | UnsetType | None, Texts()] = UNSET
+    timeout_client_data: Timeout = UNSET
+    timeout_member_connect: Timeout = UNSET
+    timeout_member_data: Timeout = UNSET
+    timeout_tcp_inspect: Timeout = UNSET
+    allowed_cidrs: Annotated[tuple[str, ...] | UnsetType | None, Several(Cidr())] = UNSET
+    default_tls_container_ref: OptionalRef = UNSET
+    sni_container_refs: Annotated[tuple[str, ...] | UnsetType | None, Several(Text())] = UNSET
+    client_ca_tls_container_ref: OptionalRef = UNSET
+    client_authentication: Annotated[str | UnsetType | None, Choice(ClientAuthentication)] = UNSET
+    client_crl_container_ref: OptionalRef = UNSET
+    tls_ciphers: Annotated[str | UnsetType | None, Text(2048)] = UNSET
+    tls_versions: Annotated[tuple[str, ...] | UnsetType | None, Several(Text(32))] = UNSET
+    alpn_protocols: Annotated[tuple[str, ...] | UnsetType | None, Several(Text())] = UNSET
+    hsts_max_age: Annotated[int | UnsetType | None, Integer(0)] = UNSET
+    hsts_include_subdomains: OptionalFlag = UNSET
+    hsts_preload: OptionalFlag = UNSET
+
+
+class NewListener(ListenerUpdate, frozen=True, kw_only=True):
+    protocol: Annotated[ListenerProtocol, Choice(ListenerProtocol)]
+    protocol_port: Annotated[int, Integer(1, 65535)]
+    l7policies: Annotated[tuple[Any, ...] | UnsetType | None, Several(AnyObject())] = UNSET
+
+
+class ListenerCreate(NewListener, frozen=True, kw_only=True):
+    loadbalancer_id: Annotated[str, Uuid()]
+    project_id: ProjectId = UNSET
+    tenant_id: ProjectId = UNSET
+
+
+class ListenerShown(Shown, frozen=True, kw_only=True):
+    """Every attribute of the v2 API; what TLS and L7 policies will fill has the value of "none" now."""
+
+    description: str
+    protocol: str
+    protocol_port: int
+    connection_limit: int | None
+    default_pool_id: str | None
+    insert_headers: dict[str, str]
+    timeout_client_data: int
+    timeout_member_connect: int
+    timeout_member_data: int
+    timeout_tcp_inspect: int
+    allowed_cidrs: tuple[str, ...] | None
+    loadbalancers: tuple[Id, ...] | UnsetType
+    l7policies: tuple[Id, ...] = ()
+    default_tls_container_ref: str | None = None
+    sni_container_refs: tuple[str, ...] = ()
+    client_ca_tls_container_ref: str | None = None
+    client_authentication: str = "NONE"
+    client_crl_container_ref: str | None = None
+    tls_ciphers: str | None = None
+    tls_versions: tuple[str, ...] | None = None
+    alpn_protocols: tuple[str, ...] | None = None
+    hsts_max_age: int | None = None
+    hsts_include_subdomains: bool = False
+    hsts_preload: bool = False
+
+
+_SAME = (
+    "description",
+    "protocol",
+    "protocol_port",
+    "connection_limit",
+    "default_pool_id",
+    "insert_headers",
+    *TIMEOUTS,
+    "allowed_cidrs",
+)
+
+
+def show_listener(view: ListenerView, *, is_nested: bool = False) -> ListenerShown:
+    """Return what the API shows; without the reference to its parent when it is shown inside of it."""
+    listener = view.resource
+    own = {name: getattr(listener, name) for name in _SAME}
+    parents = UNSET if is_nested else (Id(listener.load_balancer_id),)
+    return ListenerShown(**list_common(listener), **own, loadbalancers=parents)
+
+
+COLLECTION = Collection(
+    kind=Listener,
+    singular="listener",
+    plural="listeners",
+    target="listener",
+    columns=COMMON_COLUMNS
+    | {
+        name: name
+        for name in ("description", "protocol", "protocol_port", "connection_limit", "default_pool_id", *TIMEOUTS)
+    }
+    | {"loadbalancer_id": "load_balancer_id", "load_balancer_id": "load_balancer_id"}
+    | dict.fromkeys(
+        (
+            "default_tls_container_ref",
+            "client_ca_tls_container_ref",
+            "client_crl_container_ref",
+            "tls_ciphers",
+            "hsts_max_age",
+        )
+    ),
+    show=show_listener,
+)
+
+
+def build_listener(wire: NewListener, balancer: LoadBalancer, settings: ApiSettings, **more: Any) -> Listener:
+    """Return the listener that a create request asks for. Raises `Refused`."""
+    if wire.l7policies not in (UNSET, None, ()):
+        raise refuse_option("l7policies")
+    check_listener_options(wire, wire.protocol, is_new=True)
+    defaults = {name: getattr(settings, name) for name in TIMEOUTS}
+    nulls = NULLS_ON_CREATE | defaults | {"insert_headers": {}}
+    given = defaults | _list_listener(wire, nulls)
+    _check_headers(given.get("insert_headers", {}), wire.protocol, is_new=True)
+    owned = {"project_id": balancer.project_id, "load_balancer_id": balancer.id}
+    return Listener(**(given | {"id": new_id()} | owned | more))
+
+
+def change_listener(wire: ListenerUpdate, settings: ApiSettings) -> Change[Listener]:
+    """Return what an update request makes of the stored listener."""
+    defaults = {name: getattr(settings, name) for name in TIMEOUTS}
+    given = _list_listener(wire, NULLS_ON_UPDATE | defaults | {"insert_headers": {}, "connection_limit": -1})
+
+    def change(listener: Listener) -> Listener:
+        check_listener_options(wire, listener.protocol, is_new=False)
+        _check_headers(given.get("insert_headers", {}), listener.protocol, is_new=False)
+        return msgspec.structs.replace(listener, **given)
+
+    return change
+
+
+def _list_listener(wire: ListenerUpdate, nulls: dict[str, Any]) -> dict[str, Any]:
+    given = {name: value for name, value in list_given(wire, nulls).items() if name in Listener.__struct_fields__}
+    if "allowed_cidrs" in given:
+        given["allowed_cidrs"] = tuple(dict.fromkeys(given["allowed_cidrs"] or ())) or None
+    return given
+
+
+def _check_headers(headers: dict[str, str], protocol: ListenerProtocol, *, is_new: bool) -> None:
+    if not headers:
+        return
+    if protocol not in (ListenerProtocol.HTTP, ListenerProtocol.TERMINATED_HTTPS):
+        raise _invalid(f"insert-headers is not a valid option for a {protocol} protocol listener.")
+    unknown = [name for name in headers if name not in HTTP_HEADERS + CERTIFICATE_HEADERS]
+    if unknown:
+        shown = f"dict_keys({unknown})" if is_new else str(unknown)
+        raise _invalid(f"{shown} is not a valid option for insert_headers")
+    certified = [name for name in headers if name in CERTIFICATE_HEADERS]
+    if certified and protocol != ListenerProtocol.TERMINATED_HTTPS:
+        raise _invalid(f"{certified} is not a valid option for {protocol} protocol listener.")
+
+
+def _invalid(sentence: str) -> Refused:
+    return Refused(Refusal.INVALID, sentence)
+
+
+# Operations
+
+
+async def _load(call: Call, target: str) -> ListenerView:
+    return await load(call, ListenerView, call.path["listener_id"], target)
+
+
+async def accept_list(call: Call) -> Answer:
+    return await answer_list(call, COLLECTION)
+
+
+async def accept_show(call: Call) -> Answer:
+    return answer_one(call, COLLECTION, await _load(call, "listener:get_one"))
+
+
+async def accept_create(call: Call) -> Answer:
+    call.require_arguments()
+    wire = await call.read(ListenerCreate, "listener_", "listener")
+    balancer = (await load(call, LoadBalancerView, wire.loadbalancer_id, "listener:post")).resource
+    listener = build_listener(wire, balancer, call.room.settings.api, created_at=call.room.clock.now())
+    tree = await call.edit(balancer.id, create_listener(listener, call.terms()), f"Listener {listener.id} created.")
+    return answer_json({"listener": show_listener(view_of_listener(tree, listener.id))}, 201)
+
+
+async def accept_update(call: Call) -> Answer:
+    call.require_arguments()
+    wire = await call.read(ListenerUpdate, "listener_", "listener")
+    listener = (await _load(call, "listener:put")).resource
+    change = change_listener(wire, call.room.settings.api)
+    decide = update_listener(listener.id, change, call.terms())
+    tree = await call.edit(listener.load_balancer_id, decide, f"Listener {listener.id} updated.")
+    return answer_json({"listener": show_listener(view_of_listener(tree, listener.id))})
+
+
+async def accept_delete(call: Call) -> Answer:
+    call.require_arguments()
+    listener = (await _load(call, "listener:delete")).resource
+    decide = delete_listener(listener.id, call.terms())
+    await call.edit(listener.load_balancer_id, decide, f"Listener {listener.id} deleted.")
+    return Answer(status=204)
+
+
+ROUTES = make_routes(
+    COLLECTION,
+    ListenerShown,
+    listed=accept_list,
+    shown=accept_show,
+    created=(accept_create, ListenerCreate),
+    updated=(accept_update, ListenerUpdate),
+    deleted=accept_delete,
+)

@@ -1,0 +1,261 @@
+"""Pools and their session persistence."""
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from statera.api.call import Call, answer_json
+from statera.api.errors import Answer
+from statera.api.fields import Address, Choice, Integer, Several, Text
+from statera.api.listing import COMMON_COLUMNS, Collection, answer_list, answer_one, same_columns
+from statera.api.loading import load
+from statera.api.routing import make_routes
+from statera.api.shown import Id, Shown, list_common, list_ids, view_of_pool
+from statera.api.unsupported import POOL_TLS, UNSERVED_POOLS, refuse_option, require_absent
+from statera.api.wire import (
+    NULLS_ON_CREATE,
+    NULLS_ON_UPDATE,
+    REFUSE,
+    Name,
+    Nested,
+    OptionalFlag,
+    OptionalRef,
+    OptionalUuid,
+    ProjectId,
+    Tags,
+    Wire,
+    list_given,
+)
+from statera.base.errors import Refusal, Refused
+from statera.base.ids import new_id
+from statera.model.edits import Change, create_pool, delete_pool, update_pool
+from statera.model.enums import Algorithm, PersistenceType, PoolProtocol
+from statera.model.rules import DATAGRAM_PROTOCOLS
+from statera.model.tree import LoadBalancer, Pool, SessionPersistence
+from statera.model.views import ListenerView, LoadBalancerView, PoolView
+
+COOKIE_NAME_PATTERN = r"^[^\s,;\\]+$"
+_BARRED_IN_COOKIE = frozenset('"(),/:;<=>?@[\\]{}\x7f')
+
+
+class PersistenceGiven(Wire, frozen=True, kw_only=True):
+    type: Annotated[PersistenceType | UnsetType | None, Choice(PersistenceType)] = UNSET
+    cookie_name: Annotated[str | UnsetType | None, Text(255, pattern=COOKIE_NAME_PATTERN)] = UNSET
+    persistence_timeout: Annotated[int | UnsetType | None, Integer(0)] = UNSET
+    persistence_granularity: Annotated[str | UnsetType | None, Address()] = UNSET
+
+
+class PoolUpdate(Wire, frozen=True, kw_only=True):
+    name: Name = UNSET
+    description: Name = UNSET
+    admin_state_up: OptionalFlag = UNSET
+    tags: Tags = UNSET
+    lb_algorithm: Annotated[Algorithm | UnsetType | None, Choice(Algorithm)] = UNSET
+    session_persistence: Annotated[PersistenceGiven | UnsetType | None, Nested(PersistenceGiven)] = UNSET
+    tls_container_ref: OptionalRef = UNSET
+    ca_tls_container_ref: OptionalRef = UNSET
+    crl_container_ref: OptionalRef = UNSET
+    tls_enabled: OptionalFlag = UNSET
+    tls_ciphers: Annotated[str | UnsetType | None, Text(2048)] = UNSET
+    tls_versions: Annotated[tuple[str, ...] | UnsetType | None, Several(Text(32))] = UNSET
+    alpn_protocols: Annotated[tuple[str, ...] | UnsetType | None, Several(Text())] = UNSET
+
+
+class PoolCreate(PoolUpdate, frozen=True, kw_only=True):
+    protocol: Annotated[PoolProtocol, Choice(PoolProtocol)]
+    lb_algorithm: Annotated[Algorithm, Choice(Algorithm)]
+    loadbalancer_id: OptionalUuid = UNSET
+    listener_id: OptionalUuid = UNSET
+    project_id: ProjectId = UNSET
+    tenant_id: ProjectId = UNSET
+
+
+class PoolShown(Shown, frozen=True, kw_only=True):
+    """Every attribute of the v2 API; what TLS to members will fill has the value of "none" now."""
+
+    description: str
+    protocol: str
+    lb_algorithm: str
+    session_persistence: SessionPersistence | None
+    loadbalancers: tuple[Id, ...] | UnsetType
+    listeners: tuple[Id, ...]
+    members: tuple[Any, ...]
+    healthmonitor_id: str | UnsetType = UNSET
+    """The key is absent when there is no monitor."""
+    healthmonitor: Any = UNSET
+    """The whole monitor or null, in the answer to the creation of a load balancer with its pools."""
+    tls_container_ref: str | None = None
+    ca_tls_container_ref: str | None = None
+    crl_container_ref: str | None = None
+    tls_enabled: bool = False
+    tls_ciphers: str | None = None
+    tls_versions: tuple[str, ...] | None = None
+    alpn_protocols: tuple[str, ...] | None = None
+
+
+def show_pool(view: PoolView) -> PoolShown:
+    """Return what the API shows of a pool."""
+    pool = view.resource
+    return PoolShown(
+        **list_pool(pool),
+        loadbalancers=(Id(pool.load_balancer_id),),
+        listeners=list_ids(view.listener_ids),
+        members=list_ids(view.member_ids),
+        healthmonitor_id=UNSET if view.health_monitor_id is None else view.health_monitor_id,
+    )
+
+
+def list_pool(pool: Pool) -> dict[str, Any]:
+    """Return the values of `PoolShown` that are the pool's own."""
+    return list_common(pool) | {
+        "description": pool.description,
+        "protocol": pool.protocol,
+        "lb_algorithm": pool.lb_algorithm,
+        "session_persistence": pool.session_persistence,
+    }
+
+
+COLLECTION = Collection(
+    singular="pool",
+    plural="pools",
+    kind=Pool,
+    target="pool",
+    columns=COMMON_COLUMNS
+    | same_columns("description", "protocol", "lb_algorithm")
+    | {"loadbalancer_id": "load_balancer_id", "load_balancer_id": "load_balancer_id"}
+    | {"healthmonitor_id": "health_monitor_id"}
+    | dict.fromkeys(("tls_container_ref", "ca_tls_container_ref", "crl_container_ref", "tls_ciphers")),
+    show=show_pool,
+)
+
+
+def build_pool(wire: PoolUpdate, protocol: PoolProtocol, balancer: LoadBalancer, **more: Any) -> Pool:
+    """Return the pool that a create request asks for. Raises `Refused`."""
+    _check_options(wire, protocol)
+    nulls = NULLS_ON_CREATE | {"lb_algorithm": REFUSE}
+    given = _list_pool(wire, nulls)
+    if isinstance(wire.session_persistence, PersistenceGiven):
+        given["session_persistence"] = _build_persistence(wire.session_persistence, None, protocol)
+    owned = {"protocol": protocol, "project_id": balancer.project_id, "load_balancer_id": balancer.id}
+    return Pool(**(given | {"id": new_id()} | owned | more))
+
+
+def change_pool(wire: PoolUpdate) -> Change[Pool]:
+    """Return what an update request makes of the stored pool."""
+    given = _list_pool(wire, NULLS_ON_UPDATE | {"lb_algorithm": REFUSE, "tls_enabled": REFUSE})
+
+    def change(pool: Pool) -> Pool:
+        _check_options(wire, pool.protocol)
+        values = dict(given)
+        if isinstance(wire.session_persistence, PersistenceGiven):
+            stored = pool.session_persistence
+            values["session_persistence"] = _build_persistence(wire.session_persistence, stored, pool.protocol)
+        return msgspec.structs.replace(pool, **values)
+
+    return change
+
+
+def _list_pool(wire: PoolUpdate, nulls: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in list_given(wire, nulls).items() if name in Pool.__struct_fields__}
+
+
+def _check_options(wire: PoolUpdate, protocol: PoolProtocol) -> None:
+    require_absent(wire, POOL_TLS, "pool")
+    if protocol in UNSERVED_POOLS:
+        raise refuse_option(f"pool protocol {protocol}")
+
+
+def _build_persistence(
+    given: PersistenceGiven, stored: SessionPersistence | None, protocol: PoolProtocol
+) -> SessionPersistence:
+    kind = given.type or (stored.type if stored is not None else None)
+    if kind is None:
+        raise _invalid("Invalid session_persistence provided.")
+    values = list_given(given, {}) | {"type": kind}
+    persistence = SessionPersistence(**values)
+    _check_persistence(persistence, protocol)
+    return persistence
+
+
+def _check_persistence(persistence: SessionPersistence, protocol: PoolProtocol) -> None:
+    cookie = persistence.cookie_name
+    if persistence.type == PersistenceType.APP_COOKIE:
+        if not cookie:
+            raise _invalid(
+                'Field "cookie_name" must be specified when using the "APP_COOKIE" session persistence type.'
+            )
+        if any(character in _BARRED_IN_COOKIE or not " " < character <= "~" for character in cookie):
+            raise _invalid('Supplied "cookie_name" is invalid.')
+    elif cookie:
+        raise _invalid('Field "cookie_name" can only be specified with session persistence of type "APP_COOKIE".')
+    ranged = (persistence.persistence_timeout, persistence.persistence_granularity)
+    if ranged != (None, None) and protocol not in DATAGRAM_PROTOCOLS:
+        raise _invalid("persistence_timeout and persistence_granularity is only for UDP and SCTP protocol pools.")
+
+
+def _invalid(detail: str) -> Refused:
+    return Refused(Refusal.INVALID, f"Validation failure: {detail}")
+
+
+# Operations
+
+
+async def accept_list(call: Call) -> Answer:
+    return await answer_list(call, COLLECTION)
+
+
+async def accept_show(call: Call) -> Answer:
+    return answer_one(call, COLLECTION, await _load(call, "pool:get_one"))
+
+
+async def accept_create(call: Call) -> Answer:
+    call.require_arguments()
+    wire = await call.read(PoolCreate, "pool_", "pool")
+    balancer, listener_id = await _load_owner(call, wire)
+    pool = build_pool(wire, wire.protocol, balancer, created_at=call.room.clock.now())
+    tree = await call.edit(balancer.id, create_pool(pool, listener_id, call.terms()), f"Pool {pool.id} created.")
+    return answer_json({"pool": show_pool(view_of_pool(tree, pool.id))}, 201)
+
+
+async def _load_owner(call: Call, wire: PoolCreate) -> tuple[LoadBalancer, str | None]:
+    listener_id = wire.listener_id or None
+    if wire.loadbalancer_id:
+        view = await load(call, LoadBalancerView, wire.loadbalancer_id, "pool:post")
+        return view.resource, listener_id
+    if listener_id is None:
+        raise _invalid("Must provide at least one of: loadbalancer_id, listener_id")
+    listener = (await load(call, ListenerView, listener_id, "pool:post")).resource
+    view = await load(call, LoadBalancerView, listener.load_balancer_id, "pool:post")
+    return view.resource, listener_id
+
+
+async def accept_update(call: Call) -> Answer:
+    call.require_arguments()
+    wire = await call.read(PoolUpdate, "pool_", "pool")
+    pool = (await _load(call, "pool:put")).resource
+    decide = update_pool(pool.id, change_pool(wire), call.terms())
+    tree = await call.edit(pool.load_balancer_id, decide, f"Pool {pool.id} updated.")
+    return answer_json({"pool": show_pool(view_of_pool(tree, pool.id))})
+
+
+async def accept_delete(call: Call) -> Answer:
+    call.require_arguments()
+    pool = (await _load(call, "pool:delete")).resource
+    await call.edit(pool.load_balancer_id, delete_pool(pool.id, call.terms()), f"Pool {pool.id} deleted.")
+    return Answer(status=204)
+
+
+async def _load(call: Call, target: str) -> PoolView:
+    return await load(call, PoolView, call.path["pool_id"], target)
+
+
+ROUTES = make_routes(
+    COLLECTION,
+    PoolShown,
+    listed=accept_list,
+    shown=accept_show,
+    created=(accept_create, PoolCreate),
+    updated=(accept_update, PoolUpdate),
+    deleted=accept_delete,
+)

@@ -1,0 +1,29 @@
+"""VIPs from the network driver, before anything of the load balancer is stored."""
+
+from collections.abc import Callable
+
+from statera.base.errors import Refusal, Refused
+from statera.model.ports import NetworkDriver
+from statera.model.tree import Vip
+from statera.model.vip import VipWish, build_vips, decide_vip
+
+
+async def allocate_vips(
+    network: NetworkDriver, wish: VipWish, load_balancer_id: str, check: Callable[[], None]
+) -> tuple[Vip, ...]:
+    """Allocate the wished VIPs, the primary first. `check` runs between deciding and allocating.
+
+    Raises `Refused`; then nothing is allocated.
+    """
+    port = None if wish.port_id is None else await network.observe_port(wish.port_id)
+    requests = decide_vip(wish, await network.observe_networks(), port, load_balancer_id)
+    check()
+    for request in requests:
+        try:
+            return build_vips(request, await network.ensure_vip(request))
+        except Refused as error:
+            # Only a network as such leaves the choice of the subnet to us.
+            if error.reason.slug != "address-range-full" or wish.network_id is None or wish.subnet_id is not None:
+                raise
+    detail = "Subnet(s) in the supplied network do not contain enough available IPs."
+    raise Refused(Refusal.INVALID, f"Validation failure: {detail}")

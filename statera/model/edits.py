@@ -1,0 +1,445 @@
+"""Edits as pure functions: `decide(tree) -> tree`, which the store applies to the newest tree with the row locked.
+
+Each builder returns such a decision. It checks what the rest of the tree allows (`rules.py`), puts or marks the rows
+that the edit names, marks what stands above them as pending (rules.md section 7), stamps all of them with the new
+generation and raises the generation by one. A decision that changes nothing returns the tree as it came.
+
+Rows in deletion stay in the tree until the reconciler settles: they take no part in checks and cannot be edited.
+"""
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
+
+import msgspec
+
+from statera.base.errors import Refusal, Refused
+from statera.model.enums import OperatingStatus, ProvisioningStatus
+from statera.model.rules import (
+    WORDS,
+    check_allowed_cidrs,
+    check_listener_pool,
+    check_listener_port,
+    check_member_place,
+    check_monitor_type,
+    place_of,
+)
+from statera.model.tree import HealthMonitor, Listener, LoadBalancer, Member, Pool, Resource, Tree
+
+R = TypeVar("R", bound=Resource)
+Decide = Callable[[Tree], Tree]
+Change = Callable[[R], R]
+"""From the stored row to the wanted one; raises `Refused` when the two do not go together."""
+
+DELETABLE = (ProvisioningStatus.ACTIVE, ProvisioningStatus.ERROR)
+_ROWS_OF: dict[type[Resource], str] = {
+    Listener: "listeners",
+    Pool: "pools",
+    Member: "members",
+    HealthMonitor: "health_monitors",
+}
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """Under which terms an edit is accepted. `strict`: not while an earlier one is being applied."""
+
+    now: dt.datetime
+    strict: bool = False
+
+
+class MemberWish(msgspec.Struct, frozen=True, kw_only=True):
+    """One member of a whole set: what to add if its place is new, and how to change the one that holds the place."""
+
+    fresh: Member
+    change: Change[Member]
+
+
+# Load balancers
+
+
+def plant_tree(load_balancer: LoadBalancer, decisions: Sequence[Decide]) -> Tree:
+    """Return a new load balancer's tree, grown by the same decisions as later edits, all at generation 1."""
+    tree = Tree(load_balancer=msgspec.structs.replace(load_balancer, generation=0))
+    for decide in decisions:
+        tree = decide(tree)
+    created = {"provisioning_status": ProvisioningStatus.PENDING_CREATE, "changed_at_generation": 1, "updated_at": None}
+    rows: dict[str, Any] = {
+        name: tuple(msgspec.structs.replace(row, **created) for row in getattr(tree, name))
+        for name in _ROWS_OF.values()
+    }
+    return Tree(load_balancer=msgspec.structs.replace(tree.load_balancer, generation=1, **created), **rows)
+
+
+def update_load_balancer(change: Change[LoadBalancer], terms: Terms) -> Decide:
+    """Change the load balancer itself. Refuses (CONFLICT) while it is being deleted."""
+
+    def decide(tree: Tree) -> Tree:
+        _require_state(tree.load_balancer, (ProvisioningStatus.ACTIVE,) if terms.strict else None)
+        draft = _Draft(tree, terms.now)
+        draft.load_balancer = change(tree.load_balancer)
+        return draft.finish()
+
+    return decide
+
+
+def delete_load_balancer(*, cascade: bool, terms: Terms) -> Decide:
+    """Want the load balancer gone, with `cascade` all below it too. Refuses (INVALID) when it has children without."""
+
+    def decide(tree: Tree) -> Tree:
+        balancer = tree.load_balancer
+        if terms.strict:
+            _require_state(balancer, DELETABLE)
+        elif balancer.deleting:
+            return tree
+        if not cascade and any(not child.deleting for child in (*tree.listeners, *tree.pools)):
+            why = f"Validation failure: Cannot delete Load Balancer {balancer.id} - it has children"
+            raise Refused(Refusal.INVALID, why)
+        draft = _Draft(tree, terms.now)
+        draft.load_balancer = msgspec.structs.replace(balancer, deleting=True)
+        return draft.finish()
+
+    return decide
+
+
+def _require_state(balancer: LoadBalancer, allowed: Sequence[ProvisioningStatus] | None) -> None:
+    status = balancer.provisioning_status
+    if balancer.deleting or (allowed is not None and status not in allowed):
+        shown = ProvisioningStatus.PENDING_DELETE if balancer.deleting else status
+        raise Refused(Refusal.CONFLICT, f"Invalid state {shown} of loadbalancer resource {balancer.id}")
+
+
+# Listeners
+
+
+def create_listener(listener: Listener, terms: Terms) -> Decide:
+    """Add a listener."""
+
+    def decide(tree: Tree) -> Tree:
+        if listener.default_pool_id is not None:
+            _find(tree, Pool, listener.default_pool_id)
+        draft = _open(tree, terms)
+        _check_listener(tree, listener)
+        draft.add(listener)
+        return draft.finish()
+
+    return decide
+
+
+def update_listener(listener_id: str, change: Change[Listener], terms: Terms) -> Decide:
+    """Change a listener."""
+
+    def decide(tree: Tree) -> Tree:
+        listener = _find(tree, Listener, listener_id)
+        wanted = change(listener)
+        if wanted.default_pool_id is not None and wanted.default_pool_id != listener.default_pool_id:
+            _find(tree, Pool, wanted.default_pool_id)
+        draft = _open(tree, terms)
+        _require_wanted(listener)
+        _check_listener(tree, wanted)
+        draft.change(wanted)
+        return draft.finish()
+
+    return decide
+
+
+def delete_listener(listener_id: str, terms: Terms) -> Decide:
+    """Want a listener gone; its default pool stays."""
+    return _delete(Listener, listener_id, terms)
+
+
+def _check_listener(tree: Tree, listener: Listener) -> None:
+    check_listener_port(tree, listener)
+    check_allowed_cidrs(tree.load_balancer, listener)
+    pool = tree.find_pool(listener.default_pool_id) if listener.default_pool_id else None
+    if pool is not None:
+        check_listener_pool(listener, pool)
+
+
+# Pools
+
+
+def create_pool(pool: Pool, listener_id: str | None, terms: Terms) -> Decide:
+    """Add a pool, as the default pool of a listener if one is named."""
+
+    def decide(tree: Tree) -> Tree:
+        listener = None if listener_id is None else _find(tree, Listener, listener_id)
+        draft = _open(tree, terms)
+        draft.add(pool)
+        if listener is not None:
+            _require_wanted(listener)
+            check_listener_pool(listener, pool)
+            occupant = tree.find_pool(listener.default_pool_id) if listener.default_pool_id else None
+            if occupant is not None and not occupant.deleting:
+                raise Refused(Refusal.CONFLICT, "This listener already has a default pool")
+            draft.change(msgspec.structs.replace(listener, default_pool_id=pool.id))
+        return draft.finish()
+
+    return decide
+
+
+def update_pool(pool_id: str, change: Change[Pool], terms: Terms) -> Decide:
+    """Change a pool."""
+
+    def decide(tree: Tree) -> Tree:
+        pool = _find(tree, Pool, pool_id)
+        wanted = change(pool)
+        draft = _open(tree, terms)
+        _require_wanted(pool)
+        draft.change(wanted)
+        draft.touch_users(pool_id)
+        return draft.finish()
+
+    return decide
+
+
+def delete_pool(pool_id: str, terms: Terms) -> Decide:
+    """Want a pool gone with its members and monitor; listeners that use it have no default pool from now on."""
+
+    def decide(tree: Tree) -> Tree:
+        pool = _find(tree, Pool, pool_id)
+        draft = _open(tree, terms)
+        if pool.deleting:
+            return tree
+        draft.delete(pool)
+        for listener in tree.list_listeners_using(pool_id):
+            draft.change(msgspec.structs.replace(listener, default_pool_id=None))
+        return draft.finish()
+
+    return decide
+
+
+# Members
+
+
+def create_member(member: Member, terms: Terms) -> Decide:
+    """Add a member to its pool."""
+
+    def decide(tree: Tree) -> Tree:
+        draft = _open_pool(tree, member.pool_id, terms)
+        check_member_place(tree.list_members(member.pool_id), member)
+        draft.add(_with_first_status(tree, member))
+        return draft.finish()
+
+    return decide
+
+
+def update_member(member_id: str, change: Change[Member], terms: Terms) -> Decide:
+    """Change a member."""
+
+    def decide(tree: Tree) -> Tree:
+        member = _find(tree, Member, member_id)
+        wanted = change(member)
+        draft = _open_pool(tree, member.pool_id, terms)
+        _require_wanted(member)
+        draft.change(wanted)
+        return draft.finish()
+
+    return decide
+
+
+def delete_member(member_id: str, terms: Terms) -> Decide:
+    """Want a member gone."""
+
+    def decide(tree: Tree) -> Tree:
+        member = _find(tree, Member, member_id)
+        draft = _open_pool(tree, member.pool_id, terms, deleting_too=True)
+        if member.deleting or cast(Pool, tree.find_pool(member.pool_id)).deleting:
+            return tree
+        draft.delete(member)
+        return draft.finish()
+
+    return decide
+
+
+def set_members(pool_id: str, wishes: Sequence[MemberWish], *, additive_only: bool, terms: Terms) -> Decide:
+    """Replace a pool's whole member set: change those whose place is wished, add the new, drop the rest.
+
+    With `additive_only` the rest stays. Refuses the same place twice: (CONFLICT) a new one, (INVALID) an existing one.
+    """
+
+    def decide(tree: Tree) -> Tree:
+        draft = _open_pool(tree, pool_id, terms)
+        present = [member for member in tree.list_members(pool_id) if not member.deleting]
+        if not wishes and (additive_only or not present):
+            return tree
+        known = {place_of(member): member for member in present}
+        seen: set[tuple[str, int]] = set()
+        for wish in wishes:
+            place = place_of(wish.fresh)
+            old = known.get(place)
+            if place in seen:
+                _refuse_twice(wish.fresh, is_known=old is not None)
+            seen.add(place)
+            if old is None:
+                draft.add(_with_first_status(tree, wish.fresh))
+            else:
+                draft.change(wish.change(old))
+        for place, member in known.items():
+            if place not in seen and not additive_only:
+                draft.delete(member)
+        return draft.finish()
+
+    return decide
+
+
+def _refuse_twice(member: Member, *, is_known: bool) -> None:
+    if is_known:
+        raise Refused(Refusal.INVALID, "Validation failure: Member must be updated only once in the same request.")
+    check_member_place((member,), msgspec.structs.replace(member, id=""))
+
+
+def _with_first_status(tree: Tree, member: Member) -> Member:
+    is_checked = tree.find_health_monitor(member.pool_id) is not None
+    first = OperatingStatus.OFFLINE if is_checked else OperatingStatus.NO_MONITOR
+    return msgspec.structs.replace(member, operating_status=first)
+
+
+# Health monitors
+
+
+def create_health_monitor(monitor: HealthMonitor, terms: Terms) -> Decide:
+    """Give a pool its health monitor."""
+
+    def decide(tree: Tree) -> Tree:
+        pool = _find(tree, Pool, monitor.pool_id)
+        check_monitor_type(pool, monitor)
+        draft = _open_pool(tree, monitor.pool_id, terms)
+        if tree.find_health_monitor(monitor.pool_id) is not None:
+            raise Refused(Refusal.CONFLICT, "This pool already has a health monitor")
+        draft.add(monitor)
+        return draft.finish()
+
+    return decide
+
+
+def update_health_monitor(monitor_id: str, change: Change[HealthMonitor], terms: Terms) -> Decide:
+    """Change a health monitor."""
+
+    def decide(tree: Tree) -> Tree:
+        monitor = _find(tree, HealthMonitor, monitor_id)
+        wanted = change(monitor)
+        draft = _open_pool(tree, monitor.pool_id, terms)
+        _require_wanted(monitor)
+        draft.change(wanted)
+        return draft.finish()
+
+    return decide
+
+
+def delete_health_monitor(monitor_id: str, terms: Terms) -> Decide:
+    """Want a health monitor gone."""
+
+    def decide(tree: Tree) -> Tree:
+        monitor = _find(tree, HealthMonitor, monitor_id)
+        draft = _open_pool(tree, monitor.pool_id, terms, deleting_too=True)
+        if monitor.deleting or cast(Pool, tree.find_pool(monitor.pool_id)).deleting:
+            return tree
+        draft.delete(monitor)
+        return draft.finish()
+
+    return decide
+
+
+# What they have in common
+
+
+def _delete(kind: type[Resource], object_id: str, terms: Terms) -> Decide:
+    def decide(tree: Tree) -> Tree:
+        row = _find(tree, kind, object_id)
+        draft = _open(tree, terms)
+        if row.deleting:
+            return tree
+        draft.delete(row)
+        return draft.finish()
+
+    return decide
+
+
+def _find(tree: Tree, kind: type[R], object_id: str) -> R:
+    rows = cast(Sequence[R], getattr(tree, _ROWS_OF[kind]))
+    found = next((row for row in rows if row.id == object_id), None)
+    if found is None:
+        raise Refused(Refusal.NOT_FOUND, f"{WORDS[kind]} {object_id} not found.")
+    return found
+
+
+def _refuse_immutable(row: Resource) -> None:
+    raise Refused(Refusal.CONFLICT, f"{WORDS[type(row)]} {row.id} is immutable and cannot be updated.")
+
+
+def _require_wanted(row: Resource) -> None:
+    if row.deleting:
+        _refuse_immutable(row)
+
+
+def _open(tree: Tree, terms: Terms) -> "_Draft":
+    """Begin an edit below the load balancer. Refuses (CONFLICT) when it takes none."""
+    balancer = tree.load_balancer
+    # A load balancer that is only being planned (generation 0) has no earlier edit to wait for.
+    is_busy = terms.strict and balancer.generation > 0 and balancer.provisioning_status != ProvisioningStatus.ACTIVE
+    if balancer.deleting or is_busy:
+        _refuse_immutable(balancer)
+    return _Draft(tree, terms.now)
+
+
+def _open_pool(tree: Tree, pool_id: str, terms: Terms, *, deleting_too: bool = False) -> "_Draft":
+    """Begin an edit below a pool: the pool and the listeners that use it become pending with it."""
+    pool = _find(tree, Pool, pool_id)
+    draft = _open(tree, terms)
+    is_busy = (
+        terms.strict and tree.load_balancer.generation > 0 and pool.provisioning_status != ProvisioningStatus.ACTIVE
+    )
+    if is_busy or (pool.deleting and not deleting_too):
+        _refuse_immutable(pool)
+    draft.change(pool)
+    draft.touch_users(pool_id)
+    return draft
+
+
+class _Draft:
+    """One edit in the making. Every row it touches is stamped with the new generation and loses its reason."""
+
+    def __init__(self, tree: Tree, now: dt.datetime) -> None:
+        self.tree = tree
+        self.load_balancer = tree.load_balancer
+        self._generation = tree.load_balancer.generation + 1
+        self._now = now
+        self._rows: dict[type[Resource], dict[str, Resource]] = {}
+
+    def _rows_of(self, kind: type[Resource]) -> dict[str, Resource]:
+        if kind not in self._rows:
+            self._rows[kind] = {row.id: row for row in getattr(self.tree, _ROWS_OF[kind])}
+        return self._rows[kind]
+
+    def add(self, row: Resource) -> None:
+        status = ProvisioningStatus.PENDING_CREATE
+        self._rows_of(type(row))[row.id] = msgspec.structs.replace(
+            row, provisioning_status=status, changed_at_generation=self._generation, deleting=False
+        )
+
+    def change(self, row: Resource) -> None:
+        """Put the wanted form of a row that exists."""
+        self._rows_of(type(row))[row.id] = self._pending(row)
+
+    def delete(self, row: Resource) -> None:
+        self._rows_of(type(row))[row.id] = self._pending(msgspec.structs.replace(row, deleting=True))
+
+    def touch_users(self, pool_id: str) -> None:
+        for listener in self.tree.list_listeners_using(pool_id):
+            if not listener.deleting:
+                self.change(listener)
+
+    def _pending(self, row: R) -> R:
+        status = ProvisioningStatus.PENDING_UPDATE
+        if row.deleting:
+            status = ProvisioningStatus.PENDING_DELETE
+        elif row.provisioning_status == ProvisioningStatus.PENDING_CREATE:
+            # What was never applied is still to be created, however often it was edited.
+            status = ProvisioningStatus.PENDING_CREATE
+        changes = {"provisioning_status": status, "changed_at_generation": self._generation, "reason": None}
+        return msgspec.structs.replace(row, updated_at=self._now, **changes)
+
+    def finish(self) -> Tree:
+        balancer = msgspec.structs.replace(self._pending(self.load_balancer), generation=self._generation)
+        rows: dict[str, Any] = {_ROWS_OF[kind]: tuple(found.values()) for kind, found in self._rows.items()}
+        return msgspec.structs.replace(self.tree, load_balancer=balancer, **rows)
