@@ -16,7 +16,7 @@ from statera.api.door import Door
 from statera.api.errors import Answer, answer_error, answer_fault, answer_routing, answer_too_large
 from statera.api.identity import make_identity
 from statera.api.policy import Caller
-from statera.api.routes import ROUTES
+from statera.api.routes import make_routes
 from statera.base.clock import Clock
 from statera.base.errors import StateraError
 from statera.base.settings import Settings
@@ -54,7 +54,7 @@ def create_application(
         return _respond(answer_routing(error.status_code, headers=headers))
 
     litestar = Litestar(
-        route_handlers=[_make_handler(room, route) for route in ROUTES],
+        route_handlers=[_make_handler(room, route) for route in make_routes()],
         exception_handlers={
             HTTPException: answer_http_error,
             StateraError: lambda _request, error: _respond(answer_error(error, provider_name)),
@@ -73,7 +73,7 @@ def _make_handler(room: Room, route: Route) -> HTTPRouteHandler:
 
     return HTTPRouteHandler(
         path=_list_paths(route.path),
-        http_method=HttpMethod(route.method) if route.method in HttpMethod.__members__ else route.method,  # type: ignore[arg-type]
+        http_method=HttpMethod(route.method),
         status_code=200,  # each answer brings its own
     )(handle)
 

@@ -195,16 +195,16 @@ class Several:
     """A list of one kind of field; `unique` drops repetitions."""
 
     def __init__(self, item: Field, *, unique: bool = False) -> None:
-        self._item, self._unique = item, unique
+        self.item, self._unique = item, unique
 
     def read(self, value: Any) -> tuple[Any, ...]:
         if not isinstance(value, list):
             raise Misread(f"Value not a valid list: {value}")
-        items = [self._item.read(item) for item in value]
+        items = [self.item.read(item) for item in value]
         return tuple(dict.fromkeys(items)) if self._unique else tuple(items)
 
     def schema(self) -> Schema:
-        return {"type": "array", "items": self._item.schema()}
+        return {"type": "array", "items": self.item.schema()}
 
 
 class Texts:

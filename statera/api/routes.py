@@ -1,12 +1,22 @@
 """All operations: a new resource module adds its table here."""
 
-from statera.api import healthmonitors, listeners, loadbalancers, members, pools
+from statera.api import absent, healthmonitors, listeners, loadbalancers, members, neutron, pools
 from statera.api.call import Route
+from statera.api.discovery import make_discovery_routes
+from statera.api.openapi import make_document_routes
 
-ROUTES: tuple[Route, ...] = (
+RESOURCES: tuple[Route, ...] = (
     *loadbalancers.ROUTES,
     *listeners.ROUTES,
     *pools.ROUTES,
     *members.ROUTES,
     *healthmonitors.ROUTES,
+    *absent.ROUTES,
+    *neutron.ROUTES,
 )
+
+
+def make_routes() -> tuple[Route, ...]:
+    """Return the routes of one application."""
+    described = (*make_discovery_routes(), *RESOURCES)
+    return (*described, *make_document_routes(described))
