@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -22,6 +23,9 @@ from statera.base.errors import Lasting
 from statera.base.logging import get_logger
 from statera.base.settings import Settings
 from statera.cli.preflight import check_ready, describe_faults
+
+if TYPE_CHECKING:
+    from statera.drivers.postgres_embedded import EmbeddedPostgres
 
 log = get_logger("cli")
 
@@ -58,7 +62,7 @@ def run_up(settings: Settings, config: Path | None) -> int:
             postgres.start()
         ensure_certificates(settings)
         _upgrade(config)
-        _supervise(_list_roles(settings), config, stopping)
+        _supervise(_list_roles(settings), config, postgres, stopping)
     finally:
         if postgres is not None:
             postgres.stop()
@@ -89,14 +93,28 @@ def _upgrade(config: Path | None) -> None:
         raise Lasting("schema-upgrade-failed", "The database's schema could not be brought up to date; see above.")
 
 
-def _supervise(roles: Sequence[Role], config: Path | None, stopping: list[int]) -> None:
+def _supervise(
+    roles: Sequence[Role], config: Path | None, postgres: "EmbeddedPostgres | None", stopping: list[int]
+) -> None:
     try:
         while not stopping:
+            if postgres is not None and not postgres.running:
+                _start_again(postgres)
             for role in roles:
                 _keep_running(role, config, time.monotonic())
             _wait_for_change(0.2)
     finally:
         _stop(roles)
+
+
+def _start_again(postgres: "EmbeddedPostgres") -> None:
+    log.warning("postgres ended, starting it")
+    try:
+        postgres.start()
+    except Lasting as error:
+        # A full disk, say: the other processes wait for it, and so does this loop.
+        log.error("postgres not started", sentence=error.sentence)
+        time.sleep(RESTART_FIRST_S)
 
 
 def _wait_for_change(timeout_s: float) -> None:

@@ -134,7 +134,7 @@ def is_settled(tree: Tree) -> bool:
 
 
 def _tell(load_balancer_id: str, change: StatusChange) -> None:
-    log.info(
+    log.debug(
         "operating_status",
         load_balancer_id=load_balancer_id,
         kind=change.kind.__name__,

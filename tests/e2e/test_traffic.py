@@ -1,0 +1,235 @@
+"""A tenant's day: create, edit, watch, delete; every claim is checked by real requests through the VIP."""
+
+import socket
+import subprocess
+import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from statera.cli.playground import SUBNET6_NAME, WEB_PORT, ask
+from tests.e2e.conftest import Installation
+
+pytestmark = [pytest.mark.e2e, pytest.mark.root]
+
+
+def _create(installation: Installation, name: str, **wanted: Any) -> Any:
+    made = installation.playground.create_load_balancer(name, installation.servers, **wanted)
+    return installation.playground.wait_active(made["id"])
+
+
+def _delete(installation: Installation, load_balancer_id: str) -> None:
+    installation.playground.request("DELETE", f"/v2/lbaas/loadbalancers/{load_balancer_id}?cascade=true")
+    installation.playground.wait_gone(load_balancer_id)
+
+
+def _spread(address: str, port: int = 80, requests: int = 12) -> Counter[str]:
+    return Counter(ask(address, port) or "failed" for _ in range(requests))
+
+
+def test_requests_spread_over_the_members_and_all_is_online(installation: Installation) -> None:
+    balancer = _create(installation, "spread")
+    assert _spread(balancer["vip_address"]) == {"web1": 4, "web2": 4, "web3": 4}
+    playground = installation.playground
+
+    def is_online() -> bool:
+        status = playground.request("GET", f"/v2/lbaas/loadbalancers/{balancer['id']}/status")
+        shown = status["statuses"]["loadbalancer"]
+        members = shown["listeners"][0]["pools"][0]["members"]
+        return shown["operating_status"] == "ONLINE" and {m["operating_status"] for m in members} == {"ONLINE"}
+
+    playground.wait_for(is_online, "ONLINE everywhere")
+    _delete(installation, balancer["id"])
+    assert ask(balancer["vip_address"], timeout_s=1.0) is None
+
+
+def test_ipv6_vip_carries_traffic(installation: Installation) -> None:
+    subnet = installation.playground.find_subnet_id(SUBNET6_NAME)
+    balancer = _create(installation, "six", vip_subnet_id=subnet)
+    assert ":" in balancer["vip_address"]
+    assert set(_spread(balancer["vip_address"])) == {"web1", "web2", "web3"}
+    _delete(installation, balancer["id"])
+
+
+def test_members_come_go_and_drain_without_a_reload(installation: Installation) -> None:
+    playground = installation.playground
+    balancer = _create(installation, "members")
+    path = f"/v2/lbaas/pools/{balancer['pools'][0]['id']}/members"
+    members = {member["name"]: member for member in playground.request("GET", path)["members"]}
+    playground.request("PUT", f"{path}/{members['web1']['id']}", {"member": {"weight": 0}})
+    playground.wait_active(balancer["id"])
+    assert set(_spread(balancer["vip_address"])) == {"web2", "web3"}
+    playground.request("DELETE", f"{path}/{members['web2']['id']}")
+    playground.wait_active(balancer["id"])
+    assert set(_spread(balancer["vip_address"])) == {"web3"}
+    playground.request("PUT", f"{path}/{members['web1']['id']}", {"member": {"weight": 5}})
+    playground.wait_active(balancer["id"])
+    assert set(_spread(balancer["vip_address"])) == {"web1", "web3"}
+    told = " ".join(event["what"] for event in installation.events(balancer["id"]))
+    assert "no reload" in told
+    _delete(installation, balancer["id"])
+
+
+def test_listeners_of_all_protocols_and_their_edits(installation: Installation) -> None:
+    playground = installation.playground
+    balancer = _create(installation, "edits")
+    vip = balancer["vip_address"]
+
+    def add_listener(protocol: str, port: int, pool_protocol: str, **extra: Any) -> Any:
+        members = [{"address": server.address, "protocol_port": WEB_PORT} for server in installation.servers]
+        pool = {"name": f"p{port}", "protocol": pool_protocol, "lb_algorithm": "SOURCE_IP_PORT"}
+        body = {"loadbalancer_id": balancer["id"], "protocol": protocol, "protocol_port": port}
+        made_pool = playground.request("POST", "/v2/lbaas/pools", {"pool": pool | {"loadbalancer_id": balancer["id"]}})[
+            "pool"
+        ]
+        playground.request("PUT", f"/v2/lbaas/pools/{made_pool['id']}/members", {"members": members})
+        wanted = body | {"default_pool_id": made_pool["id"]} | extra
+        return playground.request("POST", "/v2/lbaas/listeners", {"listener": wanted})["listener"]
+
+    add_listener("TCP", 8081, "TCP")
+    add_listener("HTTPS", 8082, "HTTPS")
+    fenced = add_listener("HTTP", 8083, "HTTP", allowed_cidrs=["192.0.2.0/24"])
+    playground.wait_active(balancer["id"])
+    assert "failed" not in _spread(vip, 8081, 6)
+    assert "failed" not in _spread(vip, 8082, 6)
+    assert ask(vip, 8083, timeout_s=2.0) is None
+    playground.request("PUT", f"/v2/lbaas/listeners/{fenced['id']}", {"listener": {"allowed_cidrs": None}})
+    playground.wait_active(balancer["id"])
+    assert ask(vip, 8083) is not None
+    playground.request("PUT", f"/v2/lbaas/listeners/{fenced['id']}", {"listener": {"admin_state_up": False}})
+    playground.wait_active(balancer["id"])
+    assert ask(vip, 8083, timeout_s=2.0) is None
+    assert ask(vip) is not None
+    _delete(installation, balancer["id"])
+
+
+@pytest.mark.parametrize("persistence", [{"type": "HTTP_COOKIE"}, {"type": "SOURCE_IP"}])
+def test_sessions_stay_with_their_member(installation: Installation, persistence: dict[str, str]) -> None:
+    playground = installation.playground
+    balancer = _create(installation, "sticky")
+    pool = f"/v2/lbaas/pools/{balancer['pools'][0]['id']}"
+    playground.request("PUT", pool, {"pool": {"session_persistence": persistence}})
+    playground.wait_active(balancer["id"])
+    with httpx.Client(trust_env=False) as browser:
+        answers = {
+            browser.get(f"http://{balancer['vip_address']}/", headers={"Connection": "close"}).text for _ in range(8)
+        }
+    assert len(answers) == 1
+    _delete(installation, balancer["id"])
+
+
+def test_a_backup_member_serves_only_when_all_others_fail(installation: Installation) -> None:
+    playground = installation.playground
+    balancer = _create(installation, "backup")
+    path = f"/v2/lbaas/pools/{balancer['pools'][0]['id']}/members"
+    members = {member["name"]: member for member in playground.request("GET", path)["members"]}
+    playground.request("PUT", f"{path}/{members['web3']['id']}", {"member": {"backup": True}})
+    playground.wait_active(balancer["id"])
+    assert set(_spread(balancer["vip_address"])) == {"web1", "web2"}
+    for server in installation.servers[:2]:
+        playground.stop_web_process(server)
+    try:
+        playground.wait_for(lambda: ask(balancer["vip_address"]) == "web3", "The backup's answer")
+        playground.wait_for(
+            lambda: playground.show(balancer["id"])["operating_status"] != "ONLINE", "A status that tells"
+        )
+    finally:
+        for server in installation.servers[:2]:
+            playground.run_web_process(server)
+    _delete(installation, balancer["id"])
+
+
+def test_two_hundred_parallel_edits_are_all_taken(installation: Installation) -> None:
+    playground = installation.playground
+    balancer = _create(installation, "crowd")
+    path = f"{playground.api_url}/v2/lbaas/pools/{balancer['pools'][0]['id']}/members"
+    before = balancer["generation"]
+
+    def add(number: int) -> int:
+        member = {"address": f"10.99.{number // 250}.{number % 250 + 1}", "protocol_port": 80, "weight": 0}
+        return httpx.post(path, json={"member": member}, timeout=30.0, trust_env=False).status_code
+
+    with ThreadPoolExecutor(32) as pool:
+        assert Counter(pool.map(add, range(200))) == {201: 200}
+    settled = playground.wait_active(balancer["id"])
+    assert settled["generation"] == before + 200
+    assert len(playground.request("GET", f"/v2/lbaas/pools/{balancer['pools'][0]['id']}/members")["members"]) == 203
+    assert set(_spread(balancer["vip_address"])) == {"web1", "web2", "web3"}
+    _delete(installation, balancer["id"])
+
+
+def test_the_openstack_client_works_unmodified(installation: Installation) -> None:
+    playground = installation.playground
+
+    def openstack(*words: str) -> str:
+        program = Path(sys.executable).with_name("openstack")
+        environment = {
+            "OS_CLIENT_CONFIG_FILE": str(playground.clouds_path),
+            "PATH": "/usr/bin:/bin",
+            "HOME": "/nonexistent",
+        }
+        done = subprocess.run(
+            [program, "--os-cloud", "statera", "loadbalancer", *words, "-f", "value"],
+            capture_output=True, text=True, env=environment, timeout=60,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    made = openstack("create", "--name", "cli", "--vip-subnet-id", "demo-subnet", "--wait", "-c", "id")
+    openstack("listener", "create", "--name", "web", "--protocol", "HTTP", "--protocol-port", "80", "--wait", "cli")
+    openstack(
+        "pool", "create", "--name", "cli-pool", "--listener", "web", "--protocol", "HTTP",
+        "--lb-algorithm", "ROUND_ROBIN", "--wait",
+    )  # fmt: skip
+    server = installation.servers[0]
+    openstack("member", "create", "--address", server.address, "--protocol-port", str(WEB_PORT), "--wait", "cli-pool")
+    vip = openstack("show", "cli", "-c", "vip_address")
+    assert ask(vip) == server.name
+    assert "cli" in openstack("list", "-c", "name").split()
+    command = [
+        Path(sys.executable).with_name("openstack"),
+        "--os-cloud",
+        "statera",
+        "loadbalancer",
+        "delete",
+        "--cascade",
+        "--wait",
+        "cli",
+    ]
+    subprocess.run(
+        command,
+        check=True,
+        timeout=60,
+        env={"OS_CLIENT_CONFIG_FILE": str(playground.clouds_path), "HOME": "/nonexistent"},
+    )
+    assert playground.show(made) is None
+
+
+def test_deleting_leaves_no_sandbox_and_frees_the_address(installation: Installation) -> None:
+    playground = installation.playground
+    before = installation.list_namespaces()
+    balancer = _create(installation, "brief")
+    assert len(installation.list_namespaces()) == len(before) + 1
+    _delete(installation, balancer["id"])
+    assert installation.list_namespaces() == before
+    again = _create(installation, "again", vip_address=balancer["vip_address"])
+    assert again["vip_address"] == balancer["vip_address"]
+    with socket.create_connection((again["vip_address"], 80), timeout=5):
+        pass
+    answer = playground.client.post(
+        "/v2/lbaas/loadbalancers",
+        json={"loadbalancer": {"vip_subnet_id": playground.find_subnet_id(), "vip_address": again["vip_address"]}},
+    )
+    assert answer.status_code == 409
+    _delete(installation, again["id"])
+
+
+def test_a_delete_straight_after_the_create_is_taken(installation: Installation) -> None:
+    playground = installation.playground
+    made = playground.create_load_balancer("hasty", installation.servers)
+    playground.request("DELETE", f"/v2/lbaas/loadbalancers/{made['id']}?cascade=true")
+    playground.wait_gone(made["id"])
