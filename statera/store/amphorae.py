@@ -14,7 +14,7 @@ from statera.model.amphora import Amphora
 from statera.model.work import Claim
 from statera.store.claims import fence
 from statera.store.engine import Store
-from statera.store.rows import json_list, json_object, recordset
+from statera.store.rows import encode_told, json_list, json_object, recordset
 from statera.store.tables import amphorae
 
 KEY_BYTES = 32
@@ -37,7 +37,7 @@ async def save_amphora(
 ) -> None:
     """Insert or update a row; without a key an old row keeps its own, a new one a fresh one. Raises `LostClaim`."""
     values = {
-        "rows": msgspec.json.encode([amphora]).decode(),
+        "rows": encode_told([amphora]),
         "key": heartbeat_key.reveal() if heartbeat_key else None,
         "fresh_key": secrets.token_bytes(KEY_BYTES),
     }

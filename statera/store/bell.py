@@ -5,8 +5,11 @@ import contextlib
 
 import psycopg
 
+from statera.base.logging import get_logger
 from statera.store.engine import Store
 from statera.store.trees import CHANNEL
+
+log = get_logger("store")
 
 RECONNECT_S = 1.0
 
@@ -15,20 +18,24 @@ class WorkBell:
     """Rings when work may be due. `run` holds the connection and comes back after the database was away."""
 
     def __init__(self, store: Store) -> None:
-        url = store.engine.url.set(drivername="postgresql")
-        self._conninfo = url.render_as_string(hide_password=False)
+        # The parts, not a URL: SQLAlchemy writes a space as `+`, which libpq reads as a plus.
+        _, parts = store.engine.dialect.create_connect_args(store.engine.url)
+        self._parts = {name: value for name, value in parts.items() if name != "context"}
         self._rung = asyncio.Event()
 
     async def run(self) -> None:
         """Listen until cancelled."""
         while True:
-            with contextlib.suppress(psycopg.Error, OSError):
+            try:
                 await self._listen()
+            except (psycopg.Error, OSError) as error:
+                # Its text may hold the connection string.
+                log.warning("bell is silent, polling goes on", kind=type(error).__name__)
             self._rung.set()
             await asyncio.sleep(RECONNECT_S)
 
     async def _listen(self) -> None:
-        async with await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True, connect_timeout=5) as link:
+        async with await psycopg.AsyncConnection.connect(**self._parts, autocommit=True, connect_timeout=5) as link:
             await link.execute(f"LISTEN {CHANNEL}")
             async for _ in link.notifies():
                 self._rung.set()

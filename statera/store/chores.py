@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from statera.base.reason import Reason
 from statera.model.work import ChoreClaim
 from statera.store.engine import Store
+from statera.store.rows import encode_told
 from statera.store.tables import amphorae, load_balancers
 
 _ADD = sa.text("""
@@ -74,7 +75,7 @@ async def save_chore(
         "owner": claim.owner,
         "next_s": next_s,
         "memory": msgspec.json.encode(memory).decode(),
-        "reason": msgspec.json.encode(reason).decode().replace("\\u0000", "?") if reason is not None else None,
+        "reason": encode_told(reason) if reason is not None else None,
     }
     return bool(await store.execute(_END, values))
 

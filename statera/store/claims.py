@@ -20,8 +20,8 @@ from statera.model.amphora import Amphora
 from statera.model.tree import Tree
 from statera.model.work import Claim, Event, Snapshot
 from statera.store.engine import AnyRow, Store
-from statera.store.events import INSERT_EVENTS, encode_events
-from statera.store.rows import json_list, json_object
+from statera.store.events import INSERT_EVENTS
+from statera.store.rows import encode_told, json_list, json_object
 from statera.store.tables import amphorae, health_monitors, listeners, load_balancers, members, pools
 from statera.store.trees import CHANNEL, TREE_STATEMENT
 
@@ -147,7 +147,7 @@ async def save_settled(
     """
     # The children's statements take their rows through `held`, so the load balancer's row is locked before any of them,
     # and rows that an edit changed while this waited for the lock are judged again by their new stamp.
-    values = {"generation": generation, "recheck_s": recheck_s, "rows": encode_events(history)}
+    values = {"generation": generation, "recheck_s": recheck_s, "rows": encode_told(history)}
     row = await _write(store, claim, _SETTLE, **values)
     return bool(row.due)
 
@@ -224,7 +224,7 @@ async def save_failure(
         caused_by=generation if reason.generation is None else reason.generation,
         retry_s=retry_s,
         as_error=as_error,
-        rows=encode_events(history),
+        rows=encode_told(history),
     )
     return bool(row.due)
 
@@ -237,7 +237,7 @@ _REMOVE = sa.text(f"""
 
 async def remove_load_balancer(store: Store, claim: Claim, *, history: Sequence[Event] = ()) -> None:
     """Delete the row and all below it; its amphorae must be gone. Raises `LostClaim`."""
-    await _write(store, claim, _REMOVE, rows=encode_events(history))
+    await _write(store, claim, _REMOVE, rows=encode_told(history))
 
 
 _RELEASE = sa.text(f"""

@@ -1,14 +1,12 @@
 """The history of a load balancer: edits, actions, failures, bounded in number."""
 
-from collections.abc import Sequence
-
 import msgspec
 import sqlalchemy as sa
 
 from statera.base.ids import is_uuid
 from statera.model.work import Event
 from statera.store.engine import Store
-from statera.store.rows import json_list, json_object, recordset
+from statera.store.rows import encode_told, json_list, json_object, recordset
 from statera.store.tables import events
 
 REMEMBER_GONE_S = 86_400.0
@@ -18,19 +16,13 @@ _FIELDS = ", ".join(Event.__struct_fields__)
 INSERT_EVENTS = f"""
     INSERT INTO events ({_FIELDS}) SELECT {_FIELDS} FROM {recordset(events, Event.__struct_fields__)}
 """
-"""SQL that adds the events in the parameter `rows`, as `encode_events` makes it; `, held` makes it follow a fence."""
+"""SQL that adds the events in the parameter `rows`, as `encode_told` makes it; `, held` makes it follow a fence."""
 _ADD = sa.text(INSERT_EVENTS)
-
-
-def encode_events(history: Sequence[Event]) -> str:
-    """Return events as the parameter `rows`."""
-    # PostgreSQL stores no NUL, and an engine's words may hold one.
-    return msgspec.json.encode(history).decode().replace("\\u0000", "?")
 
 
 async def add_event(store: Store, event: Event) -> None:
     """Add one line to a load balancer's history."""
-    await store.execute(_ADD, {"rows": encode_events([event])})
+    await store.execute(_ADD, {"rows": encode_told([event])})
 
 
 async def list_events(store: Store, load_balancer_id: str, limit: int = 100) -> tuple[Event, ...]:

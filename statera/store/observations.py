@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from statera.model.status import StatusChange
 from statera.model.tree import LoadBalancer, Resource
 from statera.store.engine import Store
+from statera.store.rows import encode_told
 from statera.store.tables import TABLE_OF
 
 
@@ -26,9 +26,7 @@ async def save_statuses(store: Store, changes: Sequence[StatusChange]) -> None:
         for kind in TABLE_OF:
             rows = [_row(change) for change in changes if change.kind is kind]
             if rows:
-                await connection.execute(
-                    _SAVE[kind], {"rows": msgspec.json.encode(rows).decode(), "kind": kind.__name__}
-                )
+                await connection.execute(_SAVE[kind], {"rows": encode_told(rows), "kind": kind.__name__})
 
     await store.run(work)
 

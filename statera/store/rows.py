@@ -4,6 +4,7 @@ Reading: one JSON text per statement, which msgspec decodes straight into struct
 which `json_to_recordset` spreads into rows, so that two hundred members cost one statement.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -38,6 +39,15 @@ def shown_column(table: sa.FromClause, field: str) -> sa.ColumnElement[Any]:
 def json_list(item: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
     """Return SQL for a JSON array of all rows' `item`, [] for no row; the caller's subquery sets the order."""
     return sa.func.coalesce(sa.func.json_agg(item), sa.literal_column("'[]'::json"))
+
+
+def encode_told(value: Any) -> str:
+    """Return JSON of words that others chose, such as an engine's: PostgreSQL stores no NUL, so each becomes `?`."""
+    return _NUL.sub(r"\1?", msgspec.json.encode(value).decode())
+
+
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+"""The escape of NUL; behind an odd number of backslashes the same letters are text."""
 
 
 async def insert_rows(connection: AsyncConnection, resources: Sequence[Resource]) -> None:
