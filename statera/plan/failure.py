@@ -23,8 +23,8 @@ def decide_failure(
 ) -> FailureVerdict:
     """Decide what a failure means. `chance` is a random number in [0, 1).
 
-    What needs a change (`Lasting`) is ERROR at once. Anything else may pass by itself and is ERROR only when it has gone
-    on for `error_after_s`. Both are tried again: the world may change without an edit.
+    What needs a change (`Lasting`) is ERROR at once. Anything else may pass by itself and is ERROR only when it has
+    gone on for `error_after_s`. Both are tried again: the world may change without an edit.
     """
     failing_for_s = (now - claim.failing_since).total_seconds() if claim.failing_since else 0.0
     return FailureVerdict(

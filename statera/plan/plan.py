@@ -73,10 +73,12 @@ def _plan_service(world: World) -> Iterator[AnyStep]:
     fresh = iter(world.fresh_ids)
     blocked: list[Reason] = []
     serving: set[str] = set()
+    added: list[str] = []
     for role, row in kept.items():
         others = [other.host for other in kept.values() if other is not None and other.role != role]
-        amphora, steps, reason = _place(world, role, row, others, fresh)
+        amphora, steps, reason = _place(world, role, row, [*others, *added], fresh)
         yield from steps
+        added += [step.amphora.host for step in steps if isinstance(step, AddAmphora)]
         if reason is not None:
             blocked.append(reason)
         if amphora is not None:

@@ -1,4 +1,4 @@
-"""What one amphora should be: the tenant's tree as the spec that `render/` reads and the sandbox that an agent builds."""
+"""What one amphora should be: the tenant's tree as the spec that `render/` reads, and the sandbox an agent builds."""
 
 import ipaddress
 from collections.abc import Mapping, Sequence
@@ -151,17 +151,22 @@ def count_amphorae(balancer: LoadBalancer) -> int:
 def list_wanted_networks(tree: Tree, networks: Sequence[Network]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Return (network id, subnet ids) of the ports an amphora needs, the VIP network first.
 
-    Members in a subnet of another network need an interface there; others are reached through the VIP network.
+    Members in a subnet of another network need an interface there; others are reached through the VIP network, with an
+    address of the member's own family when one of its subnets holds the member.
     """
     vips = list_vips(tree.load_balancer)
     home = vips[0].network_id
     wanted: dict[str, dict[str, None]] = {home: {vip.subnet_id: None for vip in vips if vip.subnet_id}}
     network_of = {subnet.id: network.id for network in networks for subnet in network.subnets}
+    near = next((network.subnets for network in networks if network.id == home), ())
     for member in tree.members:
-        network_id = network_of.get(member.subnet_id or "")
-        if network_id is None or member.deleting or member.subnet_id is None:
+        if member.deleting:
             continue
-        wanted.setdefault(network_id, {})[member.subnet_id] = None
+        if member.subnet_id is None:
+            holding = next((subnet.id for subnet in near if subnet.contains(member.address)), None)
+            wanted[home] |= {holding: None} if holding else {}
+        elif member.subnet_id in network_of:
+            wanted.setdefault(network_of[member.subnet_id], {})[member.subnet_id] = None
     return tuple((network_id, tuple(subnets)) for network_id, subnets in wanted.items())
 
 

@@ -1,0 +1,319 @@
+"""A small world in memory that carries out plans: hosts, sandboxes, ports and rows, and steps that fail."""
+
+import datetime as dt
+import hashlib
+from collections.abc import Collection, Iterator
+
+import msgspec
+
+from statera.base.reason import Reason
+from statera.model.amphora import Amphora, AmphoraObserved, Host
+from statera.model.enums import AmphoraStatus
+from statera.model.network import Attachment, Network, Port, PortAddress, Subnet
+from statera.model.tree import Tree
+from statera.plan.plan import MOST_FRESH_IDS, ROLES, decide_plan, needs_hosts, with_networks
+from statera.plan.spec import decide_amphora_spec, decide_limits, decide_sandbox_spec, list_wanted_networks
+from statera.plan.steps import (
+    AddAmphora,
+    AnyStep,
+    CondemnAmphora,
+    Configure,
+    ConfirmAmphora,
+    DropAmphora,
+    DropLoadBalancer,
+    EnsurePorts,
+    EnsureSandbox,
+    Plan,
+    PortWanted,
+    ReleasePorts,
+    ReleaseVip,
+    RemovePorts,
+    RemoveSandbox,
+    Settle,
+    Wait,
+)
+from statera.plan.world import Sighting, Unseen, World
+from tests.property.trees import FAR_SUBNETS, NOW, SUBNETS
+
+LIMITS = decide_limits(memory_mib=256, file_descriptors=16_384, cpu_percent=0)
+SILENT = Reason(slug="agent-unreachable", sentence="The host does not answer.")
+
+
+def _network(network_id: str) -> Network:
+    subnets = [
+        Subnet(id=subnet_id, name=subnet_id, network_id=home, cidr=cidr)
+        for subnet_id, (home, cidr) in {**SUBNETS, **FAR_SUBNETS}.items()
+        if home == network_id
+    ]
+    return Network(
+        id=network_id,
+        name=network_id,
+        attachment=Attachment(kind="bridge", device="br0"),
+        subnets=tuple(subnets),
+    )
+
+
+NETWORKS = tuple(_network(network_id) for network_id in ("network-home", "network-far", "network-unused"))
+
+
+class Interrupted(Exception):
+    """A step failed, or the worker died: the pass is over."""
+
+
+class Box(msgspec.Struct, kw_only=True):
+    """A sandbox as its host has it."""
+
+    sandbox_digest: str
+    networks: tuple[str, ...] = ()
+    generation: int = 0
+    configuration_digest: str = ""
+
+
+class Cosmos:
+    """Everything outside a plan. `steps_fail` says of each coming step: "", "before" or "after" it takes effect."""
+
+    def __init__(self, tree: Tree, host_limits: dict[str, int], steps_fail: list[str]) -> None:
+        self.tree = tree
+        self.host_limits = host_limits
+        self.steps_fail = list(steps_fail)
+        self.silent_hosts: Collection[str] = ()
+        self.rows: dict[str, Amphora] = {}
+        self.boxes: dict[tuple[str, str], Box] = {}
+        self.ports: dict[tuple[str, str], Port] = {}
+        self.vip_held = True
+        self.exists = True
+        self.settled_generation = 0
+        self.now = NOW
+        self._made = 0
+
+    # Looking
+
+    def observe(self) -> World:
+        self.now += dt.timedelta(seconds=1)
+        sightings = {row.id: self._look(row) for row in self.rows.values()}
+        known = {row.id: self.wanted_digest(row.id) for row in self.rows.values() if sightings[row.id] is not None}
+        world = World(
+            tree=self.tree,
+            amphorae=tuple(sorted(self.rows.values(), key=lambda row: (row.created_at, row.id))),
+            sightings=sightings,
+            networks=NETWORKS,
+            limits=LIMITS,
+            configurations={} if self.tree.load_balancer.deleting else known,
+            fresh_ids=tuple(self._fresh_ids()),
+            now=self.now,
+        )
+        if not needs_hosts(world):
+            return world
+        placed: dict[str, int] = {}
+        for row in self.rows.values():
+            placed[row.host] = placed.get(row.host, 0) + 1
+        return msgspec.structs.replace(world, hosts=self.list_hosts(), placed=placed)
+
+    def list_hosts(self) -> tuple[Host, ...]:
+        return tuple(
+            Host(
+                name=name,
+                reachable=name not in self.silent_hosts,
+                amphora_count=sum(1 for host, _ in self.boxes if host == name),
+                amphora_limit=limit,
+            )
+            for name, limit in self.host_limits.items()
+        )
+
+    def wanted_digest(self, amphora_id: str) -> str:
+        spec = decide_amphora_spec(self.tree, amphora_id, LIMITS)
+        return hashlib.sha256(msgspec.json.encode(spec)).hexdigest() if spec.listeners else ""
+
+    def wanted_networks(self) -> set[str]:
+        return {network_id for network_id, _ in list_wanted_networks(self.tree, NETWORKS)}
+
+    def is_serving(self, amphora_id: str) -> bool:
+        """Say whether an amphora is built and has the configuration of the current generation."""
+        row = self.rows.get(amphora_id)
+        box = self.boxes.get((row.host, amphora_id)) if row is not None else None
+        live = (box.generation, box.configuration_digest) if box is not None else None
+        return live == (self.tree.load_balancer.generation, self.wanted_digest(amphora_id))
+
+    def _look(self, row: Amphora) -> Sighting:
+        if row.host in self.silent_hosts:
+            return Unseen(SILENT)
+        box = self.boxes.get((row.host, row.id))
+        if box is None:
+            return None
+        return AmphoraObserved(
+            id=row.id,
+            load_balancer_id=row.load_balancer_id,
+            epoch=1,
+            generation=box.generation,
+            sandbox_digest=box.sandbox_digest,
+            configuration_digest=box.configuration_digest,
+            haproxy_running=bool(box.configuration_digest),
+        )
+
+    def _fresh_ids(self) -> Iterator[str]:
+        for _ in range(MOST_FRESH_IDS):
+            self._made += 1
+            yield f"fresh-{self._made}"
+
+    # Acting
+
+    def run_pass(self) -> Plan:
+        """Plan, and act until something fails."""
+        plan = decide_plan(self.observe())
+        assert isinstance(plan.last, Settle | DropLoadBalancer | Wait)
+        assert not any(isinstance(step, Settle | DropLoadBalancer | Wait) for step in plan.actions)
+        try:
+            for step in plan.steps:
+                fails = self.steps_fail.pop(0) if self.steps_fail else ""
+                if fails == "before":
+                    break
+                self._act(step)
+                self.check_nothing_is_lost()
+                if fails == "after":
+                    break
+        except Interrupted:
+            pass
+        return plan
+
+    def check_nothing_is_lost(self) -> None:
+        """Whatever stands outside carries an id that the database knows."""
+        devices = {device for device, _ in self.ports} | {amphora_id for _, amphora_id in self.boxes}
+        assert devices <= set(self.rows), f"nobody knows {devices - set(self.rows)}"
+        assert self.exists or not (self.rows or self.vip_held)
+
+    def _act(self, step: AnyStep) -> None:
+        match step:
+            case CondemnAmphora():
+                self._change(step.amphora_id, status=AmphoraStatus.PENDING_DELETE)
+            case AddAmphora():
+                assert step.amphora.id not in self.rows
+                rivals = [row for row in self.rows.values() if row.role == step.amphora.role]
+                assert all(step.amphora.created_at > row.created_at for row in rivals)
+                self.rows[step.amphora.id] = step.amphora
+            case EnsurePorts():
+                self._ensure_ports(step)
+            case EnsureSandbox():
+                self._ensure_sandbox(step)
+            case Configure():
+                self._configure(step)
+            case ConfirmAmphora():
+                assert self.is_serving(step.amphora_id)
+                self._change(step.amphora_id, status=AmphoraStatus.ALLOCATED)
+            case ReleasePorts():
+                self._release_ports(step)
+            case RemoveSandbox():
+                self._remove_sandbox(step)
+            case RemovePorts():
+                assert not any(amphora_id == step.amphora_id for _, amphora_id in self.boxes)
+                self._remove_ports(step.amphora_id, keep=())
+            case DropAmphora():
+                del self.rows[step.amphora_id]
+            case ReleaseVip():
+                assert not self.rows
+                self.vip_held = False
+            case DropLoadBalancer():
+                self.exists = False
+            case Settle():
+                assert step.generation == self.tree.load_balancer.generation
+                self._check_settled()
+                self.settled_generation = step.generation
+            case Wait():
+                raise Interrupted
+
+    def _change(self, amphora_id: str, **values: object) -> None:
+        self.rows[amphora_id] = msgspec.structs.replace(self.rows[amphora_id], **values)
+
+    def _answer(self, host: str) -> None:
+        if host in self.silent_hosts:
+            raise Interrupted
+
+    def _ensure_ports(self, step: EnsurePorts) -> None:
+        made = [self.ensure_port(step.amphora_id, wanted) for wanted in step.ports]
+        known = {port.network_id for port in made}
+        made += [port for port in self.rows[step.amphora_id].ports if port.network_id not in known]
+        self._change(step.amphora_id, ports=tuple(made))
+
+    def ensure_port(self, device_id: str, wanted: PortWanted) -> Port:
+        known = self.ports.get((device_id, wanted.network_id))
+        have = {place.subnet_id: place for place in known.addresses} if known is not None else {}
+        for subnet_id in wanted.subnet_ids:
+            cidr = {**SUBNETS, **FAR_SUBNETS}[subnet_id][1]
+            address = f"{cidr.partition('/')[0].rstrip('0')}{len(self.ports) + 1}"
+            have.setdefault(subnet_id, PortAddress(subnet_id=subnet_id, address=address))
+        port = Port(
+            id=f"port-{device_id}-{wanted.network_id}",
+            network_id=wanted.network_id,
+            name="",
+            device_id=device_id,
+            mac_address="02:00:00:00:00:01",
+            addresses=tuple(have.values()),
+        )
+        self.ports[device_id, wanted.network_id] = port
+        return port
+
+    def _ensure_sandbox(self, step: EnsureSandbox) -> None:
+        row = self.rows[step.amphora_id]
+        assert row.status != AmphoraStatus.PENDING_DELETE
+        assert set(step.network_ids) <= {port.network_id for port in row.ports}
+        lost = self._box_networks(row) - set(step.network_ids)
+        assert not lost & self.wanted_networks()
+        assert not lost or self.is_serving(row.id) or lost.isdisjoint(port.network_id for port in row.ports)
+        self._answer(row.host)
+        sandbox = decide_sandbox_spec(self.tree, with_networks(row, step.network_ids), NETWORKS, LIMITS)
+        box = self.boxes.setdefault((row.host, row.id), Box(sandbox_digest=""))
+        box.sandbox_digest, box.networks = sandbox.digest(), step.network_ids
+
+    def _configure(self, step: Configure) -> None:
+        row = self.rows[step.amphora_id]
+        assert self.wanted_networks() <= self._box_networks(row), "interfaces come before what uses them"
+        self._answer(row.host)
+        box = self.boxes[row.host, row.id]
+        box.generation = self.tree.load_balancer.generation
+        box.configuration_digest = self.wanted_digest(row.id)
+
+    def _release_ports(self, step: ReleasePorts) -> None:
+        row = self.rows[step.amphora_id]
+        assert self._box_networks(row) <= set(step.keep_networks), "interfaces go before their addresses"
+        self._remove_ports(row.id, keep=step.keep_networks)
+        self._change(row.id, ports=with_networks(row, step.keep_networks).ports)
+
+    def _remove_sandbox(self, step: RemoveSandbox) -> None:
+        self._answer(step.host)
+        if not self.tree.load_balancer.deleting:
+            # Traffic is moved before what it used is taken away.
+            others = [row for row in self.rows.values() if row.id != step.amphora_id and self.is_serving(row.id)]
+            assert {row.role for row in others} >= set(ROLES[self.tree.load_balancer.topology])
+        self.boxes.pop((step.host, step.amphora_id), None)
+
+    def _remove_ports(self, device_id: str, *, keep: Collection[str]) -> None:
+        for device, network_id in list(self.ports):
+            if device == device_id and network_id not in keep:
+                del self.ports[device, network_id]
+
+    def _box_networks(self, row: Amphora) -> set[str]:
+        box = self.boxes.get((row.host, row.id))
+        return set(box.networks) if box is not None else set()
+
+    def _check_settled(self) -> None:
+        """Each role is filled by one amphora that serves; other rows may wait only for a silent host."""
+        serving = [row for row in self.rows.values() if self.is_serving(row.id)]
+        assert {row.role for row in serving} >= set(ROLES[self.tree.load_balancer.topology])
+
+    def check_converged(self) -> None:
+        """Nothing is missing and nothing is left over."""
+        if self.tree.load_balancer.deleting:
+            assert not self.exists
+            assert (self.rows, self.boxes, self.ports) == ({}, {}, {})
+            return
+        roles = ROLES[self.tree.load_balancer.topology]
+        assert sorted(row.role for row in self.rows.values()) == sorted(roles)
+        assert all(row.status == AmphoraStatus.ALLOCATED for row in self.rows.values())
+        assert all(self.is_serving(row.id) for row in self.rows.values())
+        assert {(row.host, row.id) for row in self.rows.values()} == set(self.boxes)
+        wanted = {(row.id, network_id) for row in self.rows.values() for network_id in self.wanted_networks()}
+        assert set(self.ports) == wanted
+        for row in self.rows.values():
+            assert {port.network_id for port in row.ports} == self.wanted_networks()
+            sandbox = decide_sandbox_spec(self.tree, row, NETWORKS, LIMITS)
+            assert self.boxes[row.host, row.id].sandbox_digest == sandbox.digest()
+        assert self.settled_generation == self.tree.load_balancer.generation
