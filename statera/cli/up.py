@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import msgspec
 
@@ -24,9 +24,6 @@ from statera.base.logging import get_logger
 from statera.base.settings import Settings
 from statera.cli.preflight import check_ready, describe_faults
 
-if TYPE_CHECKING:
-    from statera.drivers.postgres_embedded import EmbeddedPostgres
-
 log = get_logger("cli")
 
 STOP_WITHIN_S = 15.0
@@ -34,6 +31,15 @@ RESTART_FIRST_S = 0.2
 RESTART_MOST_S = 10.0
 STEADY_AFTER_S = 30.0
 """A process that ran this long is healthy again: its next restart is quick."""
+
+
+class Database(Protocol):
+    """The private PostgreSQL, as far as the supervisor needs it."""
+
+    @property
+    def running(self) -> bool: ...
+
+    def start(self) -> None: ...
 
 
 class Role(msgspec.Struct, kw_only=True):
@@ -93,9 +99,7 @@ def _upgrade(config: Path | None) -> None:
         raise Lasting("schema-upgrade-failed", "The database's schema could not be brought up to date; see above.")
 
 
-def _supervise(
-    roles: Sequence[Role], config: Path | None, postgres: "EmbeddedPostgres | None", stopping: list[int]
-) -> None:
+def _supervise(roles: Sequence[Role], config: Path | None, postgres: Database | None, stopping: list[int]) -> None:
     try:
         while not stopping:
             if postgres is not None and not postgres.running:
@@ -107,7 +111,7 @@ def _supervise(
         _stop(roles)
 
 
-def _start_again(postgres: "EmbeddedPostgres") -> None:
+def _start_again(postgres: Database) -> None:
     log.warning("postgres ended, starting it")
     try:
         postgres.start()

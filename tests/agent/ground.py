@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from statera.agent.purge import purge_host
 from statera.base.ids import new_id
@@ -59,7 +60,7 @@ class Ground:
         values = {"data_dir": str(self.folder / "data"), "run_dir": str(self.run_dir), "agent": agent}
         return convert_settings(values, source="the test")
 
-    def sandbox(self, amphora_id: str | None = None, **changes: object) -> SandboxSpec:
+    def sandbox(self, amphora_id: str | None = None, **changes: Any) -> SandboxSpec:
         attachment = Attachment(
             kind="bridge",
             device=self.bridge,
@@ -67,7 +68,7 @@ class Ground:
             host_addresses=(f"{self.gateway}/24", f"{self.gateway6}/64"),
         )
         own = self.gateway.rpartition(".")[0]
-        values: dict[str, object] = {
+        values: dict[str, Any] = {
             "name": "eth0",
             "network_id": self.load_balancer_id,
             "attachment": attachment,
@@ -77,7 +78,7 @@ class Ground:
             "vips": (self.vip, self.vip6),
             "gateways": (self.gateway, self.gateway6),
         }
-        interface = InterfaceSpec(**(values | changes))  # type: ignore[arg-type]
+        interface = InterfaceSpec(**(values | changes))
         return SandboxSpec(
             amphora_id=amphora_id or self.amphora_id,
             load_balancer_id=self.load_balancer_id,
@@ -85,7 +86,7 @@ class Ground:
             limits=LIMITS,
         )
 
-    def request(self, epoch: int = 1, **changes: object) -> SandboxRequest:
+    def request(self, epoch: int = 1, **changes: Any) -> SandboxRequest:
         return SandboxRequest(epoch=epoch, sandbox=self.sandbox(**changes), heartbeat_key=HEARTBEAT_KEY)
 
     def document(self, ports: Sequence[int], *, listen: int = 80, monitored: bool = False) -> Document:
@@ -141,7 +142,7 @@ class Ground:
 
 class _Answer(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        body = str(self.server.server_address[1]).encode()
+        body = str(self.connection.getsockname()[1]).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

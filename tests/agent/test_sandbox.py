@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -135,7 +136,7 @@ async def test_health_of_members_is_told(host: AmphoraHost, ground: Ground) -> N
         await host.apply(ground.amphora_id, ground.configuration(document))
         sandbox = await _observed(host, ground)
 
-        async def are_judged() -> object:
+        async def are_judged() -> Any:
             states = {one.member_id: one for one in (await host.measure(sandbox)).members}
             good, bad = (states.get(member_id) for member_id in ground.member_ids[:2])
             return good and bad and good.state == MemberState.UP and bad.state == MemberState.DOWN and bad

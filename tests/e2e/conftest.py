@@ -30,10 +30,10 @@ class Installation:
 
     def find_process(self, role: str) -> int:
         """Return the pid of one role's process, once it is there."""
-        pid = self.playground.wait_for(lambda: self._look_for(role), f"The process of {role}")
+        pid = self.playground.wait_for(lambda: self.look_for(role), f"The process of {role}")
         return int(pid)
 
-    def _look_for(self, role: str) -> int | None:
+    def look_for(self, role: str) -> int | None:
         return next(
             (pid for pid, words in list_processes() if words[1:4] == ["-m", "statera", role] and self._owns(words)),
             None,
