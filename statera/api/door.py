@@ -12,8 +12,8 @@ from statera.api.identity import Identity
 from statera.base.errors import Refusal, Refused, StateraError
 from statera.base.ids import new_id
 
-OPEN_PATHS = frozenset({"/", "/healthcheck", "/load-balancer/healthcheck", "/openapi.json", "/docs"})
-"""Served without identity, and in other forms than JSON."""
+OPEN_PATHS = frozenset({"/", "/network", "/healthcheck", "/load-balancer/healthcheck", "/openapi.json", "/docs"})
+"""Served without identity, and in other forms than JSON. Clients discover versions before they authenticate."""
 JSON_RANGES = frozenset({"application/json", "application/*", "*/*"})
 
 

@@ -6,7 +6,7 @@ import httpx
 
 from statera.base.settings import Settings
 from statera.drivers.network_local import networks_from_settings
-from statera.store.claims import claim_load_balancer, save_settled
+from statera.store.claims import claim_load_balancer, load_snapshot, remove_load_balancer, save_settled
 from statera.store.engine import Store
 
 
@@ -65,7 +65,12 @@ class Api:
         return str(fault["faultstring"])
 
     async def settle(self) -> None:
-        """Do what a worker does when all that is wanted is true: settle every load balancer that is due."""
+        """Do what a worker does when all that is wanted is true, with every load balancer that is due."""
         while claim := await claim_load_balancer(self.store, owner="test", lease_s=5):
-            rows = await self.get(f"/loadbalancers/{claim.load_balancer_id}")
-            await save_settled(self.store, claim, rows["loadbalancer"]["generation"], recheck_s=600)
+            snapshot = await load_snapshot(self.store, claim)
+            assert snapshot is not None
+            balancer = snapshot.tree.load_balancer
+            if balancer.deleting:
+                await remove_load_balancer(self.store, claim)
+            else:
+                await save_settled(self.store, claim, balancer.generation, recheck_s=600)

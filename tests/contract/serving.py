@@ -1,0 +1,50 @@
+"""The API behind a real HTTP server on a free loopback port, in a thread of its own."""
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import uvicorn
+
+from statera.api.application import create_application
+from statera.base.clock import SystemClock
+from statera.base.settings import Settings
+from statera.drivers.network_local import LocalNetwork, networks_from_settings
+from statera.store.addresses import StoredAddressBook
+from statera.store.engine import Store
+
+WITHIN_S = 20.0
+
+
+@contextlib.contextmanager
+def serve(database_url: str, settings: Settings) -> Iterator[str]:
+    """Give the URL of an API on this database, stopped in the end."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server: list[uvicorn.Server] = []
+    thread = threading.Thread(target=lambda: asyncio.run(_run(database_url, settings, listener, server)), daemon=True)
+    thread.start()
+    deadline = time.monotonic() + WITHIN_S
+    while not (server and server[0].started):
+        assert thread.is_alive(), "the server ended before it started"
+        assert time.monotonic() < deadline, "the server did not start"
+        thread.join(0.01)
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server[0].should_exit = True
+        thread.join(WITHIN_S)
+        listener.close()
+
+
+async def _run(database_url: str, settings: Settings, listener: socket.socket, server: list[uvicorn.Server]) -> None:
+    store = Store(database_url)
+    network = LocalNetwork(networks_from_settings(settings.networks), StoredAddressBook(store))
+    application = create_application(store=store, network=network, settings=settings, clock=SystemClock())
+    server.append(uvicorn.Server(uvicorn.Config(application, log_level="warning", lifespan="off")))
+    try:
+        await server[0].serve(sockets=[listener])
+    finally:
+        await store.close()
