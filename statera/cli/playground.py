@@ -6,6 +6,7 @@ Everything carries the playground's tag, so that what a crash left behind is fou
 
 import contextlib
 import fcntl
+import http.client
 import ipaddress
 import json
 import os
@@ -278,12 +279,16 @@ class Playground:
 
 def ask(address: str, port: int = 80, *, timeout_s: float = 5.0) -> str | None:
     """Send one HTTP request on a connection of its own; return the body's text, None when it failed."""
-    host = f"[{address}]" if ":" in address else address
+    connection = http.client.HTTPConnection(address, port, timeout=timeout_s)
     try:
-        answer = httpx.get(f"http://{host}:{port}/", timeout=timeout_s)
-    except httpx.TransportError:
+        connection.request("GET", "/")
+        answer = connection.getresponse()
+        body = answer.read().decode(errors="replace").strip()
+    except (OSError, http.client.HTTPException):
         return None
-    return answer.text.strip() if answer.status_code == 200 else None
+    finally:
+        connection.close()
+    return body if answer.status == 200 else None
 
 
 def choose_subnet() -> str:
