@@ -11,7 +11,7 @@ from datetime import datetime
 import msgspec
 
 from statera.base.clock import Clock
-from statera.base.errors import StateraError, Transient
+from statera.base.errors import Lasting, StateraError, Transient
 from statera.base.logging import get_logger
 from statera.base.reason import Reason
 from statera.base.settings import Settings
@@ -146,7 +146,7 @@ class Chores:
         return sweep.unknown_since
 
     async def _list_sandboxes(self, host: str) -> tuple[AmphoraObserved, ...]:
-        with contextlib.suppress(Transient):
+        with contextlib.suppress(Transient, Lasting):
             return await self._compute.observe_amphorae(host)
         return ()
 

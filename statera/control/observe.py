@@ -5,7 +5,7 @@ import asyncio
 import msgspec
 
 from statera.base.clock import Clock
-from statera.base.errors import Transient
+from statera.base.errors import Lasting, Transient
 from statera.base.ids import new_id
 from statera.base.settings import Settings
 from statera.control.hosts import HostBook
@@ -86,7 +86,7 @@ class Observer:
     async def _look(self, amphora: Amphora) -> Sighting:
         try:
             return await self._compute.observe_amphora(amphora.host, amphora.id)
-        except Transient as error:
+        except (Transient, Lasting) as error:
             return Unseen(error.reason)
 
     async def _digests(self, run: Run, sightings: dict[str, Sighting]) -> dict[str, str]:

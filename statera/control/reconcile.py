@@ -13,13 +13,14 @@ from statera.base.settings import Settings
 from statera.control.act import Actor
 from statera.control.observe import Observer
 from statera.control.run import Run
+from statera.model.amphora import AmphoraObserved
 from statera.model.enums import ProvisioningStatus
 from statera.model.ports import ComputeDriver, NetworkDriver
 from statera.model.work import Claim
 from statera.plan.failure import decide_failure
 from statera.plan.plan import decide_plan
 from statera.plan.steps import DropLoadBalancer, Settle
-from statera.store.claims import load_snapshot, remove_load_balancer, save_failure, save_settled
+from statera.store.claims import lift_epoch, load_snapshot, remove_load_balancer, save_failure, save_settled
 from statera.store.engine import Store
 
 log = get_logger("control")
@@ -64,7 +65,14 @@ class Reconciler:
             await self._record_failure(Run(claim, snapshot), Transient("internal-fault", sentence))
 
     async def _converge(self, run: Run) -> bool:
-        for step in decide_plan(await self._observer.observe(run)).steps:
+        world = await self._observer.observe(run)
+        seen = max((one.epoch for one in world.sightings.values() if isinstance(one, AmphoraObserved)), default=0)
+        if seen > run.claim.epoch:
+            # Either another worker has taken over, or the database is an older one than the agents know.
+            await lift_epoch(self._store, run.claim, seen)
+            log.warning("agents are ahead of the database", load_balancer=run.balancer.id, epoch=seen)
+            return True
+        for step in decide_plan(world).steps:
             if isinstance(step, Settle):
                 return await self._settle(run, step)
             if isinstance(step, DropLoadBalancer):

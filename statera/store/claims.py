@@ -254,6 +254,21 @@ async def release_claim(store: Store, claim: Claim) -> None:
     await store.execute(_RELEASE, {"id": claim.load_balancer_id, "epoch": claim.epoch})
 
 
+_LIFT = sa.text("""
+    UPDATE load_balancers SET epoch = :seen + 1, lease_until = NULL, lease_owner = NULL, due_at = now()
+    WHERE id = :id AND epoch = :epoch
+    RETURNING id
+""")
+
+
+async def lift_epoch(store: Store, claim: Claim, seen: int) -> None:
+    """Raise the epoch above one that an agent has seen, and let go of the claim. Raises `LostClaim`.
+
+    Agents are ahead only after the database went back to an older state: they would refuse every claim for long.
+    """
+    await _write(store, claim, _LIFT, seen=seen)
+
+
 _MARK = sa.text(f"""
     WITH marked AS (
         UPDATE load_balancers SET due_at = now()

@@ -392,6 +392,17 @@ async def test_an_old_claim_writes_nothing(room: Room, method: str) -> None:
     assert {one: sandbox.configuration for one, sandbox in room.compute.list_sandboxes().items()} == live
 
 
+async def test_agents_that_are_ahead_of_a_restored_database_are_caught_up_with(room: Room) -> None:
+    tree = await build(room)
+    [amphora] = await room.amphorae(tree)
+    room.compute.hosts["one"].fences[amphora.id] = 1000
+    await room.edit(tree, edit_rename("new"))
+    assert await room.run_pass(), "once more, with a claim that agents accept"
+    assert not await room.run_pass()
+    assert is_active(await room.show(tree))
+    assert room.compute.hosts["one"].fences[amphora.id] > 1000
+
+
 async def test_an_edit_after_a_failure_is_tried_at_once(room: Room) -> None:
     tree = await build(room)
     await room.edit(tree, edit_rename("one"))
