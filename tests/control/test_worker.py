@@ -5,7 +5,9 @@ import asyncio
 import pytest
 import sqlalchemy as sa
 
+from statera.base.errors import Transient
 from statera.control.worker import Worker, run_control
+from statera.drivers.postgres_embedded import EmbeddedPostgres
 from statera.model.enums import ProvisioningStatus
 from statera.model.tree import Tree
 from statera.store.claims import claim_load_balancer, release_claim
@@ -152,6 +154,23 @@ async def test_who_stops_gives_unfinished_work_back(room: Room, monkeypatch: pyt
     assert claim is not None, "it is due again at once"
     assert claim.load_balancer_id == tree.load_balancer.id
     await release_claim(room.store, claim)
+
+
+async def test_a_database_that_restarts_is_waited_for(room: Room, postgres: EmbeddedPostgres) -> None:
+    async with room.control():
+        tree = await room.wait_settled(await room.create())
+        await room.edit(tree, edit_rename("before"))
+        await asyncio.to_thread(postgres.stop)
+        try:
+            with pytest.raises(Transient):
+                await room.edit(tree, edit_rename("meanwhile"))
+        finally:
+            await asyncio.to_thread(postgres.start)
+        await room.edit(tree, edit_rename("after"))
+        await room.wait_settled(tree)
+    [sandbox] = room.compute.list_sandboxes().values()
+    assert sandbox.configuration is not None
+    assert sandbox.configuration.generation == 3
 
 
 async def test_retries_go_on_until_the_cause_is_gone(room: Room) -> None:
