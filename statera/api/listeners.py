@@ -8,11 +8,11 @@ from msgspec import UNSET, UnsetType
 from statera.api.call import Call, answer_json
 from statera.api.errors import Answer
 from statera.api.fields import AnyObject, Choice, Cidr, Integer, Several, Text, Texts, Uuid
-from statera.api.listing import COMMON_COLUMNS, Collection, answer_list, answer_one
+from statera.api.listing import COMMON_COLUMNS, Collection, answer_list, answer_one, constant_columns
 from statera.api.loading import load
 from statera.api.routing import make_routes
 from statera.api.shown import Id, Shown, list_common, view_of_listener
-from statera.api.unsupported import check_listener_options, refuse_option
+from statera.api.unsupported import LISTENER_TLS, check_listener_options, refuse_option
 from statera.api.wire import (
     NULLS_ON_CREATE,
     NULLS_ON_UPDATE,
@@ -155,15 +155,7 @@ COLLECTION = Collection(
         for name in ("description", "protocol", "protocol_port", "connection_limit", "default_pool_id", *TIMEOUTS)
     }
     | {"loadbalancer_id": "load_balancer_id", "load_balancer_id": "load_balancer_id"}
-    | dict.fromkeys(
-        (
-            "default_tls_container_ref",
-            "client_ca_tls_container_ref",
-            "client_crl_container_ref",
-            "tls_ciphers",
-            "hsts_max_age",
-        )
-    ),
+    | constant_columns(LISTENER_TLS),
     show=show_listener,
 )
 

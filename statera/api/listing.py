@@ -20,9 +20,24 @@ PAGING = frozenset({"limit", "marker", "page_reverse", "sort", "sort_key", "sort
 TAG_KINDS = ("tags", "tags-any", "not-tags", "not-tags-any")
 
 
-def same_columns(*names: str) -> dict[str, str | None]:
+class Constant(msgspec.Struct, frozen=True):
+    """An attribute that is the same in every object as long as nothing can set it."""
+
+    value: Scalar
+
+
+Column = str | Constant
+"""The model's attribute behind a name of the API, or a constant."""
+
+
+def same_columns(*names: str) -> dict[str, Column]:
     """Return attributes that have the same name in the API and in the model."""
     return {name: name for name in names}
+
+
+def constant_columns(values: Mapping[str, Any]) -> dict[str, Column]:
+    """Return the scalars among attributes that are the same in every object."""
+    return {name: Constant(value) for name, value in values.items() if not isinstance(value, tuple)}
 
 
 class Collection(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,13 +48,13 @@ class Collection(msgspec.Struct, frozen=True, kw_only=True):
     plural: str
     target: str
     """Prefix of its policy targets."""
-    columns: Mapping[str, str | None]
-    """Names to filter and sort by: the model's attribute, None for what is null in every object."""
+    columns: Mapping[str, Column]
+    """Names to filter and sort by."""
     show: Callable[[Any], Any]
     """From the view to the struct in the answer."""
 
 
-COMMON_COLUMNS: dict[str, str | None] = {
+COMMON_COLUMNS: dict[str, Column] = {
     **same_columns(
         "id", "name", "project_id", "admin_state_up", "provisioning_status", "operating_status", "created_at",
         "updated_at",
@@ -106,13 +121,14 @@ def _read_query(
         if name in TAG_KINDS:
             tags.append(TagFilter(kind=name, tags=tuple(tag for tag in value.split(",") if tag)))  # type: ignore[arg-type]
             continue
-        if name not in collection.columns or collection.columns[name] in filters:
+        column = collection.columns.get(name)
+        if column is None or column in filters:
             raise Refused(Refusal.INVALID, "One or more arguments are either duplicate or invalid")
-        column = collection.columns[name]
-        converted = None if column is None else _convert(hints.get(column, str), value)
-        is_impossible = is_impossible or converted is None
-        if column is not None:
-            filters[column] = converted
+        if isinstance(column, Constant):
+            is_impossible = is_impossible or column.value is None or column.value != _convert(type(column.value), value)
+            continue
+        filters[column] = _convert(hints.get(column, str), value)
+        is_impossible = is_impossible or filters[column] is None
     query = ListQuery(
         project_id=project_id,
         parent_id=parent_id,
@@ -169,7 +185,7 @@ def _read_sort(call: Call, collection: Collection) -> tuple[SortKey, ...]:
         if name not in collection.columns:
             raise Refused(Refusal.INVALID, f"Supplied sort key '{name}' is not valid.")
         column = collection.columns[name]
-        if column is not None:
+        if isinstance(column, str):
             keys.append(SortKey(column, descending))
     return tuple(keys) or ListQuery().sort
 

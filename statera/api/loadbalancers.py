@@ -9,7 +9,7 @@ from statera.api.call import Call, Route, answer_json
 from statera.api.errors import UNSUPPORTED_ACTION, Answer
 from statera.api.fields import TRUE_WORDS, Address, Several, Text, Uuid
 from statera.api.fulltree import ListenerInTree, PoolInTree, grow_tree, show_children
-from statera.api.listing import COMMON_COLUMNS, Collection, answer_list, answer_one, same_columns
+from statera.api.listing import COMMON_COLUMNS, Collection, Constant, answer_list, answer_one, same_columns
 from statera.api.loading import load
 from statera.api.routing import make_routes
 from statera.api.shown import Shown, list_common, list_ids, view_of_load_balancer
@@ -136,7 +136,7 @@ COLLECTION = Collection(
     target="loadbalancer",
     columns=COMMON_COLUMNS
     | same_columns(*_SAME, "vip_address", "vip_port_id", "vip_subnet_id", "vip_network_id")
-    | {"generation": "generation", "vip_vnic_type": None},
+    | {"generation": "generation", "vip_vnic_type": Constant("normal")},
     show=show_load_balancer,
 )
 

@@ -8,7 +8,7 @@ from msgspec import UNSET, UnsetType
 from statera.api.call import Call, Route, answer_json
 from statera.api.errors import Answer
 from statera.api.fields import TRUE_WORDS, Address, Integer
-from statera.api.listing import COMMON_COLUMNS, Collection, answer_list, answer_one, same_columns
+from statera.api.listing import COMMON_COLUMNS, Collection, Constant, answer_list, answer_one, same_columns
 from statera.api.loading import load, load_parent_pool
 from statera.api.routing import make_routes
 from statera.api.shown import Shown, list_common, view_of_member
@@ -79,7 +79,7 @@ COLLECTION = Collection(
     plural="members",
     kind=Member,
     target="member",
-    columns=COMMON_COLUMNS | same_columns(*_SAME) | {"vnic_type": None},
+    columns=COMMON_COLUMNS | same_columns(*_SAME) | {"vnic_type": Constant("normal")},
     show=show_member,
 )
 

@@ -8,7 +8,7 @@ from msgspec import UNSET, UnsetType
 from statera.api.call import Call, answer_json
 from statera.api.errors import Answer
 from statera.api.fields import Address, Choice, Integer, Several, Text
-from statera.api.listing import COMMON_COLUMNS, Collection, answer_list, answer_one, same_columns
+from statera.api.listing import COMMON_COLUMNS, Collection, answer_list, answer_one, constant_columns, same_columns
 from statera.api.loading import load
 from statera.api.routing import make_routes
 from statera.api.shown import Id, Shown, list_common, list_ids, view_of_pool
@@ -125,7 +125,7 @@ COLLECTION = Collection(
     | same_columns("description", "protocol", "lb_algorithm")
     | {"loadbalancer_id": "load_balancer_id", "load_balancer_id": "load_balancer_id"}
     | {"healthmonitor_id": "health_monitor_id"}
-    | dict.fromkeys(("tls_container_ref", "ca_tls_container_ref", "crl_container_ref", "tls_ciphers")),
+    | constant_columns(POOL_TLS),
     show=show_pool,
 )
 

@@ -30,9 +30,7 @@ class Cloud:
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         command = [str(OPENSTACK), "loadbalancer", *words]
-        return subprocess.run(
-            command, env=self.environment, capture_output=True, text=True, timeout=120, check=False
-        )
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=120, check=False)
 
     def ask(self, *words: str) -> Any:
         done = self.run(*words, "-f", "json")
