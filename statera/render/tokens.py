@@ -14,7 +14,9 @@ _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _CODES = re.compile(r"[0-9]{3}(,[0-9]{3})*|[0-9]{3}-[0-9]{3}")
 _QUOTED = re.compile(r"[ -~]{1,4096}")
 _COOKIE = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,255}")
-_NETWORK = re.compile(r"[0-9a-f.:]{2,45}(/[0-9]{1,3})?")
+_ADDRESS = re.compile(r"[0-9A-Fa-f.:]{2,45}")
+_NETWORK = re.compile(r"[0-9A-Fa-f.:]{2,45}(/[0-9.]{1,15})?")
+"""Not left to `ipaddress` alone: it lets any text stand behind the `%` of a scoped IPv6 address."""
 
 
 class BadToken(Lasting):
@@ -79,20 +81,17 @@ def cookie_name(text: str) -> Token:
 def address(text: str) -> Token:
     """Make an IPv4 or IPv6 address in canonical text. Raises `BadToken`."""
     try:
-        canonical = str(ipaddress.ip_address(text))
+        return Token(str(ipaddress.ip_address(_checked(_ADDRESS, text, "address"))))
     except ValueError as error:
         raise BadToken("address") from error
-    # Python lets any text stand behind the `%` of a scoped IPv6 address.
-    return _checked(_NETWORK, canonical, "address")
 
 
 def network(text: str) -> Token:
     """Make a CIDR in canonical text. Raises `BadToken`."""
     try:
-        canonical = str(ipaddress.ip_network(text, strict=False))
+        return Token(str(ipaddress.ip_network(_checked(_NETWORK, text, "cidr"), strict=False)))
     except ValueError as error:
         raise BadToken("cidr") from error
-    return _checked(_NETWORK, canonical, "cidr")
 
 
 def number(value: int) -> Token:

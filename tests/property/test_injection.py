@@ -112,12 +112,11 @@ PLACES: dict[str, tuple[str, str, Callable[[str], Any]]] = {
     "url_path": ("health_monitors", "url_path", str),
     "expected_codes": ("health_monitors", "expected_codes", str),
     "domain_name": ("health_monitors", "domain_name", str),
-} | {
-    f"{where} {what}": (where, what, str)
-    for where in ("load_balancer", "listeners", "pools", "members", "health_monitors")
-    for what in FREE
-    if not (what == "description" and where in ("members", "health_monitors"))
 }
+for _where in ("load_balancer", "listeners", "pools", "members", "health_monitors"):
+    PLACES[f"{_where} name"] = (_where, "name", str)
+for _where in ("load_balancer", "listeners", "pools"):
+    PLACES[f"{_where} description"] = (_where, "description", str)
 
 
 def with_text(place: str, text: str) -> Tree:

@@ -8,15 +8,15 @@ from statera.render.engine import haproxy_capabilities
 from statera.render.haproxy import render_haproxy
 from statera.render.paths import SANDBOX_PATHS
 from tests.golden.haproxy import check_haproxy
-from tests.property.trees import trees
+from tests.property.trees import busy_trees, trees
 
 ENGINE = haproxy_capabilities("2.6.12")
 LIMITS = decide_limits(memory_mib=256, file_descriptors=16_384, cpu_percent=0)
 SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=SLOW)
-@given(trees())
+@settings(max_examples=150, deadline=None, suppress_health_check=SLOW)
+@given(busy_trees() | trees())
 def test_haproxy_accepts_every_valid_tree(tree: Tree):
     text = render_haproxy(decide_amphora_spec(tree, "amphora", LIMITS), ENGINE, SANDBOX_PATHS).text()
     assert check_haproxy(text) == ""

@@ -135,19 +135,21 @@ def listeners(draw: st.DrawFn, number: int, pools: list[Pool], gone: st.SearchSt
     protocol = draw(usual | st.sampled_from(ListenerProtocol))
     fitting = [pool.id for pool in pools if pool.protocol in POOL_PROTOCOLS_OF_LISTENER[protocol]]
     headers = st.dictionaries(st.sampled_from(HEADERS), st.sampled_from(["true", "True", "false"]) | texts)
+    cidr_lists: st.SearchStrategy[tuple[str, ...] | None] = st.none() | st.lists(cidrs(), max_size=5).map(tuple)
+    limits: st.SearchStrategy[int | None] = st.none() | st.integers(-1, 5) | st.integers(-1, INTEGER_MOST)
     return Listener(
         **_common(draw, ids(1, number)),
         load_balancer_id=BALANCER,
         description=draw(texts),
         protocol=protocol,
         protocol_port=draw(ports),
-        default_pool_id=draw(st.sampled_from(fitting)) if fitting and draw(st.integers(0, 5)) else None,
-        connection_limit=draw(st.none() | st.integers(-1, 5) | st.integers(-1, INTEGER_MOST)),
+        default_pool_id=draw(st.sampled_from(fitting)) if fitting and draw(st.booleans()) else None,
+        connection_limit=draw(limits),
         timeout_client_data=draw(timeouts_ms),
         timeout_member_connect=draw(timeouts_ms),
         timeout_member_data=draw(timeouts_ms),
         timeout_tcp_inspect=draw(timeouts_ms),
-        allowed_cidrs=draw(st.none() | st.lists(cidrs(), max_size=5).map(tuple)),
+        allowed_cidrs=draw(cidr_lists),
         insert_headers=draw(headers) if protocol == ListenerProtocol.HTTP else {},
         deleting=draw(gone),
     )

@@ -1,0 +1,60 @@
+"""On which host an amphora is built, and the sentence when there is none."""
+
+import pytest
+
+from statera.base.reason import Reason
+from statera.model.amphora import Host
+from statera.plan.placement import choose_host
+
+
+def host(name: str, count: int = 0, *, limit: int = 10, reachable: bool = True, why: str | None = None) -> Host:
+    reason = Reason(slug="agent-unreachable", sentence=why) if why else None
+    return Host(name=name, reachable=reachable, amphora_count=count, amphora_limit=limit, reason=reason)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "placed", "avoid", "chosen"),
+    [
+        ([host("a", 3), host("b", 2), host("c", 4)], {}, (), "b"),
+        ([host("b"), host("a")], {}, (), "a"),
+        ([host("a", 1), host("b", 2)], {"a": 5}, (), "b"),
+        ([host("a", 5), host("b", 2)], {"a": 1}, (), "b"),
+        ([host("a", 0), host("b", 9)], {}, ("a",), "b"),
+        ([host("a", 0), host("b", 9)], {}, ("a", "b"), "a"),
+        ([host("a", 0), host("b", 10)], {}, ("a",), "a"),
+        ([host("a", 0, reachable=False), host("b", 9)], {}, (), "b"),
+        ([host("a", 0, limit=1), host("b", 9)], {"a": 1}, (), "b"),
+    ],
+    ids=[
+        "least loaded",
+        "first name of equals",
+        "rows count before what is built",
+        "what is built counts without rows",
+        "not beside the other amphora",
+        "beside it when all are",
+        "beside it when the others are full",
+        "not where nobody answers",
+        "rows fill a host",
+    ],
+)
+def test_choice(hosts: list[Host], placed: dict[str, int], avoid: tuple[str, ...], chosen: str):
+    assert choose_host(hosts, placed, avoid) == chosen
+
+
+@pytest.mark.parametrize(
+    ("hosts", "slug", "words"),
+    [
+        ([], "no-host-reachable", "none is configured"),
+        ([host("a", reachable=False, why="Connection refused.")], "no-host-reachable", "a: Connection refused."),
+        ([host("a", reachable=False)], "no-host-reachable", "a: no answer"),
+        ([host(f"h{n}", reachable=False) for n in range(5)], "no-host-reachable", "none of 5 answers"),
+        ([host("a", 10), host("b", 3, limit=3)], "host-full", "a (10), b (3) hold as many as they may."),
+        ([host("a", 10), host("b", reachable=False)], "host-full", "a (10)"),
+        ([host(f"h{n}", 10) for n in range(5)], "host-full", "and 2 more"),
+    ],
+)
+def test_no_host_says_why(hosts: list[Host], slug: str, words: str):
+    reason = choose_host(hosts, {})
+    assert isinstance(reason, Reason)
+    assert reason.slug == slug
+    assert words in reason.sentence

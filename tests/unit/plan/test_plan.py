@@ -1,0 +1,217 @@
+"""Plans for worlds worth naming; that plans reach their goal from any world is shown in `tests/property`."""
+
+import datetime as dt
+from typing import Any
+
+import msgspec
+import pytest
+
+from statera.base.reason import Reason
+from statera.model.amphora import Amphora, AmphoraObserved, Host
+from statera.model.enums import AmphoraRole, AmphoraStatus, Topology
+from statera.model.tree import Tree
+from statera.plan.plan import decide_plan, needs_hosts
+from statera.plan.spec import decide_sandbox_spec
+from statera.plan.steps import AddAmphora, Configure, EnsureSandbox, Plan, Settle, Wait
+from statera.plan.world import Sighting, Unseen, World
+from tests.unit.plan.test_spec import LIMITS, NETWORKS, make_port, small_tree
+
+NOW = dt.datetime(2026, 11, 21, 12, 0, tzinfo=dt.UTC)
+HOSTS = (Host(name="one", reachable=True), Host(name="two", reachable=True))
+SILENT = Unseen(Reason(slug="agent-unreachable", sentence="Host one does not answer."))
+PORT = make_port("network", ("subnet", "192.0.2.20"))
+FAR_PORT = make_port("far", ("far-four", "10.9.0.5"))
+BUILT = ["EnsurePorts", "EnsureSandbox", "Configure", "ConfirmAmphora"]
+REMOVED = ["RemoveSandbox", "RemovePorts", "DropAmphora"]
+
+
+def make_tree(**balancer: Any) -> Tree:
+    tree = small_tree()
+    changed = msgspec.structs.replace(tree.load_balancer, generation=3, **balancer)
+    return msgspec.structs.replace(tree, load_balancer=changed)
+
+
+def make_row(amphora_id: str = "amphora", **values: Any) -> Amphora:
+    plain = {"load_balancer_id": "balancer", "host": "one", "ports": (PORT,), "created_at": NOW}
+    return Amphora(id=amphora_id, **{"status": AmphoraStatus.ALLOCATED, **plain, **values})
+
+
+def see(row: Amphora, **values: Any) -> AmphoraObserved:
+    """Return a sighting of an amphora as it should be, with changes."""
+    plain = {
+        "load_balancer_id": "balancer",
+        "epoch": 1,
+        "generation": 3,
+        "sandbox_digest": decide_sandbox_spec(make_tree(), row, NETWORKS, LIMITS).digest(),
+        "configuration_digest": "wanted",
+        "haproxy_running": True,
+    }
+    return AmphoraObserved(id=row.id, **{**plain, **values})
+
+
+def make_world(*rows: Amphora, tree: Tree | None = None, **values: Any) -> World:
+    plain = {
+        "hosts": HOSTS,
+        "networks": NETWORKS,
+        "limits": LIMITS,
+        "configurations": {row.id: "wanted" for row in rows},
+        "sightings": {row.id: see(row) for row in rows},
+        "fresh_ids": ("fresh-1", "fresh-2"),
+        "now": NOW,
+    }
+    return World(tree=tree or make_tree(), amphorae=rows, **{**plain, **values})
+
+
+def names(plan: Plan) -> list[str]:
+    return [type(step).__name__ for step in plan.steps]
+
+
+def test_a_first_build_comes_in_order():
+    plan = decide_plan(make_world())
+    assert names(plan) == ["AddAmphora", *BUILT, "Settle"]
+    assert plan.sentence() == (
+        "Add amphora fresh-1 on host one. Allocate the ports of amphora fresh-1. "
+        "Build the sandbox of amphora fresh-1 on host one. Configure amphora fresh-1 to generation 3. "
+        "Amphora fresh-1 serves. Settle generation 3."
+    )
+
+
+def test_a_pair_stands_on_two_hosts():
+    plan = decide_plan(make_world(tree=make_tree(topology=Topology.ACTIVE_STANDBY)))
+    added = [step.amphora for step in plan.steps if isinstance(step, AddAmphora)]
+    assert [(one.role, one.host) for one in added] == [(AmphoraRole.MASTER, "one"), (AmphoraRole.BACKUP, "two")]
+
+
+def test_all_well_only_settles():
+    plan = decide_plan(make_world(make_row()))
+    assert plan == Plan((Settle(sentence="Settle generation 3.", generation=3),))
+    assert not plan.actions
+
+
+@pytest.mark.parametrize(
+    ("seen", "steps"),
+    [
+        ({"generation": 2}, ["Configure"]),
+        ({"configuration_digest": "other"}, ["Configure"]),
+        ({"haproxy_running": False}, ["Configure"]),
+        ({"sandbox_digest": "other"}, ["EnsureSandbox"]),
+        ({"sandbox_digest": "other", "generation": 2}, ["EnsureSandbox", "Configure"]),
+    ],
+)
+def test_what_differs_is_mended(seen: dict[str, Any], steps: list[str]):
+    row = make_row()
+    assert names(decide_plan(make_world(row, sightings={row.id: see(row, **seen)}))) == [*steps, "Settle"]
+
+
+def test_a_sandbox_that_is_gone_is_built_again_where_it_was():
+    row = make_row()
+    plan = decide_plan(make_world(row, sightings={row.id: None}))
+    assert names(plan) == ["EnsureSandbox", "Configure", "Settle"]
+    assert "Build the sandbox of amphora amphora on host one." in plan.sentence()
+
+
+def test_no_engine_is_wanted_without_listeners():
+    row = make_row()
+    world = make_world(row, configurations={row.id: ""})
+    assert names(decide_plan(world)) == ["Configure", "Settle"]
+    stopped = see(row, configuration_digest="", haproxy_running=False)
+    assert names(decide_plan(make_world(row, configurations={row.id: ""}, sightings={row.id: stopped}))) == ["Settle"]
+
+
+@pytest.mark.parametrize("lacking", [(), (make_port("network"),)])
+def test_ports_come_before_the_sandbox(lacking: tuple[Any, ...]):
+    row = make_row(ports=lacking, status=AmphoraStatus.PENDING_CREATE)
+    assert names(decide_plan(make_world(row, sightings={row.id: None}))) == [*BUILT, "Settle"]
+
+
+def test_an_unused_network_goes_after_the_configuration_has_left_it():
+    row = make_row(ports=(PORT, FAR_PORT))
+    plan = decide_plan(make_world(row, sightings={row.id: see(row, generation=2)}))
+    assert names(plan) == ["Configure", "EnsureSandbox", "ReleasePorts", "Settle"]
+    (change,) = [step for step in plan.steps if isinstance(step, EnsureSandbox)]
+    assert change.network_ids == ("network",)
+
+
+def test_an_unused_network_whose_interface_is_gone_only_frees_its_port():
+    row = make_row(ports=(PORT, FAR_PORT))
+    seen = see(row, sandbox_digest=see(make_row()).sandbox_digest)
+    assert names(decide_plan(make_world(row, sightings={row.id: seen}))) == ["ReleasePorts", "Settle"]
+
+
+def test_a_silent_host_is_waited_for():
+    row = make_row()
+    plan = decide_plan(make_world(row, sightings={row.id: SILENT}))
+    assert plan.last == Wait(sentence="Wait: Host one does not answer.", reason=SILENT.reason)
+    assert not plan.actions
+
+
+def test_what_was_never_built_moves_to_another_host():
+    row = make_row(status=AmphoraStatus.PENDING_CREATE, ports=())
+    hosts = (Host(name="one", reachable=False), HOSTS[1])
+    world = make_world(row, sightings={row.id: SILENT}, hosts=hosts)
+    assert needs_hosts(world)
+    plan = decide_plan(world)
+    assert names(plan) == ["CondemnAmphora", "AddAmphora", *BUILT, "Settle"]
+    assert plan.sentence().startswith("Give up amphora amphora on host one, which cannot build it.")
+
+
+def test_what_has_served_stays_where_it_is():
+    row = make_row()
+    world = make_world(row, sightings={row.id: SILENT}, hosts=(Host(name="one", reachable=False), HOSTS[1]))
+    assert not needs_hosts(world)
+    assert names(decide_plan(world)) == ["Wait"]
+
+
+def test_no_host_has_room():
+    full = tuple(Host(name=host.name, reachable=True, amphora_count=1, amphora_limit=1) for host in HOSTS)
+    plan = decide_plan(make_world(hosts=full))
+    assert isinstance(plan.last, Wait)
+    assert plan.last.reason.slug == "host-full"
+
+
+def test_a_row_too_many_goes_after_the_one_that_serves():
+    old = make_row("old", status=AmphoraStatus.PENDING_DELETE)
+    new = make_row("new", status=AmphoraStatus.PENDING_CREATE)
+    sightings: dict[str, Sighting] = {"old": see(old), "new": None}
+    plan = decide_plan(make_world(old, new, sightings=sightings))
+    assert names(plan) == ["EnsureSandbox", "Configure", "ConfirmAmphora", *REMOVED, "Settle"]
+
+
+def test_a_row_too_many_on_a_silent_host_holds_nobody_up():
+    old = make_row("old", status=AmphoraStatus.PENDING_DELETE)
+    new = make_row("new")
+    assert names(decide_plan(make_world(old, new, sightings={"old": SILENT, "new": see(new)}))) == ["Settle"]
+
+
+def test_nothing_is_removed_while_the_one_that_should_serve_cannot():
+    old = make_row("old", status=AmphoraStatus.PENDING_DELETE)
+    new = make_row("new")
+    assert names(decide_plan(make_world(old, new, sightings={"old": see(old), "new": SILENT}))) == ["Wait"]
+
+
+def test_a_delete_takes_everything_and_the_row_last():
+    world = make_world(make_row("a"), make_row("b"), tree=make_tree(deleting=True))
+    assert not needs_hosts(world)
+    assert names(decide_plan(world)) == [*REMOVED, *REMOVED, "ReleaseVip", "DropLoadBalancer"]
+
+
+def test_a_tenants_own_port_outlives_the_load_balancer():
+    plan = decide_plan(make_world(tree=make_tree(deleting=True, owns_vip_port=False)))
+    assert names(plan) == ["DropLoadBalancer"]
+
+
+def test_a_delete_does_what_it_can_while_a_host_is_silent():
+    world = make_world(make_row("a"), make_row("b"), tree=make_tree(deleting=True), sightings={"a": SILENT, "b": None})
+    assert names(decide_plan(world)) == [*REMOVED, "Wait"]
+
+
+def test_an_unknown_vip_network_is_waited_for():
+    plan = decide_plan(make_world(make_row(), networks=NETWORKS[:1]))
+    assert names(plan) == ["Wait"]
+    assert plan.sentence() == "Wait: Network network is not known to the network driver."
+
+
+def test_an_unknown_configuration_is_put_again():
+    row = make_row()
+    plan = decide_plan(make_world(row, configurations={}))
+    assert [type(step) for step in plan.steps] == [Configure, Settle]
