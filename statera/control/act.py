@@ -127,4 +127,4 @@ def _describe(applied: AppliedConfiguration) -> str:
         case "runtime":
             return " Changed while running, without a reload."
         case _:
-            return f" Reloaded: {applied.why}." if applied.why else " Reloaded."
+            return f" Reloaded: {applied.why.rstrip('.')}." if applied.why else " Reloaded."

@@ -25,6 +25,7 @@ class FakeSandbox:
         self.key = key
         self.configuration: Configuration | None = None
         self.haproxy_running = False
+        self.reason: Reason | None = None
         self.reloads = 0
 
     @property
@@ -45,11 +46,10 @@ class FakeHost:
         self.sandboxes: dict[str, FakeSandbox] = {}
         self.fences: dict[str, int] = {}
 
-    def pass_fence(self, amphora_id: str, load_balancer_id: str, epoch: int) -> None:
-        """Accept an epoch. Raises `LostClaim` for an older one than was accepted before."""
+    def check_fence(self, amphora_id: str, load_balancer_id: str, epoch: int) -> None:
+        """Raise `LostClaim` for an older epoch than was accepted before."""
         if epoch < self.fences.get(amphora_id, 0):
             raise LostClaim(load_balancer_id)
-        self.fences[amphora_id] = epoch
 
     def observe(self, amphora_id: str) -> AmphoraObserved:
         """Return what there is of a sandbox that exists."""
@@ -63,6 +63,7 @@ class FakeHost:
             sandbox_digest=sandbox.spec.digest(),
             configuration_digest=live.haproxy.digest() if live is not None and live.haproxy is not None else "",
             haproxy_running=sandbox.haproxy_running,
+            reason=sandbox.reason,
         )
 
 
@@ -129,14 +130,15 @@ class FakeCompute:
     ) -> None:
         await self._begin("ensure_amphora")
         found = self._reach(host)
-        found.pass_fence(sandbox.amphora_id, sandbox.load_balancer_id, epoch)
+        found.check_fence(sandbox.amphora_id, sandbox.load_balancer_id, epoch)
         built = found.sandboxes.get(sandbox.amphora_id)
         if built is not None:
             built.spec = sandbox
         elif len(found.sandboxes) >= found.amphora_limit:
-            raise Lasting("host-full", f"Host {host} holds as many amphorae as it may ({found.amphora_limit}).")
+            raise Lasting("host-full", f"Host {host} holds {found.amphora_limit} amphorae, as many as it may.")
         else:
             found.sandboxes[sandbox.amphora_id] = FakeSandbox(sandbox, heartbeat_key)
+        found.fences[sandbox.amphora_id] = epoch
 
     async def apply_configuration(
         self, host: str, amphora_id: str, configuration: Configuration
@@ -145,12 +147,15 @@ class FakeCompute:
         found = self._reach(host)
         sandbox = found.sandboxes.get(amphora_id)
         if sandbox is None:
-            raise Transient("amphora-absent", f"Host {host} has no amphora {amphora_id}.")
-        found.pass_fence(amphora_id, sandbox.spec.load_balancer_id, configuration.epoch)
+            raise Transient("sandbox-missing", f"Amphora {amphora_id} has no sandbox on this host.")
+        found.check_fence(amphora_id, sandbox.spec.load_balancer_id, configuration.epoch)
         document = configuration.haproxy
         if document is not None and self.rejected_words and self.rejected_words in document.text():
             sentence = f"HAProxy rejects the configuration: unknown keyword '{self.rejected_words}'."
+            sandbox.reason = Reason(slug="configuration-rejected", sentence=sentence)
             raise Lasting("configuration-rejected", sentence)
+        found.fences[amphora_id] = configuration.epoch
+        sandbox.reason = None
         live, sandbox.configuration = sandbox.configuration, configuration
         was_running, sandbox.haproxy_running = sandbox.haproxy_running, document is not None
         if live is not None and live.haproxy == document and was_running == sandbox.haproxy_running:
@@ -162,8 +167,10 @@ class FakeCompute:
         await self._begin("remove_amphora")
         found = self._reach(host)
         sandbox = found.sandboxes.get(amphora_id)
-        found.pass_fence(amphora_id, sandbox.spec.load_balancer_id if sandbox else "", epoch)
-        found.sandboxes.pop(amphora_id, None)
+        if sandbox is not None:
+            found.check_fence(amphora_id, sandbox.spec.load_balancer_id, epoch)
+            del found.sandboxes[amphora_id]
+        found.fences[amphora_id] = epoch
 
     async def _begin(self, method: str) -> None:
         self.calls.append(method)
