@@ -6,7 +6,7 @@ from pathlib import Path
 
 from statera.app import open_embedded_postgres, purge_host
 from statera.base.settings import Settings
-from statera.cli.demo import remove_leftovers
+from statera.cli.demo import remove_crashed_demo
 from statera.cli.preflight import check_ready, describe_faults
 
 
@@ -15,7 +15,8 @@ def run_clean(settings: Settings) -> int:
     if os.geteuid() != 0:
         sys.stderr.write(describe_faults(check_ready(settings)))
         return 1
-    remove_leftovers()
+    if not remove_crashed_demo():
+        print("A demonstration is running: Ctrl-C there removes it.")
     if Path(settings.data_dir).exists():
         if not settings.database.url:
             open_embedded_postgres(settings).stop()

@@ -176,12 +176,22 @@ def run_demo(*, once: bool, keep_logs: bool) -> int:
     if faults:
         sys.stderr.write(describe_faults(faults))
         return 1
+    with _locked() as is_alone:
+        if not is_alone:
+            raise Lasting("already-running", "Another demonstration is running on this machine.")
+        return _run_alone(once=once, keep_logs=keep_logs)
+
+
+@contextlib.contextmanager
+def _locked() -> Iterator[bool]:
+    """Give whether no other demonstration runs; none starts during the block."""
     with LOCK_FILE.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Lasting("already-running", "Another demonstration is running on this machine.") from error
-        return _run_alone(once=once, keep_logs=keep_logs)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
 def _run_alone(*, once: bool, keep_logs: bool) -> int:
@@ -217,6 +227,14 @@ def _run_alone(*, once: bool, keep_logs: bool) -> int:
 def remove_leftovers() -> None:
     """Remove what a demonstration that crashed left on this machine."""
     Playground(TAG, DATA_DIR).remove()
+
+
+def remove_crashed_demo() -> bool:
+    """Remove a crashed demonstration's leftovers; return False, and touch nothing, while one is running."""
+    with _locked() as is_alone:
+        if is_alone:
+            remove_leftovers()
+        return is_alone
 
 
 def _interrupt(_number: int, _frame: object) -> None:

@@ -1,0 +1,60 @@
+"""An operator's commands on a running deployment."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.e2e.conftest import Installation
+
+pytestmark = [pytest.mark.e2e, pytest.mark.root]
+
+
+def _statera(installation: Installation, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "statera", *words, "--config", str(installation.playground.config_path)]
+    environment = os.environ | {"COLUMNS": "200"}
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=120, env=environment)
+
+
+def test_doctor_finds_a_running_deployment_well(installation: Installation) -> None:
+    done = _statera(installation, "doctor")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for word in ("haproxy", "database", "agent local", "certificate ca.pem", "revision"):
+        assert word in done.stdout
+
+
+def test_a_second_up_is_refused(installation: Installation) -> None:
+    done = _statera(installation, "up")
+    assert done.returncode == 1
+    assert "Another `statera up` is running" in done.stderr
+
+
+def test_the_schema_can_be_upgraded_again(installation: Installation) -> None:
+    done = _statera(installation, "db", "upgrade")
+    assert done.returncode == 0, done.stderr
+    assert "The database is at revision" in done.stdout
+
+
+def test_doctor_says_how_to_mend_a_stopped_deployment(installation: Installation) -> None:
+    playground = installation.playground
+    playground.stop_installation()
+    done = _statera(installation, "doctor")
+    assert done.returncode == 1
+    assert "Start `statera up`" in done.stdout
+    playground.start_installation()
+
+
+def test_clean_removes_the_sandboxes_of_a_stopped_deployment(installation: Installation) -> None:
+    playground = installation.playground
+    made = playground.create_load_balancer("left", installation.servers)
+    playground.wait_active(made["id"])
+    assert len(installation.list_namespaces()) == 1
+    playground.stop_installation()
+    done = _statera(installation, "clean")
+    assert done.returncode == 0, done.stderr
+    assert installation.list_namespaces() == []
+    playground.start_installation()
+    # The database still wants it: the next pass builds it again.
+    playground.wait_for(lambda: len(installation.list_namespaces()) == 1, "The sandbox")
+    playground.wait_active(made["id"])
