@@ -8,7 +8,7 @@ from msgspec import UNSET, UnsetType
 from statera.api.call import Call, answer_json
 from statera.api.errors import Answer
 from statera.api.fields import AnyObject, Choice, Cidr, Integer, Several, Text, Texts, Uuid
-from statera.api.listing import COMMON_COLUMNS, Collection, answer_list, answer_one, constant_columns
+from statera.api.listing import COMMON_COLUMNS, Collection, answer_list, answer_one, constant_columns, same_columns
 from statera.api.loading import load
 from statera.api.routing import make_routes
 from statera.api.shown import Id, Shown, list_common, view_of_listener
@@ -150,10 +150,7 @@ COLLECTION = Collection(
     plural="listeners",
     target="listener",
     columns=COMMON_COLUMNS
-    | {
-        name: name
-        for name in ("description", "protocol", "protocol_port", "connection_limit", "default_pool_id", *TIMEOUTS)
-    }
+    | same_columns("description", "protocol", "protocol_port", "connection_limit", "default_pool_id", *TIMEOUTS)
     | {"loadbalancer_id": "load_balancer_id", "load_balancer_id": "load_balancer_id"}
     | constant_columns(LISTENER_TLS),
     show=show_listener,

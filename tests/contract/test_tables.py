@@ -19,7 +19,7 @@ from statera.api.wire import Wire, fields_of
 from statera.model import enums
 from tests.contract.tables import list_fields, read_json, read_table
 
-CREATED = {
+CREATED: dict[str, type[Wire]] = {
     "loadbalancer": LoadBalancerCreate,
     "loadbalancer.additional_vips[]": AdditionalVipGiven,
     "listener": ListenerCreate,
@@ -28,14 +28,19 @@ CREATED = {
     "member": MemberCreate,
     "healthmonitor": HealthMonitorCreate,
 }
-UPDATED = {
+UPDATED: dict[str, type[Wire]] = {
     "loadbalancer": LoadBalancerUpdate,
     "listener": ListenerUpdate,
     "pool": PoolUpdate,
     "member": MemberUpdate,
     "healthmonitor": HealthMonitorUpdate,
 }
-NESTED = {"listener": ListenerInTree, "pool": PoolInTree, "member": NewMember, "healthmonitor": NewHealthMonitor}
+NESTED: dict[str, type[Wire]] = {
+    "listener": ListenerInTree,
+    "pool": PoolInTree,
+    "member": NewMember,
+    "healthmonitor": NewHealthMonitor,
+}
 ONLY_IN_TREES = {"listener": {"default_pool"}, "pool": {"members", "healthmonitor"}}
 """The reference service breaks on them elsewhere (rules.md section 11); here they are unknown attributes."""
 

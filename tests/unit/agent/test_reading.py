@@ -61,7 +61,7 @@ def test_the_masters_processes_are_read() -> None:
     )
     told = parse_processes(text)
     assert told is not None
-    assert (told.failed, told.workers) == (1, {12})
+    assert (told.failed, told.workers) == (1, frozenset({12}))
     assert parse_processes("") is None
 
 
