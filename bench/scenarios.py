@@ -1,0 +1,20 @@
+"""All scenarios by name, in the order in which they run."""
+
+from collections.abc import Callable, Mapping
+
+from bench import creation, editing, heartbeats, membership, memory, proxying, reading, reloading
+from bench.figures import Figure
+from bench.ground import Ground
+
+Scenario = Callable[[Ground, int], list[Figure]]
+
+SCENARIOS: Mapping[str, Scenario] = {
+    "create": creation.run,
+    "member": membership.run,
+    "reload": reloading.run,
+    "read": reading.run,
+    "edits": editing.run,
+    "heartbeats": heartbeats.run,
+    "memory": memory.run,
+    "proxy": proxying.run,
+}
