@@ -288,10 +288,10 @@ def _tagged(column: Element, wanted: TagFilter) -> Element:
     impossible = not all(_storable(tag) for tag in wanted.tags)
     match wanted.kind:
         case "tags":
-            return sa.false() if impossible else column.op("@>")(tags)
+            return sa.false() if impossible else column.bool_op("@>")(tags)
         case "tags-any":
-            return column.op("&&")(tags)
+            return column.bool_op("&&")(tags)
         case "not-tags":
-            return sa.true() if impossible else ~column.op("@>")(tags)
+            return sa.true() if impossible else ~column.bool_op("@>")(tags)
         case "not-tags-any":
-            return ~column.op("&&")(tags)
+            return ~column.bool_op("&&")(tags)
