@@ -37,6 +37,7 @@ FIRST_WEB_NUMBER = 200
 WEB_PORT = 8080
 API_WITHIN_S = 60.0
 WITHIN_S = 30.0
+STOP_WITHIN_S = 30.0
 LOCK_FILE = Path("/run/lock/statera-playground")
 
 
@@ -108,7 +109,7 @@ class Playground:
         if self.up.poll() is None:
             self.up.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self.up.wait(30)
+                self.up.wait(STOP_WITHIN_S)
         if self.up.poll() is None:
             os.killpg(self.up.pid, signal.SIGKILL)
             self.up.wait()
@@ -118,6 +119,8 @@ class Playground:
         """Remove everything, at any point and after a crash of an earlier run with this tag."""
         self.client.close()
         self.stop_installation()
+        for pid in _list_stray(self.config_path):
+            _end(pid)
         if (self.data_dir / "postgres").exists():
             open_embedded_postgres(self.settings).stop()
         purge_host(self.settings)
@@ -353,11 +356,40 @@ def _list_pids(namespace: str) -> Iterator[int]:
     return map(int, done.stdout.split())
 
 
+def _list_stray(config_path: Path) -> list[int]:
+    """Return the supervisors on this configuration that a crashed run left behind."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = path.read_bytes().decode(errors="replace").split("\0")
+            if words[1:4] == ["-m", "statera", "up"] and str(config_path) in words:
+                found.append(int(path.parent.name))
+    return found
+
+
+def _is_alive(pid: int) -> bool:
+    """Say whether a process still runs; one that nobody reaped has ended too."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def _end(pid: int) -> None:
+    """Stop a supervisor as Ctrl-C does, so that it stops its own processes; kill it when it does not."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_WITHIN_S
+    while _is_alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    _kill(pid)
+
+
 def _kill(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
     deadline = time.monotonic() + 2.0
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+    while _is_alive(pid) and time.monotonic() < deadline:
         time.sleep(0.01)
 
 
