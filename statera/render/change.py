@@ -11,6 +11,10 @@ import msgspec
 from statera.model.document import Document, Server, ServersPart, TextPart
 from statera.render.engine import EngineCapabilities
 
+POOL_OF_CONNECTIONS = "pool-purge-delay 5s pool-max-conn -1"
+"""What servers of the file have by default (manual 5.2) and those added at run time do not: without it HAProxy opens a
+connection for every request, at three times the processor time."""
+
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
     """One runtime command. `expects` are beginnings of an answer that means success; an empty answer always does."""
@@ -100,7 +104,7 @@ def _remove_commands(backend: str, name: str) -> Iterator[Command]:
 def _add_commands(part: ServersPart, server: Server) -> Iterator[Command]:
     place = f"{part.backend}/{server.name}"
     line = server.line().removeprefix(f"server {server.name} ").removesuffix(" disabled")
-    yield Command(text=f"add server {place} {line}", expects=("New server registered.",))
+    yield Command(text=f"add server {place} {line} {POOL_OF_CONNECTIONS}", expects=("New server registered.",))
     if part.dynamic_cookies:
         # Without it the new server has an empty cookie, and its clients do not come back to it.
         yield Command(text=f"enable dynamic-cookie backend {part.backend}")

@@ -81,6 +81,8 @@ def _parse_added(words: list[str]) -> Row:
     host, _, port = words[0].rpartition(":")
     assert words[1] == "weight"
     options = words[3:]
+    # Servers of the file have this by default, those added at run time only when told.
+    assert (_take(options, "pool-purge-delay"), _take(options, "pool-max-conn")) == ("5s", "-1")
     check_port = _take(options, "port")
     check_address = _take(options, "addr")
     return Row(

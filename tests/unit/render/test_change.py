@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from statera.model.document import Document, Server, ServersPart, TextPart
-from statera.render.change import Reload, RuntimeChange, Unchanged, decide_change
+from statera.render.change import POOL_OF_CONNECTIONS, Reload, RuntimeChange, Unchanged, decide_change
 from statera.render.engine import EngineCapabilities, haproxy_capabilities
 
 ENGINE = haproxy_capabilities("2.6.12-1+deb12u1")
@@ -59,7 +59,8 @@ def test_edits(changes: dict[str, Any], expected: list[str]):
 def test_a_server_comes():
     two = replace(CHECKED, name="two", address="2001:db8::2", weight=3, check_address="2001:db8::3", check_port=9)
     assert commands(make_document(CHECKED), make_document(CHECKED, two)) == [
-        "add server b/two [2001:db8::2]:80 weight 3 check inter 5000ms addr [2001:db8::3] port 9",
+        "add server b/two [2001:db8::2]:80 weight 3 check inter 5000ms addr [2001:db8::3] port 9 "
+        f"{POOL_OF_CONNECTIONS}",
         "enable health b/two",
         "set server b/two state ready",
     ]
@@ -67,14 +68,14 @@ def test_a_server_comes():
 
 def test_a_disabled_server_comes_and_stays_so():
     assert commands(make_document(), make_document(replace(ONE, enabled=False))) == [
-        "add server b/one 10.0.0.1:80 weight 1"
+        f"add server b/one 10.0.0.1:80 weight 1 {POOL_OF_CONNECTIONS}"
     ]
 
 
 def test_a_server_comes_to_a_backend_with_cookies():
     live, wanted = make_document(dynamic_cookies=True), make_document(ONE, dynamic_cookies=True)
     assert commands(live, wanted) == [
-        "add server b/one 10.0.0.1:80 weight 1",
+        f"add server b/one 10.0.0.1:80 weight 1 {POOL_OF_CONNECTIONS}",
         "enable dynamic-cookie backend b",
         "set server b/one state ready",
     ]
