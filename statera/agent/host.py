@@ -28,7 +28,10 @@ log = get_logger("agent")
 
 WATCH_S = 1.0
 TRIM_EVERY = 60
+"""Turns of the watch; so are the next two."""
 ANNOUNCE_EVERY = 10
+LOOK_EVERY = 30
+"""A process that ends is told by its descriptor; to look at each one as well costs too much to do it every turn."""
 BUILDS_AT_ONCE = 4
 """More would only make the netlink lock and the processor busier."""
 
@@ -42,8 +45,8 @@ class AmphoraHost:
         self._versions = find_engine_versions(settings)
         self._capabilities = haproxy_capabilities(self._versions.get("haproxy", ""))
         self._building = asyncio.Semaphore(BUILDS_AT_ONCE)
-        self._watched: dict[int, int] = {}
-        """Master pid to its descriptor."""
+        self._watched: dict[str, tuple[int, int]] = {}
+        """By amphora: its master's pid, and the descriptor that tells when it ends."""
         self._restarts: set[asyncio.Task[None]] = set()
         self.sandboxes: dict[str, Sandbox] = {}
 
@@ -160,13 +163,14 @@ class AmphoraHost:
                 await asyncio.wait_for(stop.wait(), WATCH_S)
         for task in self._restarts:
             task.cancel()
-        for pid in list(self._watched):
-            self._forget_process(pid)
+        for amphora_id in list(self._watched):
+            self._forget_process(amphora_id)
 
     async def _look_after(self, sandbox: Sandbox, turn: int) -> None:
         try:
-            await sandbox.keep_running(time.monotonic())
-            self._watch_process(sandbox)
+            if sandbox.id not in self._watched or turn % LOOK_EVERY == 0:
+                await sandbox.keep_running(time.monotonic())
+                self._watch_process(sandbox)
             await sandbox.engine.finish_deletes()
             # A neighbour that missed the first announcement learns it from a later one.
             if turn % ANNOUNCE_EVERY == 0 and namespace.exists(sandbox.id):
@@ -177,22 +181,24 @@ class AmphoraHost:
 
     def _watch_process(self, sandbox: Sandbox) -> None:
         pid = sandbox.engine.find_pid()
-        if pid is None or pid in self._watched:
+        known, _ = self._watched.get(sandbox.id, (None, None))
+        if pid == known:
             return
-        descriptor = open_pid(pid)
-        if descriptor is None:
+        self._forget_process(sandbox.id)
+        descriptor = open_pid(pid) if pid is not None else None
+        if pid is None or descriptor is None:
             return
-        self._watched[pid] = descriptor
-        asyncio.get_running_loop().add_reader(descriptor, self._on_end, sandbox, pid)
+        self._watched[sandbox.id] = (pid, descriptor)
+        asyncio.get_running_loop().add_reader(descriptor, self._on_end, sandbox)
 
-    def _on_end(self, sandbox: Sandbox, pid: int) -> None:
-        self._forget_process(pid)
-        task = asyncio.get_running_loop().create_task(self._look_after(sandbox, 1))
+    def _on_end(self, sandbox: Sandbox) -> None:
+        self._forget_process(sandbox.id)
+        task = asyncio.get_running_loop().create_task(self._look_after(sandbox, 0))
         self._restarts.add(task)
         task.add_done_callback(self._restarts.discard)
 
-    def _forget_process(self, pid: int) -> None:
-        descriptor = self._watched.pop(pid, None)
+    def _forget_process(self, amphora_id: str) -> None:
+        _, descriptor = self._watched.pop(amphora_id, (None, None))
         if descriptor is not None:
             asyncio.get_running_loop().remove_reader(descriptor)
             os.close(descriptor)
