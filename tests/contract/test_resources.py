@@ -95,7 +95,7 @@ async def test_listener_refusals(api: Api, values: dict[str, Any], status: int, 
 
 async def test_options_that_are_not_wanted_are_accepted(api: Api) -> None:
     balancer = await api.create_balancer()
-    off = {
+    off: dict[str, Any] = {
         "default_tls_container_ref": None, "sni_container_refs": [], "client_authentication": "NONE",
         "tls_ciphers": None, "hsts_preload": False, "l7policies": [],
     }  # fmt: skip
@@ -239,6 +239,7 @@ async def test_sets_that_are_refused(api: Api) -> None:
     await set_members(api, pool["id"], one)
     sentence = await api.refuse("PUT", path, {"members": [one, same]}, status=400)
     assert sentence == "Validation failure: Member must be updated only once in the same request."
+    body: Any
     for body in ({"members": None}, {}, {"members": {}}, {"members": [5]}, {"members": [{"address": "10.7.0.1"}]}):
         await api.refuse("PUT", path, body, status=400)
     sentence = await api.refuse(
