@@ -1,7 +1,7 @@
 # The same names run in CI. Every target is safe to run again.
 PYTHON := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types format golden bench lock clean
+.PHONY: help install demo test lint types format golden docs bench lock clean
 
 help: ## Show this help
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,9 @@ format: install ## Format the code
 
 golden: install ## Rewrite the golden files from what the code renders now
 	@$(PYTHON) -m tests.golden.update
+
+docs: install ## Write the table of options into docs/configuration.md
+	@$(PYTHON) -m tests.unit.docs.update
 
 bench: install ## Measure against the budgets
 	@$(PYTHON) -m bench
