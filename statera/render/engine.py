@@ -12,6 +12,11 @@ class EngineCapabilities(msgspec.Struct, frozen=True, kw_only=True):
     dynamic_servers: bool
     """`add server` with health checks over the runtime socket, out of experimental mode (HAProxy 2.6)."""
 
+    @property
+    def has_http_client(self) -> bool:
+        """Say whether it has an HTTP client of its own (HAProxy 2.6)."""
+        return self.version >= (2, 6, 0)
+
 
 def haproxy_capabilities(version: str) -> EngineCapabilities:
     """Return the capabilities of a version text such as `2.6.12-1+deb12u1`; an unknown one counts as 2.6.0."""

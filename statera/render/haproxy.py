@@ -28,7 +28,7 @@ TIME_MOST_MS = 2_073_600_000
 def render_haproxy(spec: AmphoraSpec, engine: EngineCapabilities, paths: HaproxyPaths) -> Document:
     """Render one amphora. Raises `tokens.BadToken` for text that no configuration can hold."""
     pools = {pool.id: pool for pool in spec.pools}
-    parts: list[Part] = [_global_part(spec, paths)]
+    parts: list[Part] = [_global_part(spec, engine, paths)]
     for listener in spec.listeners:
         pool = pools.get(listener.pool_id) if listener.pool_id else None
         parts.append(_frontend_part(listener, pool))
@@ -52,11 +52,11 @@ def _text(lines: Iterator[str]) -> TextPart:
     return TextPart(text="".join(f"{line}\n" for line in lines))
 
 
-def _global_part(spec: AmphoraSpec, paths: HaproxyPaths) -> TextPart:
-    return _text(_global_lines(spec, paths))
+def _global_part(spec: AmphoraSpec, engine: EngineCapabilities, paths: HaproxyPaths) -> TextPart:
+    return _text(_global_lines(spec, engine, paths))
 
 
-def _global_lines(spec: AmphoraSpec, paths: HaproxyPaths) -> Iterator[str]:
+def _global_lines(spec: AmphoraSpec, engine: EngineCapabilities, paths: HaproxyPaths) -> Iterator[str]:
     pings = any(pool.monitor is not None and pool.monitor.type == MonitorType.PING for pool in spec.pools)
     yield f"# Load balancer {tokens.name(spec.load_balancer_id)}, amphora {tokens.name(spec.amphora_id)}"
     yield "global"
@@ -67,6 +67,10 @@ def _global_lines(spec: AmphoraSpec, paths: HaproxyPaths) -> Iterator[str]:
     yield f"    stats socket {paths.stats_socket} mode 600 level admin expose-fd listeners"
     yield "    stats timeout 1m"
     yield f"    server-state-file {paths.server_state}"
+    if engine.has_http_client:
+        # Nothing here uses HAProxy's own HTTP client; for it every check and start would read all CA certificates of
+        # the system, which takes four times as long as the rest.
+        yield "    httpclient.ssl.verify none"
     if pings:
         yield "    insecure-fork-wanted"
         yield "    external-check"
