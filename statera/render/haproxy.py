@@ -5,6 +5,7 @@ Names map back to ids, so that statistics can be read again: a frontend is named
 Keywords are those of the HAProxy 2.6 configuration manual.
 """
 
+import hashlib
 from collections.abc import Iterator
 
 from statera.model.document import Document, Part, Server, ServersPart, TextPart
@@ -21,6 +22,7 @@ STICK_ENTRIES = 10_000
 STICK_EXPIRE = "30m"
 COOKIE_NAME = "SRV"
 """The cookie of HTTP_COOKIE persistence (rules.md section 15)."""
+SERVER_ID_MOST = 2**31 - 1
 TIME_MOST_MS = 2_073_600_000
 """24 days: the largest time that the API accepts, and below HAProxy's own limit."""
 
@@ -124,13 +126,31 @@ def _backend_parts(
     name = tokens.name(backend_name(pool.id, listener.id))
     yield _text(_backend_lines(name, listener, pool, paths))
     options = " ".join(_server_options(pool))
-    servers = tuple(_server(member, pool, options) for member in pool.members)
+    numbers = _hash_numbers(pool)
+    servers = tuple(_server(member, pool, f"{numbers.get(member.id, '')} {options}".strip()) for member in pool.members)
     yield ServersPart(
         backend=str(name),
         dynamic=engine.dynamic_servers,
         dynamic_cookies=_has_dynamic_cookies(listener, pool),
         servers=servers,
     )
+
+
+def _hash_numbers(pool: PoolSpec) -> dict[str, str]:
+    """Return the `id` words of each member of a pool that hashes.
+
+    A server's place in the hash follows from its id, by default its place in the file: without one of its own, a member
+    that goes would move the clients of all that stand behind it at the next reload.
+    """
+    if pool.algorithm not in (Algorithm.SOURCE_IP, Algorithm.SOURCE_IP_PORT):
+        return {}
+    taken: dict[int, str] = {}
+    for member_id in sorted(member.id for member in pool.members):
+        number = int.from_bytes(hashlib.sha256(member_id.encode()).digest()[:4]) % SERVER_ID_MOST + 1
+        while number in taken:
+            number = number % SERVER_ID_MOST + 1
+        taken[number] = member_id
+    return {member_id: f"id {tokens.number(number)}" for number, member_id in taken.items()}
 
 
 def _has_dynamic_cookies(listener: ListenerSpec, pool: PoolSpec) -> bool:

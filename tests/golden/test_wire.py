@@ -88,9 +88,9 @@ def running(*webs: Web, **pool: Any) -> Iterator[tuple[RunningHaproxy, int]]:
         yield haproxy, port
 
 
-def ask(port: int, cookie: str | None = None) -> tuple[str, str | None]:
+def ask(port: int, cookie: str | None = None, source: str = "127.0.0.1") -> tuple[str, str | None]:
     """Return the body and the cookie of one answer."""
-    line = http.client.HTTPConnection("127.0.0.1", port, timeout=WAIT_S)
+    line = http.client.HTTPConnection("127.0.0.1", port, timeout=WAIT_S, source_address=(source, 0))
     try:
         line.request("GET", "/", headers={"Cookie": cookie} if cookie else {})
         answer = line.getresponse()
@@ -157,3 +157,31 @@ def test_the_service_cookie_sticks_to_a_member_added_at_run_time():
             assert cookie is not None
             assert cookie.startswith("SRV=")
             assert {ask(port, cookie)[0] for _ in itertools.repeat(None, 4)} == {body}
+
+
+def ask_as_many(port: int) -> dict[str, str]:
+    """Return which member answers each of many clients."""
+    return {source: ask(port, source=source)[0] for source in (f"127.0.0.{number}" for number in range(2, 42))}
+
+
+def test_clients_stay_when_another_member_goes():
+    pool = {"lb_algorithm": "SOURCE_IP"}
+    with ExitStack() as stack:
+        webs = [stack.enter_context(Web()) for _ in range(3)]
+        with running(*webs, **pool) as (haproxy, port):
+            before = ask_as_many(port)
+            live, wanted = (
+                render(port, pool | {"members": [member(web) for web in some]}) for some in (webs, webs[1:])
+            )
+            change = decide_change(live, wanted, ENGINE)
+            assert isinstance(change, RuntimeChange)
+            for command in change.commands:
+                haproxy.ask(command.text)
+            at_run_time = ask_as_many(port)
+        with running(*webs[1:], **pool) as (_, port):
+            after_reload = ask_as_many(port)
+    gone = str(webs[0].port)
+    stayed = {source: body for source, body in before.items() if body != gone}
+    assert stayed
+    assert at_run_time == after_reload
+    assert {source: after_reload[source] for source in stayed} == stayed
