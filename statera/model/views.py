@@ -2,6 +2,8 @@
 
 import msgspec
 
+from statera.model.catalog import AvailabilityZone, AvailabilityZoneProfile, Flavor, FlavorProfile
+from statera.model.quota import Quota
 from statera.model.tree import HealthMonitor, Listener, LoadBalancer, Member, Pool
 
 
@@ -29,5 +31,28 @@ class MemberView(msgspec.Struct, frozen=True, kw_only=True):
 class HealthMonitorView(msgspec.Struct, frozen=True, kw_only=True):
     resource: HealthMonitor
 
+
+class FlavorProfileView(msgspec.Struct, frozen=True, kw_only=True):
+    resource: FlavorProfile
+
+
+class FlavorView(msgspec.Struct, frozen=True, kw_only=True):
+    resource: Flavor
+
+
+class AvailabilityZoneProfileView(msgspec.Struct, frozen=True, kw_only=True):
+    resource: AvailabilityZoneProfile
+
+
+class AvailabilityZoneView(msgspec.Struct, frozen=True, kw_only=True):
+    resource: AvailabilityZone
+
+
+class QuotaView(msgspec.Struct, frozen=True, kw_only=True):
+    resource: Quota
+
+
+RecordView = FlavorProfileView | FlavorView | AvailabilityZoneProfileView | AvailabilityZoneView | QuotaView
+"""What stands below no load balancer."""
 
 View = LoadBalancerView | ListenerView | PoolView | MemberView | HealthMonitorView

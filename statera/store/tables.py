@@ -6,10 +6,13 @@ epoch) stands on `load_balancers`: the row itself is the work.
 Who writes anything below a load balancer locks the load balancer's row first, so no two of them can deadlock.
 """
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, INET, JSONB
 from sqlalchemy.schema import SchemaItem
 
+from statera.model.catalog import AvailabilityZone, AvailabilityZoneProfile, Flavor, FlavorProfile
+from statera.model.quota import Quota
 from statera.model.tree import HealthMonitor, Listener, LoadBalancer, Member, Pool, Resource
 
 metadata = sa.MetaData(
@@ -67,8 +70,10 @@ load_balancers = _resource(
     sa.Column("additional_vips", JSONB, nullable=False),
     sa.Column("owns_vip_port", sa.Boolean, nullable=False),
     sa.Column("provider", sa.Text, nullable=False),
-    sa.Column("flavor_id", _Uuid),
-    sa.Column("availability_zone", sa.Text),
+    sa.Column("flavor_id", _Uuid, sa.ForeignKey("flavors.id", ondelete="RESTRICT"), index=True),
+    sa.Column(
+        "availability_zone", sa.Text, sa.ForeignKey("availability_zones.name", ondelete="RESTRICT"), index=True
+    ),
     sa.Column("vip_qos_policy_id", _Uuid),
     sa.Column("topology", sa.Text, nullable=False),
     sa.Column("generation", sa.BigInteger, nullable=False),
@@ -222,6 +227,65 @@ chores = sa.Table(
     sa.Column("reason", JSONB),
     sa.Column("memory", JSONB, nullable=False, server_default="{}"),
 )
+
+
+def _profiles(name: str, data: str) -> sa.Table:
+    return sa.Table(
+        name,
+        metadata,
+        sa.Column("id", _Uuid, primary_key=True),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("provider_name", sa.Text, nullable=False),
+        sa.Column(data, sa.Text, nullable=False),
+        sa.Column("created_at", _Time, nullable=False),
+    )
+
+
+def _offers(name: str, *columns: SchemaItem) -> sa.Table:
+    return sa.Table(
+        name,
+        metadata,
+        *columns,
+        sa.Column("description", sa.Text, nullable=False),
+        sa.Column("enabled", sa.Boolean, nullable=False),
+        sa.Column("created_at", _Time, nullable=False),
+    )
+
+
+def _profile(name: str, profiles: str) -> sa.Column[str]:
+    return sa.Column(name, _Uuid, sa.ForeignKey(f"{profiles}.id", ondelete="RESTRICT"), nullable=False, index=True)
+
+
+flavor_profiles = _profiles("flavor_profiles", "flavor_data")
+flavors = _offers(
+    "flavors",
+    sa.Column("id", _Uuid, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    _profile("flavor_profile_id", "flavor_profiles"),
+)
+availability_zone_profiles = _profiles("availability_zone_profiles", "availability_zone_data")
+availability_zones = _offers(
+    "availability_zones",
+    sa.Column("name", sa.Text, primary_key=True),
+    _profile("availability_zone_profile_id", "availability_zone_profiles"),
+)
+
+quotas = sa.Table(
+    "quotas",
+    metadata,
+    sa.Column("project_id", sa.Text, primary_key=True),
+    # Who adds objects to a project holds its row here until the commit, so that no two count the same room.
+    *(sa.Column(name, sa.Integer) for name in Quota.__struct_fields__ if name != "project_id"),
+)
+
+RECORD_TABLE_OF: dict[type[msgspec.Struct], sa.Table] = {
+    FlavorProfile: flavor_profiles,
+    Flavor: flavors,
+    AvailabilityZoneProfile: availability_zone_profiles,
+    AvailabilityZone: availability_zones,
+    Quota: quotas,
+}
+"""Tables of what stands below no load balancer. Their first primary key column tells objects apart."""
 
 TABLE_OF: dict[type[Resource], sa.Table] = {
     LoadBalancer: load_balancers,

@@ -46,7 +46,7 @@ async def test_everything_comes_back_as_it_was_stored(store: Store) -> None:
         additional_vips=(Vip(address="fd00::5", subnet_id=None, network_id=new_id(), port_id=new_id()),),
         reason=Reason(slug="x", sentence="It waits.", since=NOW, generation=1),
         updated_at=NOW,
-        flavor_id=new_id(),
+        vip_qos_policy_id=new_id(),
     )
     pool = make_pool(
         load_balancer,
