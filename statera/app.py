@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 from statera.base.clock import SystemClock
 from statera.base.errors import Lasting, StateraError
 from statera.base.logging import get_logger
-from statera.base.settings import HostSettings, Settings
+from statera.base.settings import BadSettings, HostSettings, Settings
 
 if TYPE_CHECKING:
     from statera.drivers.compute_local import LocalCompute
+    from statera.drivers.compute_noop import NoopCompute
     from statera.drivers.network_local import LocalNetwork
     from statera.drivers.pki_local import LocalAuthority
     from statera.drivers.postgres_embedded import EmbeddedPostgres
@@ -85,6 +86,8 @@ def open_authority(settings: Settings) -> "LocalAuthority":
 
 def ensure_certificates(settings: Settings) -> None:
     """Make or renew the certificates of the controllers and of every host."""
+    if not has_agents(settings):
+        return
     hosts = [host.name for host in list_hosts(settings)]
     open_authority(settings).ensure(hosts, SystemClock().now())
 
@@ -92,13 +95,26 @@ def ensure_certificates(settings: Settings) -> None:
 def open_network(settings: Settings, store: "Store") -> "LocalNetwork":
     """Return the network driver. Raises `BadSettings` naming the option."""
     from statera.drivers.network_local import LocalNetwork, networks_from_settings
+    from statera.drivers.network_noop import NoopNetwork
     from statera.store.addresses import StoredAddressBook
 
-    return LocalNetwork(networks_from_settings(settings.networks), StoredAddressBook(store))
+    if settings.network.driver == "noop" and settings.compute.driver != "noop":
+        raise BadSettings("Option network.driver is `noop`: then compute.driver must be `noop`, too.")
+    driver = NoopNetwork if settings.network.driver == "noop" else LocalNetwork
+    return driver(networks_from_settings(settings.networks), StoredAddressBook(store))
 
 
-def open_compute(settings: Settings) -> "LocalCompute":
+def has_agents(settings: Settings) -> bool:
+    """Say whether this deployment builds anything: then it has agents, heartbeats and certificates."""
+    return settings.compute.driver != "noop"
+
+
+def open_compute(settings: Settings) -> "LocalCompute | NoopCompute":
     """Return the compute driver. Raises `Lasting` when the controller's certificate is missing."""
+    if not has_agents(settings):
+        from statera.drivers.compute_noop import NoopCompute
+
+        return NoopCompute([host.name for host in list_hosts(settings)])
     from statera.drivers.compute_local import LocalCompute, client_context
 
     files = open_authority(settings).find_controller()
@@ -261,6 +277,8 @@ async def check_database(settings: Settings) -> list[Finding]:
 
 async def check_agents(settings: Settings) -> list[Finding]:
     """Ask every host's agent how it is."""
+    if not has_agents(settings):
+        return [("agents", "none: compute.driver is `noop`", "")]
     try:
         compute = open_compute(settings)
     except StateraError as error:

@@ -31,11 +31,11 @@ async def show_version(_call: Call) -> Answer:
 
 
 async def gather_networks(call: Call) -> _Items:
-    return [_show_network(network) for network in await call.room.network.observe_networks()]
+    return [_show_network(network) for network in await call.room.network.observe_networks(_list_asked(call))]
 
 
 async def gather_subnets(call: Call) -> _Items:
-    networks = await call.room.network.observe_networks()
+    networks = await call.room.network.observe_networks((), _list_asked(call))
     return [_show_subnet(subnet) for network in networks for subnet in network.subnets]
 
 
@@ -45,7 +45,14 @@ async def gather_ports(call: Call) -> _Items:
     if not (call.caller.is_admin or "admin" in call.caller.roles):
         own = await _list_own_ports(call)
         ports = [port for port in ports if port.id in own]
-    return [_show_port(port) for port in ports]
+    free = [await call.room.network.observe_port(port_id) for port_id in _list_asked(call)]
+    return [_show_port(port) for port in (*ports, *(port for port in free if port and not port.device_id))]
+
+
+def _list_asked(call: Call) -> list[str]:
+    """Return the ids that the path or the query names; without any, all objects are asked for."""
+    named = [call.path["id"]] if "id" in call.path else []
+    return named + [value for name, value in call.query if name == "id"]
 
 
 async def gather_nothing(_call: Call) -> _Items:

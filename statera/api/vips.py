@@ -16,7 +16,10 @@ async def allocate_vips(
     Raises `Refused`; then nothing is allocated.
     """
     port = None if wish.port_id is None else await network.observe_port(wish.port_id)
-    requests = decide_vip(wish, await network.observe_networks(), port, load_balancer_id)
+    network_ids = [one for one in (port and port.network_id, wish.network_id) if one]
+    subnet_ids = [one for one in (wish.subnet_id, *(vip.subnet_id for vip in wish.additional)) if one]
+    networks = await network.observe_networks(network_ids, subnet_ids)
+    requests = decide_vip(wish, networks, port, load_balancer_id)
     check()
     for request in requests:
         try:

@@ -110,7 +110,18 @@ class HostSettings(Section, frozen=True, kw_only=True):
     url: Annotated[str, Meta(pattern=r"^https://", description="Where its agent answers.")]
 
 
+class NetworkDriverSettings(Section, frozen=True, kw_only=True):
+    driver: Annotated[
+        Literal["local", "noop"],
+        Meta(description="`local`: the configured networks; `noop`: any network, subnet and port id is accepted."),
+    ] = "local"
+
+
 class ComputeSettings(Section, frozen=True, kw_only=True):
+    driver: Annotated[
+        Literal["local", "noop"],
+        Meta(description="`local`: sandboxes on hosts with agents; `noop`: nothing is built, nor measured."),
+    ] = "local"
     hosts: Annotated[
         tuple[HostSettings, ...], Meta(description="Hosts that run `statera agent`; empty: the one of `statera up`.")
     ] = ()
@@ -172,6 +183,7 @@ class Settings(Section, frozen=True, kw_only=True):
     api: ApiSettings = ApiSettings()
     identity: IdentitySettings = IdentitySettings()
     networks: tuple[NetworkSettings, ...] = ()
+    network: NetworkDriverSettings = NetworkDriverSettings()
     compute: ComputeSettings = ComputeSettings()
     agent: AgentSettings = AgentSettings()
     reconcile: ReconcileSettings = ReconcileSettings()

@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from statera.app import open_embedded_postgres, purge_host
+from statera.app import has_agents, open_embedded_postgres, purge_host
 from statera.base.settings import Settings
 from statera.cli.demo import remove_crashed_demo
 from statera.cli.preflight import check_ready, describe_faults
@@ -12,14 +12,15 @@ from statera.cli.preflight import check_ready, describe_faults
 
 def run_clean(settings: Settings) -> int:
     """Remove sandboxes, namespaces, bridges, processes; keep the database and certificates of an installation."""
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 and has_agents(settings):
         sys.stderr.write(describe_faults(check_ready(settings)))
         return 1
-    if not remove_crashed_demo():
+    if os.geteuid() == 0 and not remove_crashed_demo():
         print("A demonstration is running: Ctrl-C there removes it.")
     if Path(settings.data_dir).exists():
         if not settings.database.url:
             open_embedded_postgres(settings).stop()
-        purge_host(settings)
+        if has_agents(settings):
+            purge_host(settings)
     print("Removed what was left on this host.")
     return 0

@@ -30,6 +30,8 @@ def check_ready(settings: Settings) -> list[Fault]:
     """Return what keeps `statera up` from running here, most basic first; the rest waits until that is mended."""
     if platform.system() != "Linux":
         return [Fault(f"This is {platform.system()}, not Linux.", "Run Statera on Linux, such as Debian 12.")]
+    if settings.compute.driver == "noop":
+        return _check_users({} if settings.database.url or os.geteuid() else {settings.database.os_user: "postgresql"})
     if os.geteuid() != 0:
         return [Fault("Statera is not running as root.", "Run it as root: it makes network namespaces.")]
     faults = [
@@ -42,12 +44,15 @@ def check_ready(settings: Settings) -> list[Fault]:
     users = {settings.agent.haproxy_user: "haproxy"}
     if not settings.database.url:
         users[settings.database.os_user] = "postgresql"
-    faults += [
+    return faults + _check_users(users)
+
+
+def _check_users(package_of: dict[str, str]) -> list[Fault]:
+    return [
         Fault(f"The system user {user} does not exist.", f"apt-get install {package}")
-        for user, package in users.items()
+        for user, package in package_of.items()
         if not _has_user(user)
     ]
-    return faults
 
 
 def describe_faults(faults: list[Fault]) -> str:

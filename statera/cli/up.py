@@ -18,7 +18,7 @@ from typing import Protocol
 
 import msgspec
 
-from statera.app import ensure_certificates, open_embedded_postgres
+from statera.app import ensure_certificates, has_agents, open_embedded_postgres
 from statera.base.errors import Lasting
 from statera.base.logging import get_logger
 from statera.base.settings import Settings
@@ -88,7 +88,8 @@ def _lock_data_dir(settings: Settings) -> "fcntl._HasFileno":  # type: ignore[na
 
 
 def _list_roles(settings: Settings) -> list[Role]:
-    names = ["agent", "health", "worker", *["api"] * settings.api.processes]
+    watching = ["agent", "health"] if has_agents(settings) else []
+    names = [*watching, "worker", *["api"] * settings.api.processes]
     return [Role(name=name) for name in names]
 
 

@@ -12,9 +12,10 @@ from statera.control.hosts import HostBook
 from statera.control.run import Run
 from statera.model.amphora import Amphora, AmphoraObserved
 from statera.model.document import Document
+from statera.model.network import Network
 from statera.model.ports import ComputeDriver, NetworkDriver
 from statera.plan.plan import MOST_FRESH_IDS, needs_hosts
-from statera.plan.spec import decide_amphora_spec, decide_limits
+from statera.plan.spec import decide_amphora_spec, decide_limits, list_vips
 from statera.plan.world import Sighting, Unseen, World
 from statera.render.engine import haproxy_capabilities
 from statera.render.haproxy import render_haproxy
@@ -47,7 +48,7 @@ class Observer:
 
     async def observe(self, run: Run) -> World:
         """Return the world of a pass. Raises `Lasting` for text that cannot be rendered."""
-        run.networks = await self._network.observe_networks()
+        run.networks = await self._look_at_networks(run)
         sightings = await self._look_at_all(run)
         world = World(
             tree=run.tree,
@@ -78,6 +79,17 @@ class Observer:
             engine = haproxy_capabilities(versions.get("haproxy", ""))
             run.documents[amphora.id] = render_haproxy(spec, engine, SANDBOX_PATHS) if spec.listeners else None
         return run.documents[amphora.id]
+
+    async def _look_at_networks(self, run: Run) -> tuple[Network, ...]:
+        """Return those that the tree names, the VIP's first, and those that the amphorae are on."""
+        vips, members = list_vips(run.balancer), run.tree.members
+        ports = [port for amphora in run.amphorae.values() for port in amphora.ports]
+        network_ids = [run.balancer.vip.network_id, *(port.network_id for port in ports)]
+        subnet_ids = [*(vip.subnet_id for vip in vips), *(member.subnet_id for member in members)]
+        subnet_ids += [place.subnet_id for port in ports for place in port.addresses]
+        return await self._network.observe_networks(
+            tuple(dict.fromkeys(network_ids)), tuple(dict.fromkeys(one for one in subnet_ids if one))
+        )
 
     async def _look_at_all(self, run: Run) -> dict[str, Sighting]:
         sightings = await asyncio.gather(*[self._look(amphora) for amphora in run.amphorae.values()])

@@ -5,7 +5,7 @@ The driver never touches an interface; agents do that from the sandbox spec. It 
 
 import hashlib
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from statera.base.errors import Refusal, Refused
 from statera.base.ids import derive_id, is_uuid
@@ -24,7 +24,9 @@ class LocalNetwork:
         self._addresses = addresses
         self._subnets = {subnet.id: subnet for network in networks for subnet in network.subnets}
 
-    async def observe_networks(self) -> tuple[Network, ...]:
+    async def observe_networks(
+        self, network_ids: Collection[str] = (), subnet_ids: Collection[str] = ()
+    ) -> tuple[Network, ...]:
         return self._networks
 
     async def observe_subnet(self, subnet_id: str) -> Subnet | None:
@@ -56,8 +58,11 @@ class LocalNetwork:
         mac = derive_mac_address(device_id, network_id)
         return await self._addresses.ensure_port(device_id, network_id, f"{prefix}{device_id}", mac, wanted)
 
+    def _find_subnet(self, subnet_id: str) -> Subnet | None:
+        return self._subnets.get(subnet_id)
+
     def _wanted(self, subnet_id: str, address: str | None) -> AddressWanted:
-        subnet = self._subnets.get(subnet_id)
+        subnet = self._find_subnet(subnet_id)
         if subnet is None:
             raise Refused(Refusal.INVALID, f"Subnet {subnet_id} not found.")
         if address is not None and not subnet.contains(address):

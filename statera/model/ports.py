@@ -5,7 +5,7 @@ does not answer), `Lasting` for what needs a change (a configuration that HAProx
 `tests/contract` runs one suite per protocol on every implementation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from statera.base.secret import Secret
@@ -17,8 +17,10 @@ from statera.model.spec import Configuration, SandboxSpec
 class NetworkDriver(Protocol):
     """Networks and the addresses on them."""
 
-    async def observe_networks(self) -> tuple[Network, ...]:
-        """Return all networks with their subnets."""
+    async def observe_networks(
+        self, network_ids: Collection[str] = (), subnet_ids: Collection[str] = ()
+    ) -> tuple[Network, ...]:
+        """Return networks with their subnets: at least those with one of these ids or subnets, without ids all."""
         ...
 
     async def observe_subnet(self, subnet_id: str) -> Subnet | None: ...
