@@ -15,10 +15,11 @@ from statera.api.call import Call, Room, Route
 from statera.api.door import Door
 from statera.api.errors import Answer, answer_error, answer_fault, answer_routing, answer_too_large
 from statera.api.identity import make_identity
+from statera.api.places import Places
 from statera.api.policy import Caller
 from statera.api.routes import make_routes
 from statera.base.clock import Clock
-from statera.base.errors import StateraError
+from statera.base.errors import Refusal, Refused, StateraError
 from statera.base.settings import Settings
 from statera.model.ports import NetworkDriver
 from statera.store.engine import Store
@@ -38,6 +39,7 @@ def create_application(
     room = Room(
         store=store,
         editor=TreeEditor(store),
+        places=Places(store),
         network=network,
         settings=settings,
         clock=clock,
@@ -69,7 +71,14 @@ def create_application(
 
 def _make_handler(room: Room, route: Route) -> HTTPRouteHandler:
     async def handle(request: Request_) -> Response[bytes]:
-        return _respond(await route.act(_make_call(room, request)))
+        call = _make_call(room, request)
+        try:
+            return _respond(await route.act(call))
+        except Refused as error:
+            if error.kind is not Refusal.NOT_FOUND or not call.recalled:
+                raise
+            # What was remembered is gone: the second time it is looked up.
+            return _respond(await route.act(call))
 
     return HTTPRouteHandler(
         path=_list_paths(route.path),

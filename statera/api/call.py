@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from statera.api.errors import Answer, Unreadable
+from statera.api.places import Place, Places
 from statera.api.policy import Caller, require
 from statera.api.wire import W, read_body, read_list_body
 from statera.base.clock import Clock
@@ -27,6 +28,7 @@ class Room(msgspec.Struct, frozen=True, kw_only=True):
 
     store: Store
     editor: TreeEditor
+    places: Places
     network: NetworkDriver
     settings: Settings
     clock: Clock
@@ -44,6 +46,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """As the client wrote it, without the query."""
     path: Mapping[str, str]
     query: Sequence[tuple[str, str]]
+    recalled: set[str] = msgspec.field(default_factory=set)
+    """Objects whose place was remembered, not looked up."""
     headers: Mapping[str, str]
     load_body: Callable[[], Awaitable[bytes]]
 
@@ -79,6 +83,14 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
             return msgspec.json.decode(text)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             raise Refused(Refusal.INVALID, "Request is not in valid JSON format") from None
+
+    async def find_place(self, kind: type[Resource], object_id: str) -> Place | None:
+        """Return where an object belongs; it may be gone when the place was remembered."""
+        known = None if object_id in self.recalled else self.room.places.recall(kind, object_id)
+        if known is None:
+            return await self.room.places.load(kind, object_id)
+        self.recalled.add(object_id)
+        return known
 
     def terms(self) -> Terms:
         """Return the terms of an edit that is made now."""

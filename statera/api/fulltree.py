@@ -15,6 +15,7 @@ from statera.api.fields import Choice, Several
 from statera.api.healthmonitors import NewHealthMonitor, build_health_monitor, show_health_monitor
 from statera.api.listeners import NewListener, build_listener, show_listener
 from statera.api.members import NewMember, build_member, change_matched_member, show_member
+from statera.api.places import place_of
 from statera.api.pools import PoolShown, PoolUpdate, build_pool, list_pool
 from statera.api.shown import list_ids
 from statera.api.wire import Nested
@@ -56,12 +57,12 @@ def grow_tree(
 ) -> Tree:
     """Return the whole new tree. Raises `Refused`."""
     definitions = _collect_definitions(listeners, pools)
-    clock = _tick(now)
+    owner, clock = place_of(balancer), _tick(now)
     terms = Terms(now=now)
     decisions: list[Decide] = []
     by_name: dict[str, Pool] = {}
     for wire in definitions:
-        pool = build_pool(wire, _read_protocol(wire), balancer, created_at=next(clock))
+        pool = build_pool(wire, _read_protocol(wire), owner, created_at=next(clock))
         if pool.name:
             by_name[pool.name] = pool
         decisions.append(create_pool(pool, None, terms))
@@ -70,7 +71,7 @@ def grow_tree(
         more: dict[str, Any] = {"created_at": next(clock)}
         if isinstance(given.default_pool, PoolInTree):
             more["default_pool_id"] = by_name[str(given.default_pool.name)].id
-        decisions.append(create_listener(build_listener(given, balancer, settings, **more), terms))
+        decisions.append(create_listener(build_listener(given, owner, settings, **more), terms))
     return plant_tree(balancer, decisions)
 
 
@@ -85,9 +86,9 @@ def _list_pool_decisions(
     wire: PoolInTree, pool: Pool, settings: ApiSettings, clock: Iterator[dt.datetime], terms: Terms
 ) -> Iterator[Decide]:
     if isinstance(wire.healthmonitor, NewHealthMonitor):
-        monitor = build_health_monitor(wire.healthmonitor, pool, settings, created_at=next(clock))
+        monitor = build_health_monitor(wire.healthmonitor, place_of(pool), settings, created_at=next(clock))
         yield create_health_monitor(monitor, terms)
-    build = partial(build_member, pool=pool, reserved=settings.reserved_addresses)
+    build = partial(build_member, pool=place_of(pool), reserved=settings.reserved_addresses)
     wishes = [
         MemberWish(fresh=build(member, created_at=next(clock)), change=change_matched_member(member))
         for member in wire.members or ()

@@ -9,7 +9,8 @@ from statera.api.call import Call, answer_json
 from statera.api.errors import Answer
 from statera.api.fields import Choice, HttpVersion, Integer, Text, UrlPath, Uuid
 from statera.api.listing import COMMON_COLUMNS, Collection, answer_list, answer_one, same_columns
-from statera.api.loading import load
+from statera.api.loading import find, load
+from statera.api.places import Place
 from statera.api.routing import make_routes
 from statera.api.shown import Id, Shown, list_common, view_of_health_monitor
 from statera.api.wire import (
@@ -29,7 +30,7 @@ from statera.base.settings import ApiSettings
 from statera.model.edits import Change, create_health_monitor, delete_health_monitor, update_health_monitor
 from statera.model.enums import MONITOR_TYPES_WITH_HTTP_FIELDS, HttpMethod, MonitorType
 from statera.model.tree import HealthMonitor, Pool
-from statera.model.views import HealthMonitorView, PoolView
+from statera.model.views import HealthMonitorView
 
 MOST_SECONDS = 2_147_483
 """HAProxy counts milliseconds in 31 bits."""
@@ -109,7 +110,7 @@ COLLECTION = Collection(
 )
 
 
-def build_health_monitor(wire: NewHealthMonitor, pool: Pool, settings: ApiSettings, **more: Any) -> HealthMonitor:
+def build_health_monitor(wire: NewHealthMonitor, pool: Place, settings: ApiSettings, **more: Any) -> HealthMonitor:
     """Return the health monitor that a create request asks for. Raises `Refused`."""
     if wire.type == MonitorType.PING and not settings.allow_ping_health_monitors:
         raise Refused(Refusal.INVALID, "The selected health monitor type is not allowed in this deployment: PING")
@@ -172,13 +173,14 @@ async def accept_list(call: Call) -> Answer:
 
 
 async def accept_show(call: Call) -> Answer:
-    return answer_one(call, COLLECTION, await _load(call, "healthmonitor:get_one"))
+    view = await load(call, HealthMonitorView, call.path["healthmonitor_id"], "healthmonitor:get_one")
+    return answer_one(call, COLLECTION, view)
 
 
 async def accept_create(call: Call) -> Answer:
     call.require_arguments()
     wire = await call.read(HealthMonitorCreate, "health_monitor_", "healthmonitor")
-    pool = (await load(call, PoolView, wire.pool_id, "healthmonitor:post")).resource
+    pool = await find(call, Pool, wire.pool_id, "healthmonitor:post")
     monitor = build_health_monitor(wire, pool, call.room.settings.api, created_at=call.room.clock.now())
     decide = create_health_monitor(monitor, call.terms())
     tree = await call.edit(pool.load_balancer_id, decide, f"Health monitor {monitor.id} created.")
@@ -188,7 +190,7 @@ async def accept_create(call: Call) -> Answer:
 async def accept_update(call: Call) -> Answer:
     call.require_arguments()
     wire = await call.read(HealthMonitorUpdate, "health_monitor_", "healthmonitor")
-    monitor = (await _load(call, "healthmonitor:put")).resource
+    monitor = await _find(call, "healthmonitor:put")
     decide = update_health_monitor(monitor.id, change_health_monitor(wire), call.terms())
     tree = await call.edit(monitor.load_balancer_id, decide, f"Health monitor {monitor.id} updated.")
     return answer_json({"healthmonitor": show_health_monitor(view_of_health_monitor(tree, monitor.id))})
@@ -196,14 +198,14 @@ async def accept_update(call: Call) -> Answer:
 
 async def accept_delete(call: Call) -> Answer:
     call.require_arguments()
-    monitor = (await _load(call, "healthmonitor:delete")).resource
+    monitor = await _find(call, "healthmonitor:delete")
     decide = delete_health_monitor(monitor.id, call.terms())
     await call.edit(monitor.load_balancer_id, decide, f"Health monitor {monitor.id} deleted.")
     return Answer(status=204)
 
 
-async def _load(call: Call, target: str) -> HealthMonitorView:
-    return await load(call, HealthMonitorView, call.path["healthmonitor_id"], target)
+async def _find(call: Call, target: str) -> Place:
+    return await find(call, HealthMonitor, call.path["healthmonitor_id"], target)
 
 
 ROUTES = make_routes(

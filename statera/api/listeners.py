@@ -9,7 +9,8 @@ from statera.api.call import Call, answer_json
 from statera.api.errors import Answer
 from statera.api.fields import AnyObject, Choice, Cidr, Integer, Several, Text, Texts, Uuid
 from statera.api.listing import COMMON_COLUMNS, Collection, answer_list, answer_one, constant_columns, same_columns
-from statera.api.loading import load
+from statera.api.loading import find, load
+from statera.api.places import Place
 from statera.api.routing import make_routes
 from statera.api.shown import Id, Shown, list_common, view_of_listener
 from statera.api.unsupported import LISTENER_TLS, check_listener_options, refuse_option
@@ -31,7 +32,7 @@ from statera.base.settings import ApiSettings
 from statera.model.edits import Change, create_listener, delete_listener, update_listener
 from statera.model.enums import ClientAuthentication, ListenerProtocol
 from statera.model.tree import Listener, LoadBalancer
-from statera.model.views import ListenerView, LoadBalancerView
+from statera.model.views import ListenerView
 
 MOST_TIMEOUT_MS = 2_073_600_000
 """24 days, the most that HAProxy takes."""
@@ -157,7 +158,7 @@ COLLECTION = Collection(
 )
 
 
-def build_listener(wire: NewListener, balancer: LoadBalancer, settings: ApiSettings, **more: Any) -> Listener:
+def build_listener(wire: NewListener, owner: Place, settings: ApiSettings, **more: Any) -> Listener:
     """Return the listener that a create request asks for. Raises `Refused`."""
     if wire.l7policies not in (UNSET, None, ()):
         raise refuse_option("l7policies")
@@ -166,7 +167,7 @@ def build_listener(wire: NewListener, balancer: LoadBalancer, settings: ApiSetti
     nulls = NULLS_ON_CREATE | defaults | {"insert_headers": {}}
     given = defaults | _list_listener(wire, nulls)
     _check_headers(given.get("insert_headers", {}), wire.protocol, is_new=True)
-    owned = {"project_id": balancer.project_id, "load_balancer_id": balancer.id}
+    owned = {"project_id": owner.project_id, "load_balancer_id": owner.load_balancer_id}
     return Listener(**(given | {"id": new_id()} | owned | more))
 
 
@@ -211,8 +212,8 @@ def _invalid(sentence: str) -> Refused:
 # Operations
 
 
-async def _load(call: Call, target: str) -> ListenerView:
-    return await load(call, ListenerView, call.path["listener_id"], target)
+async def _find(call: Call, target: str) -> Place:
+    return await find(call, Listener, call.path["listener_id"], target)
 
 
 async def accept_list(call: Call) -> Answer:
@@ -220,13 +221,13 @@ async def accept_list(call: Call) -> Answer:
 
 
 async def accept_show(call: Call) -> Answer:
-    return answer_one(call, COLLECTION, await _load(call, "listener:get_one"))
+    return answer_one(call, COLLECTION, await load(call, ListenerView, call.path["listener_id"], "listener:get_one"))
 
 
 async def accept_create(call: Call) -> Answer:
     call.require_arguments()
     wire = await call.read(ListenerCreate, "listener_", "listener")
-    balancer = (await load(call, LoadBalancerView, wire.loadbalancer_id, "listener:post")).resource
+    balancer = await find(call, LoadBalancer, wire.loadbalancer_id, "listener:post")
     listener = build_listener(wire, balancer, call.room.settings.api, created_at=call.room.clock.now())
     tree = await call.edit(balancer.id, create_listener(listener, call.terms()), f"Listener {listener.id} created.")
     return answer_json({"listener": show_listener(view_of_listener(tree, listener.id))}, 201)
@@ -235,7 +236,7 @@ async def accept_create(call: Call) -> Answer:
 async def accept_update(call: Call) -> Answer:
     call.require_arguments()
     wire = await call.read(ListenerUpdate, "listener_", "listener")
-    listener = (await _load(call, "listener:put")).resource
+    listener = await _find(call, "listener:put")
     change = change_listener(wire, call.room.settings.api)
     decide = update_listener(listener.id, change, call.terms())
     tree = await call.edit(listener.load_balancer_id, decide, f"Listener {listener.id} updated.")
@@ -244,7 +245,7 @@ async def accept_update(call: Call) -> Answer:
 
 async def accept_delete(call: Call) -> Answer:
     call.require_arguments()
-    listener = (await _load(call, "listener:delete")).resource
+    listener = await _find(call, "listener:delete")
     decide = delete_listener(listener.id, call.terms())
     await call.edit(listener.load_balancer_id, decide, f"Listener {listener.id} deleted.")
     return Answer(status=204)

@@ -10,7 +10,8 @@ from statera.api.errors import UNSUPPORTED_ACTION, Answer
 from statera.api.fields import TRUE_WORDS, Address, Several, Text, Uuid
 from statera.api.fulltree import ListenerInTree, PoolInTree, grow_tree, show_children
 from statera.api.listing import COMMON_COLUMNS, Collection, Constant, answer_list, answer_one, same_columns
-from statera.api.loading import load
+from statera.api.loading import find, load
+from statera.api.places import Place
 from statera.api.routing import make_routes
 from statera.api.shown import Shown, list_common, list_ids, view_of_load_balancer
 from statera.api.statustree import answer_status
@@ -247,7 +248,7 @@ async def accept_show(call: Call) -> Answer:
 async def accept_update(call: Call) -> Answer:
     call.require_arguments()
     wire = await call.read(LoadBalancerUpdate, "load_balancer", "loadbalancer")
-    balancer = (await _load(call, "loadbalancer:put")).resource
+    balancer = await _find(call, "loadbalancer:put")
     if wire.vip_sg_ids is not UNSET:
         call.allow("loadbalancer:put:vip_sg_ids", balancer.project_id)
     _check_network_options(wire)
@@ -263,7 +264,7 @@ def _change(wire: LoadBalancerUpdate) -> Change[LoadBalancer]:
 
 async def accept_delete(call: Call) -> Answer:
     call.require_arguments("cascade")
-    balancer = (await _load(call, "loadbalancer:delete")).resource
+    balancer = await _find(call, "loadbalancer:delete")
     cascade = (call.argument("cascade") or "").strip().lower() in TRUE_WORDS
     decide = delete_load_balancer(cascade=cascade, terms=call.terms())
     await call.edit(balancer.id, decide, f"Load balancer {balancer.id} deleted.")
@@ -293,6 +294,10 @@ async def refuse_stats(call: Call) -> Answer:
 async def refuse_failover(call: Call) -> Answer:
     await _load(call, "loadbalancer:put_failover")
     raise Refused(Refusal.UNSUPPORTED, "failover", slug=UNSUPPORTED_ACTION)
+
+
+async def _find(call: Call, target: str) -> Place:
+    return await find(call, LoadBalancer, call.path["loadbalancer_id"], target)
 
 
 async def _load(call: Call, target: str) -> LoadBalancerView:

@@ -4,6 +4,7 @@ from typing import TypeVar, cast
 
 from statera.api.call import Call, not_found
 from statera.api.errors import ParentMissing
+from statera.api.places import Place
 from statera.model.rules import WORDS
 from statera.model.tree import HealthMonitor, Listener, LoadBalancer, Member, Pool, Resource
 from statera.model.views import HealthMonitorView, ListenerView, LoadBalancerView, MemberView, PoolView, View
@@ -21,7 +22,7 @@ _KIND_OF: dict[type[View], type[Resource]] = {
 
 
 async def load(call: Call, view: type[V], object_id: str, target: str) -> V:
-    """Return an object. Refuses (NOT_FOUND), then (FORBIDDEN)."""
+    """Return an object to show it. Refuses (NOT_FOUND), then (FORBIDDEN)."""
     kind = _KIND_OF[view]
     found = await load_view(call.room.store, kind, object_id)
     if found is None:
@@ -30,11 +31,19 @@ async def load(call: Call, view: type[V], object_id: str, target: str) -> V:
     return cast(V, found)
 
 
-async def load_parent_pool(call: Call, target: str) -> Pool:
+async def find(call: Call, kind: type[Resource], object_id: str, target: str) -> Place:
+    """Return where the object of an edit belongs. Refuses (NOT_FOUND), then (FORBIDDEN)."""
+    place = await call.find_place(kind, object_id)
+    if place is None:
+        raise not_found(WORDS[kind], object_id)
+    call.allow(target, place.project_id)
+    return place
+
+
+async def find_parent_pool(call: Call, target: str) -> Place:
     """Return the pool in the middle of a path, whose absence the contract words in its own way."""
-    pool_id = call.path["pool_id"]
-    found = await load_view(call.room.store, Pool, pool_id)
-    if not isinstance(found, PoolView):
-        raise ParentMissing(f"Pool {pool_id} not found.")
-    call.allow(target, found.resource.project_id)
-    return found.resource
+    place = await call.find_place(Pool, call.path["pool_id"])
+    if place is None:
+        raise ParentMissing(f"Pool {call.path['pool_id']} not found.")
+    call.allow(target, place.project_id)
+    return place

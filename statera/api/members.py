@@ -5,11 +5,12 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from statera.api.call import Call, Route, answer_json
+from statera.api.call import Call, Route, answer_json, not_found
 from statera.api.errors import Answer
 from statera.api.fields import TRUE_WORDS, Address, Integer
 from statera.api.listing import COMMON_COLUMNS, Collection, Constant, answer_list, answer_one, same_columns
-from statera.api.loading import load, load_parent_pool
+from statera.api.loading import find, find_parent_pool, load
+from statera.api.places import Place
 from statera.api.routing import make_routes
 from statera.api.shown import Shown, list_common, view_of_member
 from statera.api.wire import (
@@ -26,7 +27,7 @@ from statera.api.wire import (
 from statera.base.errors import Refusal, Refused
 from statera.base.ids import new_id
 from statera.model.edits import Change, MemberWish, create_member, delete_member, set_members, update_member
-from statera.model.tree import Member, Pool
+from statera.model.tree import Member
 from statera.model.views import MemberView
 
 _ON_UPDATE = NULLS_ON_UPDATE | {"weight": 1, "backup": False}
@@ -84,7 +85,7 @@ COLLECTION = Collection(
 )
 
 
-def build_member(wire: NewMember, pool: Pool, reserved: tuple[str, ...], **more: Any) -> Member:
+def build_member(wire: NewMember, pool: Place, reserved: tuple[str, ...], **more: Any) -> Member:
     """Return the member that a create request asks for. Raises `Refused`."""
     if wire.address in reserved:
         raise Refused(Refusal.INVALID, f"{wire.address} is not a valid option for member address")
@@ -122,18 +123,21 @@ async def check_subnet(call: Call, wire: NewMember) -> None:
 
 
 async def accept_list(call: Call) -> Answer:
-    pool = await load_parent_pool(call, "member:get_all")
+    pool = await find_parent_pool(call, "member:get_all")
     return await answer_list(call, COLLECTION, parent_id=pool.id)
 
 
 async def accept_show(call: Call) -> Answer:
-    return answer_one(call, COLLECTION, await _load(call, "member:get_one"))
+    pool = await find_parent_pool(call, "member:get_one")
+    view = await load(call, MemberView, call.path["member_id"], "member:get_one")
+    _check_pool(view.resource.pool_id, pool, view.resource.id)
+    return answer_one(call, COLLECTION, view)
 
 
 async def accept_create(call: Call) -> Answer:
     call.require_arguments()
     wire = await call.read(MemberCreate, "member_", "member")
-    pool = await load_parent_pool(call, "member:post")
+    pool = await find_parent_pool(call, "member:post")
     await check_subnet(call, wire)
     member = build_member(wire, pool, _reserved(call), created_at=call.room.clock.now())
     decide = create_member(member, call.terms())
@@ -144,7 +148,7 @@ async def accept_create(call: Call) -> Answer:
 async def accept_update(call: Call) -> Answer:
     call.require_arguments()
     wire = await call.read(MemberUpdate, "member_", "member")
-    member = (await _load(call, "member:put")).resource
+    member = await _find(call, "member:put")
     decide = update_member(member.id, change_member(wire), call.terms())
     tree = await call.edit(member.load_balancer_id, decide, f"Member {member.id} updated.")
     return answer_json({"member": show_member(view_of_member(tree, member.id))})
@@ -152,7 +156,7 @@ async def accept_update(call: Call) -> Answer:
 
 async def accept_delete(call: Call) -> Answer:
     call.require_arguments()
-    member = (await _load(call, "member:delete")).resource
+    member = await _find(call, "member:delete")
     await call.edit(member.load_balancer_id, delete_member(member.id, call.terms()), f"Member {member.id} deleted.")
     return Answer(status=204)
 
@@ -162,7 +166,7 @@ async def accept_set(call: Call) -> Answer:
     call.require_arguments("additive_only")
     additive_only = (call.argument("additive_only") or "").strip().lower() in TRUE_WORDS
     wires = await call.read_list(MemberCreate, "members_", "members")
-    pool = await load_parent_pool(call, "member:post")
+    pool = await find_parent_pool(call, "member:post")
     call.allow("member:put", pool.project_id)
     if not additive_only:
         call.allow("member:delete", pool.project_id)
@@ -172,7 +176,7 @@ async def accept_set(call: Call) -> Answer:
     return Answer(status=202)
 
 
-async def _wish(call: Call, wire: MemberCreate, pool: Pool, number: int) -> MemberWish:
+async def _wish(call: Call, wire: MemberCreate, pool: Place, number: int) -> MemberWish:
     await check_subnet(call, wire)
     # Microseconds apart, so that lists keep the order of the request.
     created_at = call.room.clock.now().replace(microsecond=number)
@@ -184,12 +188,16 @@ def _reserved(call: Call) -> tuple[str, ...]:
     return call.room.settings.api.reserved_addresses
 
 
-async def _load(call: Call, target: str) -> MemberView:
-    pool = await load_parent_pool(call, target)
-    view = await load(call, MemberView, call.path["member_id"], target)
-    if view.resource.pool_id != pool.id:
-        raise Refused(Refusal.NOT_FOUND, f"Member {view.resource.id} not found.")
-    return view
+async def _find(call: Call, target: str) -> Place:
+    pool = await find_parent_pool(call, target)
+    member = await find(call, Member, call.path["member_id"], target)
+    _check_pool(member.pool_id, pool, member.id)
+    return member
+
+
+def _check_pool(pool_id: str | None, pool: Place, member_id: str) -> None:
+    if pool_id != pool.id:
+        raise not_found("Member", member_id)
 
 
 ROUTES = (

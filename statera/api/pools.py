@@ -9,7 +9,8 @@ from statera.api.call import Call, answer_json
 from statera.api.errors import Answer
 from statera.api.fields import Address, Choice, Integer, Several, Text
 from statera.api.listing import COMMON_COLUMNS, Collection, answer_list, answer_one, constant_columns, same_columns
-from statera.api.loading import load
+from statera.api.loading import find, load
+from statera.api.places import Place
 from statera.api.routing import make_routes
 from statera.api.shown import Id, Shown, list_common, list_ids, view_of_pool
 from statera.api.unsupported import POOL_TLS, UNSERVED_POOLS, refuse_option, require_absent
@@ -32,8 +33,8 @@ from statera.base.ids import new_id
 from statera.model.edits import Change, create_pool, delete_pool, update_pool
 from statera.model.enums import Algorithm, PersistenceType, PoolProtocol
 from statera.model.rules import DATAGRAM_PROTOCOLS
-from statera.model.tree import LoadBalancer, Pool, SessionPersistence
-from statera.model.views import ListenerView, LoadBalancerView, PoolView
+from statera.model.tree import Listener, LoadBalancer, Pool, SessionPersistence
+from statera.model.views import PoolView
 
 COOKIE_NAME_PATTERN = r"^[^\s,;\\]+$"
 _BARRED_IN_COOKIE = frozenset('"(),/:;<=>?@[\\]{}\x7f')
@@ -130,14 +131,14 @@ COLLECTION = Collection(
 )
 
 
-def build_pool(wire: PoolUpdate, protocol: PoolProtocol, balancer: LoadBalancer, **more: Any) -> Pool:
+def build_pool(wire: PoolUpdate, protocol: PoolProtocol, owner: Place, **more: Any) -> Pool:
     """Return the pool that a create request asks for. Raises `Refused`."""
     _check_options(wire, protocol)
     nulls = NULLS_ON_CREATE | {"lb_algorithm": REFUSE}
     given = _list_pool(wire, nulls)
     if isinstance(wire.session_persistence, PersistenceGiven):
         given["session_persistence"] = _build_persistence(wire.session_persistence, None, protocol)
-    owned = {"protocol": protocol, "project_id": balancer.project_id, "load_balancer_id": balancer.id}
+    owned = {"protocol": protocol, "project_id": owner.project_id, "load_balancer_id": owner.load_balancer_id}
     return Pool(**(given | {"id": new_id()} | owned | more))
 
 
@@ -206,34 +207,33 @@ async def accept_list(call: Call) -> Answer:
 
 
 async def accept_show(call: Call) -> Answer:
-    return answer_one(call, COLLECTION, await _load(call, "pool:get_one"))
+    return answer_one(call, COLLECTION, await load(call, PoolView, call.path["pool_id"], "pool:get_one"))
 
 
 async def accept_create(call: Call) -> Answer:
     call.require_arguments()
     wire = await call.read(PoolCreate, "pool_", "pool")
-    balancer, listener_id = await _load_owner(call, wire)
-    pool = build_pool(wire, wire.protocol, balancer, created_at=call.room.clock.now())
-    tree = await call.edit(balancer.id, create_pool(pool, listener_id, call.terms()), f"Pool {pool.id} created.")
+    owner, listener_id = await _find_owner(call, wire)
+    pool = build_pool(wire, wire.protocol, owner, created_at=call.room.clock.now())
+    tree = await call.edit(
+        owner.load_balancer_id, create_pool(pool, listener_id, call.terms()), f"Pool {pool.id} created."
+    )
     return answer_json({"pool": show_pool(view_of_pool(tree, pool.id))}, 201)
 
 
-async def _load_owner(call: Call, wire: PoolCreate) -> tuple[LoadBalancer, str | None]:
+async def _find_owner(call: Call, wire: PoolCreate) -> tuple[Place, str | None]:
     listener_id = wire.listener_id or None
     if wire.loadbalancer_id:
-        view = await load(call, LoadBalancerView, wire.loadbalancer_id, "pool:post")
-        return view.resource, listener_id
+        return await find(call, LoadBalancer, wire.loadbalancer_id, "pool:post"), listener_id
     if listener_id is None:
         raise _invalid("Must provide at least one of: loadbalancer_id, listener_id")
-    listener = (await load(call, ListenerView, listener_id, "pool:post")).resource
-    view = await load(call, LoadBalancerView, listener.load_balancer_id, "pool:post")
-    return view.resource, listener_id
+    return await find(call, Listener, listener_id, "pool:post"), listener_id
 
 
 async def accept_update(call: Call) -> Answer:
     call.require_arguments()
     wire = await call.read(PoolUpdate, "pool_", "pool")
-    pool = (await _load(call, "pool:put")).resource
+    pool = await _find(call, "pool:put")
     decide = update_pool(pool.id, change_pool(wire), call.terms())
     tree = await call.edit(pool.load_balancer_id, decide, f"Pool {pool.id} updated.")
     return answer_json({"pool": show_pool(view_of_pool(tree, pool.id))})
@@ -241,13 +241,13 @@ async def accept_update(call: Call) -> Answer:
 
 async def accept_delete(call: Call) -> Answer:
     call.require_arguments()
-    pool = (await _load(call, "pool:delete")).resource
+    pool = await _find(call, "pool:delete")
     await call.edit(pool.load_balancer_id, delete_pool(pool.id, call.terms()), f"Pool {pool.id} deleted.")
     return Answer(status=204)
 
 
-async def _load(call: Call, target: str) -> PoolView:
-    return await load(call, PoolView, call.path["pool_id"], target)
+async def _find(call: Call, target: str) -> Place:
+    return await find(call, Pool, call.path["pool_id"], target)
 
 
 ROUTES = make_routes(

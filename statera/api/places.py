@@ -1,0 +1,55 @@
+"""Where objects belong. It never changes while they exist, so an edit need not read it again.
+
+Accepting an edit then costs no read of its own: that the object is still there, the edit itself finds out.
+"""
+
+import msgspec
+
+from statera.model.tree import Member, Resource
+from statera.store.engine import Store
+from statera.store.views import load_view
+
+REMEMBERED = 20_000
+"""Objects; some 10 MiB."""
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """An object's load balancer and project, and the pool of a member."""
+
+    id: str
+    load_balancer_id: str
+    project_id: str
+    pool_id: str | None = None
+
+
+class Places:
+    """The places of objects seen lately."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[tuple[type[Resource], str], Place] = {}
+
+    def recall(self, kind: type[Resource], object_id: str) -> Place | None:
+        """Return what is remembered; the object may be gone."""
+        return self._known.get((kind, object_id))
+
+    async def load(self, kind: type[Resource], object_id: str) -> Place | None:
+        """Look the object up and remember it; None when there is none."""
+        view = await load_view(self._store, kind, object_id)
+        if view is None:
+            self._known.pop((kind, object_id), None)
+            return None
+        if len(self._known) >= REMEMBERED:
+            self._known.pop(next(iter(self._known)))
+        place = self._known[kind, object_id] = place_of(view.resource)
+        return place
+
+
+def place_of(resource: Resource) -> Place:
+    """Return where an object belongs."""
+    return Place(
+        id=resource.id,
+        load_balancer_id=getattr(resource, "load_balancer_id", resource.id),
+        project_id=resource.project_id,
+        pool_id=resource.pool_id if isinstance(resource, Member) else None,
+    )
