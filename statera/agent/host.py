@@ -6,7 +6,9 @@ import os
 import re
 import subprocess
 import time
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 from statera import __version__
 from statera.agent import namespace
@@ -32,6 +34,9 @@ TRIM_EVERY = 60
 ANNOUNCE_EVERY = 10
 LOOK_EVERY = 30
 """A process that ends is told by its descriptor; to look at each one as well costs too much to do it every turn."""
+ANNOUNCE_AFTER_S = (0.02, 0.05, 0.1, 0.3, 1.0, 3.0)
+"""Seconds between the first announcements of a new sandbox. A bridge drops what a new port sends in its first moments,
+and a neighbour that knows the VIP under a former MAC asks again only after 5 to 8 s."""
 BUILDS_AT_ONCE = 4
 """More would only make the netlink lock and the processor busier."""
 
@@ -47,7 +52,7 @@ class AmphoraHost:
         self._building = asyncio.Semaphore(BUILDS_AT_ONCE)
         self._watched: dict[str, tuple[int, int]] = {}
         """By amphora: its master's pid, and the descriptor that tells when it ends."""
-        self._restarts: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self.sandboxes: dict[str, Sandbox] = {}
 
     # The host
@@ -84,6 +89,8 @@ class AmphoraHost:
         except Transient as error:
             # A bridge that is not there yet, say: the watch tries again.
             sandbox.reason = error.reason
+        else:
+            self._announce_soon(sandbox)
 
     # Requests
 
@@ -112,6 +119,7 @@ class AmphoraHost:
             )
         async with self._building:
             await self.sandboxes[amphora_id].ensure(request)
+        self._announce_soon(self.sandboxes[amphora_id])
 
     async def apply(self, amphora_id: str, configuration: Configuration) -> AppliedConfiguration:
         """Bring a configuration live. Raises as `Sandbox.apply` does."""
@@ -161,7 +169,7 @@ class AmphoraHost:
                 self._folders.trim_tombstones()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), WATCH_S)
-        for task in self._restarts:
+        for task in list(self._tasks):
             task.cancel()
         for amphora_id in list(self._watched):
             self._forget_process(amphora_id)
@@ -179,6 +187,23 @@ class AmphoraHost:
             # The edge of the loop: one broken sandbox must not end the watch over the others.
             log.exception("watch failed", amphora=sandbox.id)
 
+    def _announce_soon(self, sandbox: Sandbox) -> None:
+        self._keep_task(self._announce_often(sandbox))
+
+    async def _announce_often(self, sandbox: Sandbox) -> None:
+        for wait_s in ANNOUNCE_AFTER_S:
+            await asyncio.sleep(wait_s)
+            if not namespace.exists(sandbox.id):
+                return
+            # Best effort: the sandbox may be going this very moment.
+            with contextlib.suppress(OSError):
+                await asyncio.to_thread(namespace.announce_vips, sandbox.record.sandbox)
+
+    def _keep_task(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     def _watch_process(self, sandbox: Sandbox) -> None:
         pid = sandbox.engine.find_pid()
         known, _ = self._watched.get(sandbox.id, (None, None))
@@ -193,9 +218,7 @@ class AmphoraHost:
 
     def _on_end(self, sandbox: Sandbox) -> None:
         self._forget_process(sandbox.id)
-        task = asyncio.get_running_loop().create_task(self._look_after(sandbox, 0))
-        self._restarts.add(task)
-        task.add_done_callback(self._restarts.discard)
+        self._keep_task(self._look_after(sandbox, 0))
 
     def _forget_process(self, amphora_id: str) -> None:
         _, descriptor = self._watched.pop(amphora_id, (None, None))
