@@ -1,7 +1,5 @@
 """The `clouds.yaml` that the openstack command needs to find a standalone Statera."""
 
-import json
-
 
 def render_clouds_yaml(
     api_url: str, *, cloud: str = "statera", username: str | None = None, password: str | None = None
@@ -27,5 +25,6 @@ def render_clouds_yaml(
 
 
 def _quote(text: str) -> str:
-    # A JSON string is a YAML string too, whatever is in it.
-    return json.dumps(text)
+    """Return a double-quoted YAML string, everything but plain ASCII escaped by its number (YAML 1.1, 5.6)."""
+    plain = [one if " " <= one <= "~" and one not in '"\\' else f"\\U{ord(one):08x}" for one in text]
+    return f'"{"".join(plain)}"'
