@@ -7,44 +7,29 @@ generation and raises the generation by one. A decision that changes nothing ret
 Rows in deletion stay in the tree until the reconciler settles: they take no part in checks and cannot be edited.
 """
 
-import datetime as dt
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import Collection, Sequence
+from typing import Any, cast
 
 import msgspec
 
 from statera.base.errors import Refusal, Refused
+from statera.model.drafts import ROWS_OF, Draft, find_row, open_draft, refuse_immutable, require_wanted
+from statera.model.drafts import Change as Change
+from statera.model.drafts import Decide as Decide
+from statera.model.drafts import Terms as Terms
 from statera.model.enums import OperatingStatus, ProvisioningStatus
 from statera.model.rules import (
-    WORDS,
     check_allowed_cidrs,
     check_listener_pool,
     check_listener_port,
     check_member_place,
     check_monitor_type,
+    check_pool_in_use,
     place_of,
 )
 from statera.model.tree import HealthMonitor, Listener, LoadBalancer, Member, Pool, Resource, Tree
 
-R = TypeVar("R", bound=Resource)
-Decide = Callable[[Tree], Tree]
-Change = Callable[[R], R]
-"""From the stored row to the wanted one; raises `Refused` when the two do not go together."""
-
 DELETABLE = (ProvisioningStatus.ACTIVE, ProvisioningStatus.ERROR)
-_ROWS_OF: dict[type[Resource], str] = {
-    Listener: "listeners",
-    Pool: "pools",
-    Member: "members",
-    HealthMonitor: "health_monitors",
-}
-
-
-class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """Under which terms an edit is accepted. `strict`: not while an earlier one is being applied."""
-
-    now: dt.datetime
-    strict: bool = False
 
 
 class MemberWish(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,8 +49,7 @@ def plant_tree(load_balancer: LoadBalancer, decisions: Sequence[Decide]) -> Tree
         tree = decide(tree)
     created = {"provisioning_status": ProvisioningStatus.PENDING_CREATE, "changed_at_generation": 1, "updated_at": None}
     rows: dict[str, Any] = {
-        name: tuple(msgspec.structs.replace(row, **created) for row in getattr(tree, name))
-        for name in _ROWS_OF.values()
+        name: tuple(msgspec.structs.replace(row, **created) for row in getattr(tree, name)) for name in ROWS_OF.values()
     }
     return Tree(load_balancer=msgspec.structs.replace(tree.load_balancer, generation=1, **created), **rows)
 
@@ -75,7 +59,7 @@ def update_load_balancer(change: Change[LoadBalancer], terms: Terms) -> Decide:
 
     def decide(tree: Tree) -> Tree:
         _require_state(tree.load_balancer, (ProvisioningStatus.ACTIVE,) if terms.strict else None)
-        draft = _Draft(tree, terms.now)
+        draft = Draft(tree, terms.now)
         draft.load_balancer = change(tree.load_balancer)
         return draft.finish()
 
@@ -94,8 +78,32 @@ def delete_load_balancer(*, cascade: bool, terms: Terms) -> Decide:
         if not cascade and any(not child.deleting for child in (*tree.listeners, *tree.pools)):
             why = f"Validation failure: Cannot delete Load Balancer {balancer.id} - it has children"
             raise Refused(Refusal.INVALID, why)
-        draft = _Draft(tree, terms.now)
+        draft = Draft(tree, terms.now)
         draft.load_balancer = msgspec.structs.replace(balancer, deleting=True)
+        return draft.finish()
+
+    return decide
+
+
+def fail_over_load_balancer(amphora_ids: Sequence[str], terms: Terms) -> Decide:
+    """Want all amphorae, those named, replaced. Refuses (CONFLICT) while it is being deleted."""
+
+    def decide(tree: Tree) -> Tree:
+        _require_state(tree.load_balancer, DELETABLE if terms.strict else None)
+        draft = Draft(tree, terms.now)
+        draft.load_balancer = msgspec.structs.replace(tree.load_balancer, amphorae_to_replace=tuple(amphora_ids))
+        return draft.finish()
+
+    return decide
+
+
+def fail_over_amphora(amphora_id: str, known_ids: Collection[str], terms: Terms) -> Decide:
+    """Want one amphora replaced. `known_ids` are those that exist: others need not be remembered any longer."""
+
+    def decide(tree: Tree) -> Tree:
+        draft = open_draft(tree, terms)
+        kept = [one for one in tree.load_balancer.amphorae_to_replace if one in known_ids and one != amphora_id]
+        draft.load_balancer = msgspec.structs.replace(tree.load_balancer, amphorae_to_replace=(*kept, amphora_id))
         return draft.finish()
 
     return decide
@@ -116,8 +124,8 @@ def create_listener(listener: Listener, terms: Terms) -> Decide:
 
     def decide(tree: Tree) -> Tree:
         if listener.default_pool_id is not None:
-            _find(tree, Pool, listener.default_pool_id)
-        draft = _open(tree, terms)
+            find_row(tree, Pool, listener.default_pool_id)
+        draft = open_draft(tree, terms)
         _check_listener(tree, listener)
         draft.add(listener)
         return draft.finish()
@@ -129,12 +137,12 @@ def update_listener(listener_id: str, change: Change[Listener], terms: Terms) ->
     """Change a listener."""
 
     def decide(tree: Tree) -> Tree:
-        listener = _find(tree, Listener, listener_id)
+        listener = find_row(tree, Listener, listener_id)
         wanted = change(listener)
         if wanted.default_pool_id is not None and wanted.default_pool_id != listener.default_pool_id:
-            _find(tree, Pool, wanted.default_pool_id)
-        draft = _open(tree, terms)
-        _require_wanted(listener)
+            find_row(tree, Pool, wanted.default_pool_id)
+        draft = open_draft(tree, terms)
+        require_wanted(listener)
         _check_listener(tree, wanted)
         draft.change(wanted)
         return draft.finish()
@@ -162,11 +170,11 @@ def create_pool(pool: Pool, listener_id: str | None, terms: Terms) -> Decide:
     """Add a pool, as the default pool of a listener if one is named."""
 
     def decide(tree: Tree) -> Tree:
-        listener = None if listener_id is None else _find(tree, Listener, listener_id)
-        draft = _open(tree, terms)
+        listener = None if listener_id is None else find_row(tree, Listener, listener_id)
+        draft = open_draft(tree, terms)
         draft.add(pool)
         if listener is not None:
-            _require_wanted(listener)
+            require_wanted(listener)
             check_listener_pool(listener, pool)
             occupant = tree.find_pool(listener.default_pool_id) if listener.default_pool_id else None
             if occupant is not None and not occupant.deleting:
@@ -181,10 +189,10 @@ def update_pool(pool_id: str, change: Change[Pool], terms: Terms) -> Decide:
     """Change a pool."""
 
     def decide(tree: Tree) -> Tree:
-        pool = _find(tree, Pool, pool_id)
+        pool = find_row(tree, Pool, pool_id)
         wanted = change(pool)
-        draft = _open(tree, terms)
-        _require_wanted(pool)
+        draft = open_draft(tree, terms)
+        require_wanted(pool)
         draft.change(wanted)
         draft.touch_users(pool_id)
         return draft.finish()
@@ -196,13 +204,15 @@ def delete_pool(pool_id: str, terms: Terms) -> Decide:
     """Want a pool gone with its members and monitor; listeners that use it have no default pool from now on."""
 
     def decide(tree: Tree) -> Tree:
-        pool = _find(tree, Pool, pool_id)
-        draft = _open(tree, terms)
+        pool = find_row(tree, Pool, pool_id)
+        draft = open_draft(tree, terms)
         if pool.deleting:
             return tree
+        check_pool_in_use(tree, pool)
         draft.delete(pool)
-        for listener in tree.list_listeners_using(pool_id):
-            draft.change(msgspec.structs.replace(listener, default_pool_id=None))
+        for listener in tree.listeners:
+            if listener.default_pool_id == pool_id:
+                draft.change(msgspec.structs.replace(listener, default_pool_id=None))
         return draft.finish()
 
     return decide
@@ -227,10 +237,10 @@ def update_member(member_id: str, change: Change[Member], terms: Terms) -> Decid
     """Change a member."""
 
     def decide(tree: Tree) -> Tree:
-        member = _find(tree, Member, member_id)
+        member = find_row(tree, Member, member_id)
         wanted = change(member)
         draft = _open_pool(tree, member.pool_id, terms)
-        _require_wanted(member)
+        require_wanted(member)
         draft.change(wanted)
         return draft.finish()
 
@@ -241,7 +251,7 @@ def delete_member(member_id: str, terms: Terms) -> Decide:
     """Want a member gone."""
 
     def decide(tree: Tree) -> Tree:
-        member = _find(tree, Member, member_id)
+        member = find_row(tree, Member, member_id)
         draft = _open_pool(tree, member.pool_id, terms, deleting_too=True)
         if member.deleting or cast(Pool, tree.find_pool(member.pool_id)).deleting:
             return tree
@@ -301,7 +311,7 @@ def create_health_monitor(monitor: HealthMonitor, terms: Terms) -> Decide:
     """Give a pool its health monitor."""
 
     def decide(tree: Tree) -> Tree:
-        pool = _find(tree, Pool, monitor.pool_id)
+        pool = find_row(tree, Pool, monitor.pool_id)
         check_monitor_type(pool, monitor)
         draft = _open_pool(tree, monitor.pool_id, terms)
         if tree.find_health_monitor(monitor.pool_id) is not None:
@@ -316,10 +326,10 @@ def update_health_monitor(monitor_id: str, change: Change[HealthMonitor], terms:
     """Change a health monitor."""
 
     def decide(tree: Tree) -> Tree:
-        monitor = _find(tree, HealthMonitor, monitor_id)
+        monitor = find_row(tree, HealthMonitor, monitor_id)
         wanted = change(monitor)
         draft = _open_pool(tree, monitor.pool_id, terms)
-        _require_wanted(monitor)
+        require_wanted(monitor)
         draft.change(wanted)
         return draft.finish()
 
@@ -330,7 +340,7 @@ def delete_health_monitor(monitor_id: str, terms: Terms) -> Decide:
     """Want a health monitor gone."""
 
     def decide(tree: Tree) -> Tree:
-        monitor = _find(tree, HealthMonitor, monitor_id)
+        monitor = find_row(tree, HealthMonitor, monitor_id)
         draft = _open_pool(tree, monitor.pool_id, terms, deleting_too=True)
         if monitor.deleting or cast(Pool, tree.find_pool(monitor.pool_id)).deleting:
             return tree
@@ -345,8 +355,8 @@ def delete_health_monitor(monitor_id: str, terms: Terms) -> Decide:
 
 def _delete(kind: type[Resource], object_id: str, terms: Terms) -> Decide:
     def decide(tree: Tree) -> Tree:
-        row = _find(tree, kind, object_id)
-        draft = _open(tree, terms)
+        row = find_row(tree, kind, object_id)
+        draft = open_draft(tree, terms)
         if row.deleting:
             return tree
         draft.delete(row)
@@ -355,91 +365,15 @@ def _delete(kind: type[Resource], object_id: str, terms: Terms) -> Decide:
     return decide
 
 
-def _find(tree: Tree, kind: type[R], object_id: str) -> R:
-    rows = cast(Sequence[R], getattr(tree, _ROWS_OF[kind]))
-    found = next((row for row in rows if row.id == object_id), None)
-    if found is None:
-        raise Refused(Refusal.NOT_FOUND, f"{WORDS[kind]} {object_id} not found.")
-    return found
-
-
-def _refuse_immutable(row: Resource) -> None:
-    raise Refused(Refusal.CONFLICT, f"{WORDS[type(row)]} {row.id} is immutable and cannot be updated.")
-
-
-def _require_wanted(row: Resource) -> None:
-    if row.deleting:
-        _refuse_immutable(row)
-
-
-def _open(tree: Tree, terms: Terms) -> "_Draft":
-    """Begin an edit below the load balancer. Refuses (CONFLICT) when it takes none."""
-    balancer = tree.load_balancer
-    # A load balancer that is only being planned (generation 0) has no earlier edit to wait for.
-    is_busy = terms.strict and balancer.generation > 0 and balancer.provisioning_status != ProvisioningStatus.ACTIVE
-    if balancer.deleting or is_busy:
-        _refuse_immutable(balancer)
-    return _Draft(tree, terms.now)
-
-
-def _open_pool(tree: Tree, pool_id: str, terms: Terms, *, deleting_too: bool = False) -> "_Draft":
+def _open_pool(tree: Tree, pool_id: str, terms: Terms, *, deleting_too: bool = False) -> Draft:
     """Begin an edit below a pool: the pool and the listeners that use it become pending with it."""
-    pool = _find(tree, Pool, pool_id)
-    draft = _open(tree, terms)
+    pool = find_row(tree, Pool, pool_id)
+    draft = open_draft(tree, terms)
     is_busy = (
         terms.strict and tree.load_balancer.generation > 0 and pool.provisioning_status != ProvisioningStatus.ACTIVE
     )
     if is_busy or (pool.deleting and not deleting_too):
-        _refuse_immutable(pool)
+        refuse_immutable(pool)
     draft.change(pool)
     draft.touch_users(pool_id)
     return draft
-
-
-class _Draft:
-    """One edit in the making. Every row it touches is stamped with the new generation and loses its reason."""
-
-    def __init__(self, tree: Tree, now: dt.datetime) -> None:
-        self.tree = tree
-        self.load_balancer = tree.load_balancer
-        self._generation = tree.load_balancer.generation + 1
-        self._now = now
-        self._rows: dict[type[Resource], dict[str, Resource]] = {}
-
-    def _rows_of(self, kind: type[Resource]) -> dict[str, Resource]:
-        if kind not in self._rows:
-            self._rows[kind] = {row.id: row for row in getattr(self.tree, _ROWS_OF[kind])}
-        return self._rows[kind]
-
-    def add(self, row: Resource) -> None:
-        status = ProvisioningStatus.PENDING_CREATE
-        self._rows_of(type(row))[row.id] = msgspec.structs.replace(
-            row, provisioning_status=status, changed_at_generation=self._generation, deleting=False
-        )
-
-    def change(self, row: Resource) -> None:
-        """Put the wanted form of a row that exists."""
-        self._rows_of(type(row))[row.id] = self._pending(row)
-
-    def delete(self, row: Resource) -> None:
-        self._rows_of(type(row))[row.id] = self._pending(msgspec.structs.replace(row, deleting=True))
-
-    def touch_users(self, pool_id: str) -> None:
-        for listener in self.tree.list_listeners_using(pool_id):
-            if not listener.deleting:
-                self.change(listener)
-
-    def _pending(self, row: R) -> R:
-        status = ProvisioningStatus.PENDING_UPDATE
-        if row.deleting:
-            status = ProvisioningStatus.PENDING_DELETE
-        elif row.provisioning_status == ProvisioningStatus.PENDING_CREATE:
-            # What was never applied is still to be created, however often it was edited.
-            status = ProvisioningStatus.PENDING_CREATE
-        changes = {"provisioning_status": status, "changed_at_generation": self._generation, "reason": None}
-        return msgspec.structs.replace(row, updated_at=self._now, **changes)
-
-    def finish(self) -> Tree:
-        balancer = msgspec.structs.replace(self._pending(self.load_balancer), generation=self._generation)
-        rows: dict[str, Any] = {_ROWS_OF[kind]: tuple(found.values()) for kind, found in self._rows.items()}
-        return msgspec.structs.replace(self.tree, load_balancer=balancer, **rows)

@@ -80,6 +80,36 @@ class HttpMethod(enum.StrEnum):
     PATCH = "PATCH"
 
 
+class L7Action(enum.StrEnum):
+    """What happens to a request that meets a policy."""
+
+    REJECT = "REJECT"
+    REDIRECT_TO_URL = "REDIRECT_TO_URL"
+    REDIRECT_TO_POOL = "REDIRECT_TO_POOL"
+    REDIRECT_PREFIX = "REDIRECT_PREFIX"
+
+
+class L7RuleType(enum.StrEnum):
+    """What of a request a rule looks at."""
+
+    HOST_NAME = "HOST_NAME"
+    PATH = "PATH"
+    FILE_TYPE = "FILE_TYPE"
+    HEADER = "HEADER"
+    COOKIE = "COOKIE"
+    SSL_CONN_HAS_CERT = "SSL_CONN_HAS_CERT"
+    SSL_VERIFY_RESULT = "SSL_VERIFY_RESULT"
+    SSL_DN_FIELD = "SSL_DN_FIELD"
+
+
+class L7CompareType(enum.StrEnum):
+    REGEX = "REGEX"
+    STARTS_WITH = "STARTS_WITH"
+    ENDS_WITH = "ENDS_WITH"
+    CONTAINS = "CONTAINS"
+    EQUAL_TO = "EQUAL_TO"
+
+
 class ClientAuthentication(enum.StrEnum):
     """What a listener that ends TLS asks of its clients."""
 
@@ -145,3 +175,19 @@ MONITOR_TYPES_OF_POOL: dict[PoolProtocol, tuple[MonitorType, ...]] = {
 }
 
 MONITOR_TYPES_WITH_HTTP_FIELDS = (MonitorType.HTTP, MonitorType.HTTPS)
+
+REDIRECT_HTTP_CODES = (301, 302, 303, 307, 308)
+L7_LISTENER_PROTOCOLS = (ListenerProtocol.HTTP, ListenerProtocol.TERMINATED_HTTPS)
+"""Elsewhere no request can be seen (rules.md section 18)."""
+
+_ALL_COMPARES = tuple(L7CompareType)
+COMPARES_OF_L7RULE: dict[L7RuleType, tuple[L7CompareType, ...]] = {
+    L7RuleType.HOST_NAME: _ALL_COMPARES,
+    L7RuleType.PATH: _ALL_COMPARES,
+    L7RuleType.FILE_TYPE: (L7CompareType.EQUAL_TO, L7CompareType.REGEX),
+    L7RuleType.HEADER: _ALL_COMPARES,
+    L7RuleType.COOKIE: _ALL_COMPARES,
+    L7RuleType.SSL_CONN_HAS_CERT: (L7CompareType.EQUAL_TO,),
+    L7RuleType.SSL_VERIFY_RESULT: (L7CompareType.EQUAL_TO,),
+    L7RuleType.SSL_DN_FIELD: _ALL_COMPARES,
+}

@@ -21,8 +21,8 @@ class TagFilter(msgspec.Struct, frozen=True):
 class ListQuery(msgspec.Struct, frozen=True, kw_only=True):
     """`filters` maps attributes of the model struct to the wanted value, all of which must match.
 
-    `project_id` None means all projects. `parent_id` narrows members to a pool. `limit` None means no limit;
-    `marker` is the id of the object to start after, or with `reverse` to end before.
+    `project_id` None means all projects. `parent_id` narrows members to a pool, rules to a policy.
+    `limit` None means no limit; `marker` is the id of the object to start after, or with `reverse` to end before.
     """
 
     project_id: str | None = None

@@ -14,6 +14,9 @@ from statera.base.reason import Reason
 from statera.model.enums import (
     Algorithm,
     HttpMethod,
+    L7Action,
+    L7CompareType,
+    L7RuleType,
     ListenerProtocol,
     MonitorType,
     OperatingStatus,
@@ -25,7 +28,7 @@ from statera.model.enums import (
 
 
 class Resource(msgspec.Struct, frozen=True, kw_only=True):
-    """Attributes that load balancers, listeners, pools, members and health monitors share."""
+    """Attributes that all resources share; L7 rules have no name of their own."""
 
     id: str
     project_id: str
@@ -123,6 +126,33 @@ class HealthMonitor(Resource, frozen=True, kw_only=True):
     domain_name: str | None = None
 
 
+class L7Policy(Resource, frozen=True, kw_only=True):
+    """What a listener does with requests that meet all of the policy's rules."""
+
+    load_balancer_id: str
+    listener_id: str
+    description: str = ""
+    action: L7Action
+    position: int = 1
+    """Positions of one listener's policies are 1 to n, without those that are being deleted."""
+    redirect_pool_id: str | None = None
+    redirect_url: str | None = None
+    redirect_prefix: str | None = None
+    redirect_http_code: int | None = None
+
+
+class L7Rule(Resource, frozen=True, kw_only=True):
+    """One condition of a policy."""
+
+    load_balancer_id: str
+    l7policy_id: str
+    type: L7RuleType
+    compare_type: L7CompareType
+    key: str | None = None
+    value: str
+    invert: bool = False
+
+
 class Tree(msgspec.Struct, frozen=True, kw_only=True):
     """One load balancer with all below it, from one consistent snapshot, each list in creation order."""
 
@@ -131,6 +161,8 @@ class Tree(msgspec.Struct, frozen=True, kw_only=True):
     pools: tuple[Pool, ...] = ()
     members: tuple[Member, ...] = ()
     health_monitors: tuple[HealthMonitor, ...] = ()
+    l7policies: tuple[L7Policy, ...] = ()
+    l7rules: tuple[L7Rule, ...] = ()
 
     def find_pool(self, pool_id: str) -> Pool | None:
         return next((pool for pool in self.pools if pool.id == pool_id), None)
@@ -146,6 +178,22 @@ class Tree(msgspec.Struct, frozen=True, kw_only=True):
         monitors = (m for m in self.health_monitors if m.pool_id == pool_id and not m.deleting)
         return next(monitors, None)
 
+    def list_l7policies(self, listener_id: str) -> tuple[L7Policy, ...]:
+        """Return a listener's policies by position; those in deletion, which hold none, come where they were."""
+        found = [policy for policy in self.l7policies if policy.listener_id == listener_id]
+        return tuple(sorted(found, key=lambda policy: (policy.position, policy.deleting, policy.created_at, policy.id)))
+
+    def list_l7rules(self, l7policy_id: str) -> tuple[L7Rule, ...]:
+        return tuple(rule for rule in self.l7rules if rule.l7policy_id == l7policy_id)
+
     def list_listeners_using(self, pool_id: str) -> tuple[Listener, ...]:
-        """Return the listeners whose traffic reaches the pool (L7 policies will add theirs here)."""
-        return tuple(listener for listener in self.listeners if listener.default_pool_id == pool_id)
+        """Return the listeners whose traffic reaches the pool: as default, or by an enabled policy that has rules."""
+        redirecting = {
+            policy.listener_id
+            for policy in self.l7policies
+            if policy.redirect_pool_id == pool_id and policy.admin_state_up and not policy.deleting
+            if any(rule.l7policy_id == policy.id and not rule.deleting for rule in self.l7rules)
+        }
+        return tuple(
+            listener for listener in self.listeners if listener.default_pool_id == pool_id or listener.id in redirecting
+        )

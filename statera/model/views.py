@@ -4,7 +4,7 @@ import msgspec
 
 from statera.model.catalog import AvailabilityZone, AvailabilityZoneProfile, Flavor, FlavorProfile
 from statera.model.quota import Quota
-from statera.model.tree import HealthMonitor, Listener, LoadBalancer, Member, Pool
+from statera.model.tree import HealthMonitor, L7Policy, L7Rule, Listener, LoadBalancer, Member, Pool
 
 
 class LoadBalancerView(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,6 +15,8 @@ class LoadBalancerView(msgspec.Struct, frozen=True, kw_only=True):
 
 class ListenerView(msgspec.Struct, frozen=True, kw_only=True):
     resource: Listener
+    l7policy_ids: tuple[str, ...] = ()
+    """By position."""
 
 
 class PoolView(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +32,15 @@ class MemberView(msgspec.Struct, frozen=True, kw_only=True):
 
 class HealthMonitorView(msgspec.Struct, frozen=True, kw_only=True):
     resource: HealthMonitor
+
+
+class L7PolicyView(msgspec.Struct, frozen=True, kw_only=True):
+    resource: L7Policy
+    rule_ids: tuple[str, ...] = ()
+
+
+class L7RuleView(msgspec.Struct, frozen=True, kw_only=True):
+    resource: L7Rule
 
 
 class FlavorProfileView(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,4 +66,4 @@ class QuotaView(msgspec.Struct, frozen=True, kw_only=True):
 RecordView = FlavorProfileView | FlavorView | AvailabilityZoneProfileView | AvailabilityZoneView | QuotaView
 """What stands below no load balancer."""
 
-View = LoadBalancerView | ListenerView | PoolView | MemberView | HealthMonitorView
+View = LoadBalancerView | ListenerView | PoolView | MemberView | HealthMonitorView | L7PolicyView | L7RuleView

@@ -22,12 +22,21 @@ from statera.model.work import Claim, Event, Snapshot
 from statera.store.engine import AnyRow, Store
 from statera.store.events import INSERT_EVENTS
 from statera.store.rows import encode_told, json_list, json_object
-from statera.store.tables import amphorae, health_monitors, listeners, load_balancers, members, pools
+from statera.store.tables import (
+    amphorae,
+    health_monitors,
+    l7policies,
+    l7rules,
+    listeners,
+    load_balancers,
+    members,
+    pools,
+)
 from statera.store.trees import CHANNEL, TREE_STATEMENT
 
 _NOTED = f"noted AS ({INSERT_EVENTS}, held)"
 """A pass writes its history with its end, in one statement: what nobody may write any more leaves no trace either."""
-_CHILD_TABLES = (listeners.name, pools.name, members.name, health_monitors.name)
+_CHILD_TABLES = (listeners.name, pools.name, members.name, health_monitors.name, l7policies.name, l7rules.name)
 
 _CLAIM = sa.text("""
     UPDATE load_balancers
@@ -129,8 +138,8 @@ _SETTLES = "changed_at_generation <= CAST(:generation AS bigint) AND NOT deletin
 
 
 def _first_operating_status(table: str) -> str:
-    # Monitors are not seen in traffic: they are ONLINE once active, OFFLINE when switched off (rules.md section 7).
-    if table != health_monitors.name:
+    # What is not seen in traffic is ONLINE once active, OFFLINE when switched off (rules.md section 7).
+    if table not in (health_monitors.name, l7policies.name, l7rules.name):
         return ""
     return "operating_status = CASE WHEN admin_state_up THEN 'ONLINE' ELSE 'OFFLINE' END,"
 

@@ -13,7 +13,7 @@ from sqlalchemy.schema import SchemaItem
 
 from statera.model.catalog import AvailabilityZone, AvailabilityZoneProfile, Flavor, FlavorProfile
 from statera.model.quota import Quota
-from statera.model.tree import HealthMonitor, Listener, LoadBalancer, Member, Pool, Resource
+from statera.model.tree import HealthMonitor, L7Policy, L7Rule, Listener, LoadBalancer, Member, Pool, Resource
 
 metadata = sa.MetaData(
     naming_convention={
@@ -164,6 +164,36 @@ health_monitors = _resource(
 )
 sa.Index("uq_health_monitors_pool", health_monitors.c.pool_id, unique=True, postgresql_where=sa.text("NOT deleting"))
 
+l7policies = _resource(
+    "l7policies",
+    _owner(),
+    sa.Column("listener_id", _Uuid, sa.ForeignKey("listeners.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    # Not unique: one statement renumbers many, and PostgreSQL would look after each row.
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column(
+        "redirect_pool_id",
+        _Uuid,
+        sa.ForeignKey("pools.id", ondelete="SET NULL", deferrable=True, initially="DEFERRED"),
+        index=True,
+    ),
+    sa.Column("redirect_url", sa.Text),
+    sa.Column("redirect_prefix", sa.Text),
+    sa.Column("redirect_http_code", sa.Integer),
+)
+
+l7rules = _resource(
+    "l7rules",
+    _owner(),
+    sa.Column("l7policy_id", _Uuid, sa.ForeignKey("l7policies.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("compare_type", sa.Text, nullable=False),
+    sa.Column("key", sa.Text),
+    sa.Column("value", sa.Text, nullable=False),
+    sa.Column("invert", sa.Boolean, nullable=False),
+)
+
 amphorae = sa.Table(
     "amphorae",
     metadata,
@@ -293,5 +323,7 @@ TABLE_OF: dict[type[Resource], sa.Table] = {
     Pool: pools,
     Member: members,
     HealthMonitor: health_monitors,
+    L7Policy: l7policies,
+    L7Rule: l7rules,
 }
 """Each resource's table; a new resource adds its line here."""

@@ -18,7 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from statera.base.errors import Refusal, Refused
 from statera.base.ids import is_uuid
-from statera.model.tree import HealthMonitor, Listener, LoadBalancer, Member, Pool, Resource, Tree
+from statera.model.quota import Limits, count_growth
+from statera.model.tree import HealthMonitor, L7Policy, L7Rule, Listener, LoadBalancer, Member, Pool, Resource, Tree
 from statera.store.engine import Store
 from statera.store.rows import insert_rows, json_object, update_rows
 from statera.store.tables import TABLE_OF, load_balancers
@@ -31,6 +32,8 @@ CHILDREN: dict[str, type[Resource]] = {
     "pools": Pool,
     "members": Member,
     "health_monitors": HealthMonitor,
+    "l7policies": L7Policy,
+    "l7rules": L7Rule,
 }
 """Attribute of `Tree` to the kind it holds, parents before what refers to them."""
 

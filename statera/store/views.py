@@ -13,11 +13,29 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by
 from statera.base.errors import Refusal, Refused
 from statera.base.ids import is_uuid
 from statera.model.listing import ListQuery, Scalar, SortKey, TagFilter
-from statera.model.tree import HealthMonitor, Listener, LoadBalancer, Member, Pool, Resource
-from statera.model.views import HealthMonitorView, ListenerView, LoadBalancerView, MemberView, PoolView, View
+from statera.model.tree import HealthMonitor, L7Policy, L7Rule, Listener, LoadBalancer, Member, Pool, Resource
+from statera.model.views import (
+    HealthMonitorView,
+    L7PolicyView,
+    L7RuleView,
+    ListenerView,
+    LoadBalancerView,
+    MemberView,
+    PoolView,
+    View,
+)
 from statera.store.engine import Store
 from statera.store.rows import json_list, json_object
-from statera.store.tables import TABLE_OF, health_monitors, listeners, load_balancers, members, pools
+from statera.store.tables import (
+    TABLE_OF,
+    health_monitors,
+    l7policies,
+    l7rules,
+    listeners,
+    load_balancers,
+    members,
+    pools,
+)
 
 V = TypeVar("V", bound=View)
 
@@ -37,12 +55,36 @@ _VIEW_OF: dict[type[Resource], Any] = {
     Pool: PoolView,
     Member: MemberView,
     HealthMonitor: HealthMonitorView,
+    L7Policy: L7PolicyView,
+    L7Rule: L7RuleView,
 }
 
 
 def _ids(child: sa.Table, parent: Element, own: Element) -> Element:
     ordered = aggregate_order_by(child.c.id, child.c.created_at, child.c.id)
     found = sa.select(sa.func.json_agg(ordered)).where(own == parent)
+    return sa.func.coalesce(found.scalar_subquery(), sa.literal_column("'[]'::json"))
+
+
+def _policy_ids() -> Element:
+    # As `Tree.list_l7policies` orders them.
+    place = (l7policies.c.position, l7policies.c.deleting, l7policies.c.created_at, l7policies.c.id)
+    ordered = aggregate_order_by(l7policies.c.id, *place)
+    found = sa.select(sa.func.json_agg(ordered)).where(l7policies.c.listener_id == listeners.c.id)
+    return sa.func.coalesce(found.scalar_subquery(), sa.literal_column("'[]'::json"))
+
+
+def _user_ids() -> Element:
+    # As `Tree.list_listeners_using`: by default, or by an enabled policy that has rules.
+    ruled = sa.exists().where(l7rules.c.l7policy_id == l7policies.c.id, ~l7rules.c.deleting)
+    redirecting = sa.select(l7policies.c.listener_id).where(
+        l7policies.c.redirect_pool_id == pools.c.id, l7policies.c.admin_state_up, ~l7policies.c.deleting, ruled
+    )
+    ordered = aggregate_order_by(listeners.c.id, listeners.c.created_at, listeners.c.id)
+    found = sa.select(sa.func.json_agg(ordered)).where(
+        listeners.c.load_balancer_id == pools.c.load_balancer_id,
+        (listeners.c.default_pool_id == pools.c.id) | listeners.c.id.in_(redirecting),
+    )
     return sa.func.coalesce(found.scalar_subquery(), sa.literal_column("'[]'::json"))
 
 
@@ -57,14 +99,16 @@ _NEIGHBOURS: dict[type[Resource], dict[str, Element]] = {
         "listener_ids": _ids(listeners, load_balancers.c.id, listeners.c.load_balancer_id),
         "pool_ids": _ids(pools, load_balancers.c.id, pools.c.load_balancer_id),
     },
-    Listener: {},
+    Listener: {"l7policy_ids": _policy_ids()},
     Pool: {
-        "listener_ids": _ids(listeners, pools.c.id, listeners.c.default_pool_id),
+        "listener_ids": _user_ids(),
         "member_ids": _ids(members, pools.c.id, members.c.pool_id),
         "health_monitor_id": _wanted_monitor(),
     },
     Member: {},
     HealthMonitor: {},
+    L7Policy: {"rule_ids": _ids(l7rules, l7policies.c.id, l7rules.c.l7policy_id)},
+    L7Rule: {},
 }
 """What a view has beyond the resource: attribute of the view struct to SQL. A new neighbour adds its line here."""
 
@@ -209,6 +253,10 @@ def _scope(table: sa.Table, query: ListQuery) -> list[Element]:
     if query.parent_id is not None:
         conditions.append(_equals(table.c.pool_id, query.parent_id))
     return conditions
+
+
+_PARENT = {members.name: "pool_id", l7rules.name: "l7policy_id"}
+"""What lists below a parent are narrowed by."""
 
 
 def _filters(kind: type[Resource], query: ListQuery) -> list[Element]:
