@@ -251,7 +251,7 @@ def _scope(table: sa.Table, query: ListQuery) -> list[Element]:
     if query.project_id is not None:
         conditions.append(_equals(table.c.project_id, query.project_id))
     if query.parent_id is not None:
-        conditions.append(_equals(table.c.pool_id, query.parent_id))
+        conditions.append(_equals(table.c[_PARENT[table.name]], query.parent_id))
     return conditions
 
 
