@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from statera.base.errors import Refusal, Refused
 from statera.model.enums import (
     L4_TRANSPORT,
+    L7_LISTENER_PROTOCOLS,
     MONITOR_TYPES_OF_POOL,
     POOL_PROTOCOLS_OF_LISTENER,
     ListenerProtocol,
     MonitorType,
     PoolProtocol,
 )
-from statera.model.tree import HealthMonitor, Listener, LoadBalancer, Member, Pool, Resource, Tree
+from statera.model.tree import HealthMonitor, L7Policy, L7Rule, Listener, LoadBalancer, Member, Pool, Resource, Tree
 
 WORDS: dict[type[Resource], str] = {
     LoadBalancer: "Load Balancer",
@@ -20,6 +21,8 @@ WORDS: dict[type[Resource], str] = {
     Pool: "Pool",
     Member: "Member",
     HealthMonitor: "Health Monitor",
+    L7Policy: "L7 Policy",
+    L7Rule: "L7 Rule",
 }
 """What sentences call each resource (rules.md section 5)."""
 
@@ -50,6 +53,22 @@ def check_listener_pool(listener: Listener, pool: Pool) -> None:
             f"Validation failure: The pool protocol '{pool.protocol}' is invalid while the listener protocol "
             f"is '{listener.protocol}'.",
         )
+
+
+def check_l7_listener(listener: Listener) -> None:
+    """Refuse (INVALID, UNSUPPORTED) policies on a listener that has no children, or that sees no requests."""
+    if listener.protocol == ListenerProtocol.PROMETHEUS:
+        raise Refused(Refusal.INVALID, f"Protocol {listener.protocol} listeners cannot have child objects.")
+    if listener.protocol not in L7_LISTENER_PROTOCOLS:
+        raise Refused(Refusal.UNSUPPORTED, f"L7 policies on a {listener.protocol} listener")
+
+
+def check_pool_in_use(tree: Tree, pool: Pool) -> None:
+    """Refuse (CONFLICT) to give up a pool that a policy redirects to."""
+    gone = {listener.id for listener in tree.listeners if listener.deleting}
+    for policy in tree.l7policies:
+        if policy.redirect_pool_id == pool.id and not policy.deleting and policy.listener_id not in gone:
+            raise Refused(Refusal.CONFLICT, f"Pool {pool.id} is in use by L7 policy {policy.id}")
 
 
 def check_allowed_cidrs(balancer: LoadBalancer, listener: Listener) -> None:
