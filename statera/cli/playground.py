@@ -208,6 +208,10 @@ class Playground:
             for pid in _list_pids(name):
                 _kill(pid)
             _quietly("netns", "delete", name)
+        # A namespace lives on for minutes while a connection of its dead server waits for a peer that is gone too.
+        for name in os.listdir("/sys/class/net"):
+            if name.startswith(f"{self.bridge}w"):
+                _quietly("link", "delete", name)
         _quietly("link", "delete", self.bridge)
 
     # The API, as a tenant uses it
