@@ -1,7 +1,7 @@
 """Find every reason slug that the code can give, by reading its syntax trees.
 
 A slug is the first argument of an error of ours, or the argument `slug` of anything. It stands there as a text, as a
-name that is given a text, or as one of the two families below. What is handed on from another reason has none of its own.
+name that is given a text, or as one of the families below. What is handed on from another reason has none of its own.
 """
 
 import ast
@@ -12,7 +12,10 @@ from statera.base.errors import Refusal
 from statera.model.heartbeat import HeartbeatRefusal
 from tests.unit.docs.pages import ROOT
 
-FAMILIES = {"request-": list(Refusal), "heartbeat-": list(HeartbeatRefusal)}
+FAMILIES = {
+    "request-": [kind.value for kind in Refusal],
+    "heartbeat-": [kind.value for kind in HeartbeatRefusal],
+}
 """Beginnings of slugs that end with a word of an enumeration."""
 FIRST_IS_SLUG = {"StateraError", "Transient", "Lasting"}
 NOT_SHIPPED = {"fakes.py"}
@@ -34,8 +37,6 @@ def find_slugs() -> dict[str, set[str]]:
             for slug in _read(node, texts, path):
                 found.setdefault(slug, set()).add(str(path.relative_to(ROOT)))
     return found
-
-
 
 
 def _list_texts(tree: ast.Module) -> dict[str, set[str]]:
@@ -81,5 +82,5 @@ def _read(node: ast.expr, texts: dict[str, set[str]], path: Path) -> set[str]:
         case ast.BoolOp(values=values):
             return set().union(*(_read(value, texts, path) for value in values))
         case ast.JoinedStr(values=[ast.Constant(value=str(beginning)), ast.FormattedValue()]) if beginning in FAMILIES:
-            return {f"{beginning}{kind.value}" for kind in FAMILIES[beginning]}
+            return {f"{beginning}{word}" for word in FAMILIES[beginning]}
     raise AssertionError(f"{path.relative_to(ROOT)}, line {node.lineno}: a slug that cannot be read from the text")
