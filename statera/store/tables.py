@@ -71,9 +71,7 @@ load_balancers = _resource(
     sa.Column("owns_vip_port", sa.Boolean, nullable=False),
     sa.Column("provider", sa.Text, nullable=False),
     sa.Column("flavor_id", _Uuid, sa.ForeignKey("flavors.id", ondelete="RESTRICT"), index=True),
-    sa.Column(
-        "availability_zone", sa.Text, sa.ForeignKey("availability_zones.name", ondelete="RESTRICT"), index=True
-    ),
+    sa.Column("availability_zone", sa.Text, sa.ForeignKey("availability_zones.name", ondelete="RESTRICT"), index=True),
     sa.Column("vip_qos_policy_id", _Uuid),
     sa.Column("topology", sa.Text, nullable=False),
     sa.Column("generation", sa.BigInteger, nullable=False),

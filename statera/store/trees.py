@@ -21,6 +21,7 @@ from statera.base.ids import is_uuid
 from statera.model.quota import Limits, count_growth
 from statera.model.tree import HealthMonitor, L7Policy, L7Rule, Listener, LoadBalancer, Member, Pool, Resource, Tree
 from statera.store.engine import Store
+from statera.store.quotas import Ledger
 from statera.store.rows import insert_rows, json_object, update_rows
 from statera.store.tables import TABLE_OF, load_balancers
 
@@ -82,10 +83,16 @@ async def find_load_balancer_id(store: Store, kind: type[Resource], object_id: s
     return rows[0][0] if rows else None
 
 
-async def insert_tree(store: Store, tree: Tree, *, actor: str, what: str) -> None:
-    """Store a new load balancer with all below it, all or nothing. Raises `Refused` (CONFLICT) when it exists."""
+async def insert_tree(store: Store, tree: Tree, *, actor: str, what: str, limits: Limits | None = None) -> None:
+    """Store a new load balancer with all below it, all or nothing.
+
+    `limits`: the default quotas of projects, None for no quotas at all. Raises `Refused` (CONFLICT) when it exists,
+    (OVER_QUOTA), (INVALID) when its flavor or availability zone is gone.
+    """
 
     async def work(connection: AsyncConnection) -> None:
+        if limits is not None:
+            await Ledger(connection, tree.load_balancer.project_id, limits).admit(count_growth(None, tree))
         await insert_rows(connection, [tree.load_balancer])
         for attribute in CHILDREN:
             await insert_rows(connection, getattr(tree, attribute))
@@ -117,8 +124,10 @@ _Outcome = tuple[_Waiting, Tree | Exception]
 class TreeEditor:
     """Applies edits. One per process, so that it can group them."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, limits: Limits | None = None) -> None:
+        """`limits`: the default quotas of projects, None for no quotas at all."""
         self._store = store
+        self._limits = limits
         self._queues: dict[str, list[_Waiting]] = defaultdict(list)
         self._leading: dict[str, asyncio.Task[None]] = {}
 
@@ -126,8 +135,8 @@ class TreeEditor:
         """Apply one pure decision and return the tree as it stands right after it.
 
         Raises what `decide` raises, `Refused` (NOT_FOUND) when the load balancer is gone, (CONFLICT) when the database
-        holds such an object already, `Transient` when the database is down; then nothing was written. `decide` may be
-        called again, on a newer tree.
+        holds such an object already, (OVER_QUOTA) when the project may not have what it adds, `Transient` when the
+        database is down; then nothing was written. `decide` may be called again, on a newer tree.
         """
         waiting = _Waiting(decide, actor, what, asyncio.get_running_loop().create_future())
         self._queues[load_balancer_id].append(waiting)
@@ -147,7 +156,9 @@ class TreeEditor:
 
     async def _commit(self, load_balancer_id: str, group: Sequence[_Waiting]) -> None:
         try:
-            outcomes = await self._store.run(lambda connection: _apply(connection, load_balancer_id, group))
+            outcomes = await self._store.run(
+                lambda connection: _apply(connection, load_balancer_id, group, self._limits)
+            )
         except (IntegrityError, DataError) as error:
             if len(group) > 1:
                 # One of them breaks a rule that the decisions did not see: only that one may fail.
@@ -165,17 +176,22 @@ class TreeEditor:
                     waiting.answer.set_result(outcome)
 
 
-async def _apply(connection: AsyncConnection, load_balancer_id: str, group: Sequence[_Waiting]) -> list[_Outcome]:
+async def _apply(
+    connection: AsyncConnection, load_balancer_id: str, group: Sequence[_Waiting], limits: Limits | None
+) -> list[_Outcome]:
     before = await lock_tree(connection, load_balancer_id)
     if before is None:
         raise Refused(Refusal.NOT_FOUND, f"Load Balancer {load_balancer_id} not found.")
     after = before
+    ledger = None if limits is None else Ledger(connection, before.load_balancer.project_id, limits)
     outcomes: list[_Outcome] = []
     notes: list[tuple[int, str, str]] = []
     for waiting in group:
         if waiting.answer.cancelled():
             continue
         outcome = _decide_one(waiting.decide, after)
+        if ledger is not None and isinstance(outcome, Tree):
+            outcome = await _admit(ledger, after, outcome)
         outcomes.append((waiting, outcome))
         if isinstance(outcome, Tree) and outcome != after:
             after = outcome
@@ -208,14 +224,29 @@ def _decide_one(decide: Decide, before: Tree) -> Tree | Exception:
     return after
 
 
+async def _admit(ledger: Ledger, before: Tree, after: Tree) -> Tree | Exception:
+    try:
+        await ledger.admit(count_growth(before, after))
+    except Refused as error:
+        return error
+    return after
+
+
 def _refusal(error: IntegrityError | DataError) -> Refused:
     if isinstance(error, DataError):
         return Refused(Refusal.INVALID, "A value in the request cannot be stored: it holds NUL or is out of range.")
     diagnosis = error.orig.diag if isinstance(error.orig, psycopg.Error) else None
-    sentence = _CONFLICTS.get(
-        (diagnosis and diagnosis.constraint_name) or "", "Already an entity with that specified id."
-    )
-    return Refused(Refusal.CONFLICT, sentence)
+    constraint = (diagnosis and diagnosis.constraint_name) or ""
+    if constraint in _GONE:
+        return Refused(Refusal.INVALID, _GONE[constraint])
+    return Refused(Refusal.CONFLICT, _CONFLICTS.get(constraint, "Already an entity with that specified id."))
+
+
+_GONE = {
+    "fk_load_balancers_flavor_id": "Validation failure: Invalid flavor_id.",
+    "fk_load_balancers_availability_zone": "Validation failure: Invalid availability zone.",
+}
+"""What was there when the request was checked, and was deleted since."""
 
 
 _CONFLICTS = {
