@@ -81,6 +81,15 @@ def test_what_is_missing_is_told_with_its_mending() -> None:
         assert "Run it as root" in text
 
 
+def test_noop_drivers_need_neither_root_nor_programs() -> None:
+    values = {
+        "compute": {"driver": "noop"},
+        "agent": {"haproxy": "no-such-haproxy"},
+        "database": {"url": "postgresql:///x"},
+    }
+    assert check_ready(convert_settings(values, source="test")) == []
+
+
 def test_programs_are_found_where_root_looks() -> None:
     assert find_program("sh")
     assert find_program("no-such-program") is None
