@@ -93,6 +93,10 @@ def _frontend_lines(listener: ListenerSpec, pool: PoolSpec | None) -> Iterator[s
     yield f"frontend {tokens.name(listener.id)}"
     yield f"    mode {_mode(listener)}"
     yield f"    maxconn {tokens.number(listener.max_connections)}"
+    if listener.protocol == ListenerProtocol.HTTP:
+        # Else a reload closes kept connections just when a request may be on its way. They end with their next answer,
+        # or after the idle time of `timeout http-request`.
+        yield "    option idle-close-on-response"
     yield f"    timeout client {_time(listener.timeout_client_ms)}"
     for address in listener.addresses:
         checked = tokens.address(address)
