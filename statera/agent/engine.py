@@ -44,6 +44,8 @@ class Engine:
         self._deletes: dict[str, Command] = {}
         """Servers out of use that still had connections when they were to be deleted."""
         self._child: subprocess.Popen[bytes] | None = None
+        self.parting = ""
+        """Statistics of the last process that was replaced or stopped on purpose, as they were just before."""
 
     @property
     def _folders(self) -> AmphoraFolders:
@@ -123,8 +125,13 @@ class Engine:
                     del self._deletes[text]
 
     async def read_statistics(self) -> str:
-        """Return the answer to `show stat`. Raises `RuntimeUnavailable`."""
-        return await ask(self._folders.live / "stats", "show stat")
+        """Return the answers to `show info` and `show stat`. Raises `RuntimeUnavailable`."""
+        return await ask(self._folders.live / "stats", "show info;show stat")
+
+    async def _note_parting(self) -> None:
+        # What it counts from here on, for its last connections, nobody asks any more.
+        with contextlib.suppress(RuntimeUnavailable):
+            self.parting = await self.read_statistics()
 
     # Processes
 
@@ -149,6 +156,7 @@ class Engine:
         """End HAProxy; its listeners answer no more."""
         pid = self.find_pid()
         if pid is not None:
+            await self._note_parting()
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
             deadline = time.monotonic() + 1.0
@@ -162,6 +170,7 @@ class Engine:
     async def _reload(self, live: Document | None, wanted: Document) -> None:
         """Load the candidate. When the new worker does not come up, the old file is loaded again."""
         await self._save_server_state(live, wanted)
+        await self._note_parting()
         self._trim_words()
         begun = self._words_size()
         self._publish()

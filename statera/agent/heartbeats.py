@@ -6,9 +6,10 @@ import socket
 import time
 from collections.abc import Sequence
 
-from statera.agent.host import AmphoraHost
+from statera.agent.host import AmphoraHost, read_metrics
 from statera.agent.sandbox import Sandbox
 from statera.base.logging import get_logger
+from statera.model.agent_wire import Metrics
 from statera.model.heartbeat import Heartbeat, encode_heartbeat, split_heartbeat
 
 log = get_logger("agent")
@@ -61,25 +62,32 @@ class HeartbeatSender:
     async def _send(self, sandbox: Sandbox) -> None:
         async with self._limit:
             try:
-                metrics = await self._host.measure(sandbox)
-                self._sequence += 1
-                heartbeat = Heartbeat(
-                    amphora_id=sandbox.id,
-                    load_balancer_id=sandbox.record.sandbox.load_balancer_id,
-                    boot=self._boot,
-                    sequence=self._sequence,
-                    sent_at=time.time(),
-                    generation=sandbox.record.generation,
-                    epoch=sandbox.record.epoch,
-                    haproxy_running=metrics.haproxy_running,
-                    listeners=metrics.listeners,
-                    members=metrics.members,
-                )
-                for part in split_heartbeat(heartbeat):
-                    self._send_datagram(encode_heartbeat(part, sandbox.key))
+                for farewell in sandbox.take_farewells():
+                    counted = read_metrics(sandbox.id, farewell.statistics, haproxy_running=True)
+                    self._tell(sandbox, counted, farewell.generation, farewell.epoch)
+                record = sandbox.record
+                self._tell(sandbox, await self._host.measure(sandbox), record.generation, record.epoch)
             except Exception:
                 # The edge of the loop: what one amphora says must not silence the others.
                 log.exception("heartbeat not sent", amphora=sandbox.id)
+
+    def _tell(self, sandbox: Sandbox, metrics: Metrics, generation: int, epoch: int) -> None:
+        self._sequence += 1
+        heartbeat = Heartbeat(
+            amphora_id=sandbox.id,
+            load_balancer_id=sandbox.record.sandbox.load_balancer_id,
+            boot=self._boot,
+            sequence=self._sequence,
+            sent_at=time.time(),
+            generation=generation,
+            epoch=epoch,
+            haproxy_running=metrics.haproxy_running,
+            listeners=metrics.listeners,
+            members=metrics.members,
+            process=metrics.process,
+        )
+        for part in split_heartbeat(heartbeat):
+            self._send_datagram(encode_heartbeat(part, sandbox.key))
 
     def _send_datagram(self, datagram: bytes) -> None:
         for target in self._targets:

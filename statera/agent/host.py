@@ -15,7 +15,7 @@ from statera.agent import namespace
 from statera.agent.folders import HostFolders, Record
 from statera.agent.runtime import RuntimeUnavailable
 from statera.agent.sandbox import Sandbox, open_pid, remove_traces
-from statera.agent.statistics import parse_statistics
+from statera.agent.statistics import parse_process, parse_statistics
 from statera.base.errors import Lasting, LostClaim, Transient
 from statera.base.logging import get_logger
 from statera.base.secret import Secret
@@ -152,9 +152,8 @@ class AmphoraHost:
         if sandbox.record.document is not None:
             with contextlib.suppress(RuntimeUnavailable, OSError):
                 text = await sandbox.engine.read_statistics()
-        listeners, members = parse_statistics(text) if text else ((), ())
         running = bool(text) or sandbox.record.document is None or sandbox.is_running
-        return Metrics(amphora_id=sandbox.id, haproxy_running=running, listeners=listeners, members=members)
+        return read_metrics(sandbox.id, text, haproxy_running=running)
 
     # The watch
 
@@ -225,6 +224,18 @@ class AmphoraHost:
         if descriptor is not None:
             asyncio.get_running_loop().remove_reader(descriptor)
             os.close(descriptor)
+
+
+def read_metrics(amphora_id: str, statistics: str, *, haproxy_running: bool) -> Metrics:
+    """Return HAProxy's words as what they tell; nothing for none."""
+    listeners, members = parse_statistics(statistics) if statistics else ((), ())
+    return Metrics(
+        amphora_id=amphora_id,
+        haproxy_running=haproxy_running,
+        listeners=listeners,
+        members=members,
+        process=parse_process(statistics),
+    )
 
 
 def find_engine_versions(settings: Settings) -> dict[str, str]:

@@ -28,6 +28,15 @@ RESTART_FIRST_S = 0.1
 RESTART_MOST_S = 10.0
 STEADY_AFTER_S = 30.0
 MOST_INTERFACES = 64
+MOST_FAREWELLS = 16
+
+
+class Farewell(msgspec.Struct, frozen=True, kw_only=True):
+    """What a HAProxy process had counted when it was replaced, and what it had been configured to."""
+
+    statistics: str
+    generation: int
+    epoch: int
 
 
 class Sandbox:
@@ -48,6 +57,7 @@ class Sandbox:
         self.reason: Reason | None = None
         self.news = asyncio.Event()
         self._is_removed = False
+        self._farewells: list[Farewell] = []
         self._agent = agent
         launch = Launch(amphora_id=self.id, folders=folders, limits=record.sandbox.limits)
         self.engine = Engine(launch, agent, capabilities)
@@ -120,12 +130,14 @@ class Sandbox:
             self.check_epoch(configuration.epoch)
             if not namespace.exists(self.id):
                 raise Transient("sandbox-missing", f"Amphora {self.id} has no sandbox on this host.")
-            live = self.record.document
+            before = self.record
             try:
-                applied = await self.engine.apply(live, configuration.haproxy)
+                applied = await self.engine.apply(before.document, configuration.haproxy)
             except StateraError as error:
                 self.reason = error.reason
                 raise
+            finally:
+                self._note_farewell(before)
             self.record = msgspec.structs.replace(
                 self.record,
                 document=configuration.haproxy,
@@ -136,6 +148,17 @@ class Sandbox:
             self.reason = None
         self.news.set()
         return applied
+
+    def _note_farewell(self, record: Record) -> None:
+        if self.engine.parting:
+            farewell = Farewell(statistics=self.engine.parting, generation=record.generation, epoch=record.epoch)
+            self._farewells = [*self._farewells, farewell][-MOST_FAREWELLS:]
+            self.engine.parting = ""
+
+    def take_farewells(self) -> list["Farewell"]:
+        """Return what processes counted that have been replaced since the last call, oldest first."""
+        taken, self._farewells = self._farewells, []
+        return taken
 
     async def keep_running(self, now: float) -> None:
         """Start HAProxy again when it should run and does not; waits longer each time it ends soon again."""

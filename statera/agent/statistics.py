@@ -1,6 +1,10 @@
-"""What HAProxy's `show stat` says of listeners and members. Pure. Columns: HAProxy 2.6 management guide, 9.1."""
+"""What HAProxy's `show info` and `show stat` say of listeners and members. Pure.
+
+Columns and fields: HAProxy 2.6 management guide, 9.1 and 9.3.
+"""
 
 import csv
+import re
 from collections.abc import Iterator
 
 from statera.model.heartbeat import ListenerObserved, ListenerState, MemberObserved, MemberState
@@ -13,6 +17,17 @@ _RANK = {
     MemberState.DOWN: 1,
     MemberState.MAINT: 0,
 }
+
+
+PID_BITS = 22
+"""Linux has no larger pids than 2^22 (proc(5))."""
+
+
+def parse_process(text: str) -> int:
+    """Return a number of the process that counts, which no other process of the amphora has; 0 when it is not told."""
+    start = re.search(r"^Start_time_sec: (\d+)$", text, re.MULTILINE)
+    pid = re.search(r"^Pid: (\d+)$", text, re.MULTILINE)
+    return int(start[1]) << PID_BITS | int(pid[1]) if start and pid else 0
 
 
 def parse_statistics(text: str) -> tuple[tuple[ListenerObserved, ...], tuple[MemberObserved, ...]]:
@@ -36,7 +51,8 @@ def parse_statistics(text: str) -> tuple[tuple[ListenerObserved, ...], tuple[Mem
 
 
 def _rows(text: str) -> Iterator[dict[str, str]]:
-    lines = text.lstrip("# ").splitlines()
+    table = text[max(text.find("# pxname"), 0) :]
+    lines = table.lstrip("# ").splitlines()
     yield from csv.DictReader((line for line in lines if line), restval="")
 
 

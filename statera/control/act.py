@@ -94,7 +94,8 @@ class Actor:
 
     async def _ensure_sandbox(self, run: Run, step: EnsureSandbox) -> None:
         amphora = with_networks(run.amphorae[step.amphora_id], step.network_ids)
-        sandbox = decide_sandbox_spec(run.tree, amphora, run.networks, self._observer.limits)
+        limits = self._observer.limits
+        sandbox = decide_sandbox_spec(run.tree, amphora, run.networks, limits, with_vips=step.with_vips)
         key = await load_heartbeat_key(self._store, amphora.id)
         if key is None:
             raise Transient("amphora-row-gone", f"Amphora {amphora.id} has no row any more.")

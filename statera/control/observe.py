@@ -39,6 +39,8 @@ class Observer:
         self._network = network
         self._compute = compute
         self._clock = clock
+        # What health writes of heartbeats lags behind by half of its window.
+        self._silent_after_s = settings.health.stale_after_s * 1.5
         self._hosts = HostBook(compute)
         self.limits = decide_limits(
             memory_mib=settings.compute.memory_mib,
@@ -58,6 +60,7 @@ class Observer:
             limits=self.limits,
             configurations=await self._digests(run, sightings),
             fresh_ids=tuple(new_id() for _ in range(MOST_FRESH_IDS)),
+            silent_after_s=self._silent_after_s,
             now=self._clock.now(),
         )
         if not needs_hosts(world):

@@ -27,6 +27,8 @@ log = get_logger("control")
 
 OUR_OWN_TROUBLE = ("database-unavailable", "database-not-upgraded")
 """Not the load balancer's failure, and nothing that could be written anywhere."""
+TRACES_S = 5.0
+"""A host that comes back may bring a replaced amphora with the VIP: until it is gone it is looked for this often."""
 
 
 class Reconciler:
@@ -85,6 +87,8 @@ class Reconciler:
             run.note(step.sentence, self._clock.now())
         # Spread: what was created together is not re-checked together.
         recheck_s = self._options.recheck_s * (0.75 + random.random() / 2)
+        if step.leaves_traces:
+            recheck_s = min(recheck_s, TRACES_S)
         more = await save_settled(self._store, run.claim, step.generation, recheck_s=recheck_s, history=run.history)
         if run.history:
             log.info("settled", load_balancer=run.balancer.id, generation=step.generation, more=more)

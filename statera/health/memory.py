@@ -15,6 +15,7 @@ from statera.model.heartbeat import (
     join_heartbeat,
 )
 from statera.model.observed import Observed, Silence, merge_heartbeats
+from statera.model.statistics import Counted
 
 
 class _Voice(msgspec.Struct, eq=False):
@@ -27,6 +28,8 @@ class _Voice(msgspec.Struct, eq=False):
     whole: Heartbeat | None
     picture: object
     heard_at: dt.datetime
+    counters: object = None
+    """Who counted what, as it was told last."""
 
 
 class Memory:
@@ -39,6 +42,7 @@ class Memory:
         self._silent: dict[str, Silence] = {}
         self._news: dict[str, None] = {}
         self._heard: dict[str, dt.datetime] = {}
+        self._counted: dict[tuple[str, int], Counted] = {}
 
     def accept(self, heartbeat: Heartbeat, now: dt.datetime) -> None:
         """Take in one verified heartbeat or part of one.
@@ -77,6 +81,30 @@ class Memory:
         if picture != voice.picture or returned is not None:
             self._news[heartbeat.load_balancer_id] = None
         voice.whole, voice.picture = heartbeat, picture
+        counters = (heartbeat.process, heartbeat.listeners)
+        if heartbeat.listeners and counters != voice.counters:
+            voice.counters = counters
+            self._note_counted(heartbeat)
+
+    def _note_counted(self, heartbeat: Heartbeat) -> None:
+        self._counted[heartbeat.amphora_id, heartbeat.process] = Counted(
+            amphora_id=heartbeat.amphora_id,
+            process=heartbeat.process,
+            told_at=dt.datetime.fromtimestamp(heartbeat.sent_at, dt.UTC),
+            listeners=heartbeat.listeners,
+        )
+
+    def take_counted(self) -> tuple[Counted, ...]:
+        """Return the counters that moved since the last call, of each process the last; only of known amphorae."""
+        taken = {key: one for key, one in self._counted.items() if one.amphora_id in self._owner_of}
+        strangers = (one for one in self._counted.items() if one[0] not in taken and one[0][0] in self._voices)
+        self._counted = dict(strangers)
+        return tuple(taken.values())
+
+    def put_back(self, counted: Iterable[Counted]) -> None:
+        """Remember counters that could not be written, unless newer ones have been told."""
+        for one in counted:
+            self._counted.setdefault((one.amphora_id, one.process), one)
 
     def take_news(self) -> tuple[str, ...]:
         """Return the load balancers of which something new was said since the last call, oldest news first."""

@@ -1,4 +1,4 @@
-"""The health process: one receiver, and three slow rhythms beside it. Entry: `run_health`."""
+"""The health process: one receiver, and slow rhythms beside it. Entry: `run_health`."""
 
 import asyncio
 import contextlib
@@ -19,6 +19,8 @@ log = get_logger("health")
 
 FLUSH_S = 0.5
 """News of half a second go into one write."""
+COUNT_S = 3.0
+"""Traffic of some seconds goes into one write."""
 REPORT_S = 60.0
 
 
@@ -45,10 +47,12 @@ async def serve(
     stale_after_s = settings.health.stale_after_s
     async with asyncio.TaskGroup() as group:
         group.create_task(_repeat(writer.flush, FLUSH_S, stop))
+        group.create_task(_repeat(writer.count, COUNT_S, stop))
         group.create_task(_repeat(writer.touch, touch_interval_s(stale_after_s), stop))
         group.create_task(_repeat(judge.look, judge_interval_s(stale_after_s), stop))
         group.create_task(_repeat(RefusalReport(receiver).tell, REPORT_S, stop))
     await writer.flush()
+    await writer.count()
 
 
 async def _repeat(work: Callable[[], Awaitable[object]], interval_s: float, stop: asyncio.Event) -> None:

@@ -22,6 +22,7 @@ from statera.model.tree import Tree
 from statera.store.amphorae import list_amphorae, touch_amphorae
 from statera.store.engine import Store
 from statera.store.observations import save_statuses
+from statera.store.statistics import save_counted
 from statera.store.trees import load_tree
 
 log = get_logger("health")
@@ -122,6 +123,15 @@ class StatusWriter:
             await touch_amphorae(self._store, self._memory.take_heard())
         except Transient as error:
             log.debug("touch_waits", reason=error.sentence)
+
+    async def count(self) -> None:
+        """Write the counters that moved. Those of a write that fails are told again by the next one."""
+        counted = self._memory.take_counted()
+        try:
+            await save_counted(self._store, counted)
+        except Transient as error:
+            self._memory.put_back(counted)
+            log.debug("counters_wait", reason=error.sentence)
 
 
 def is_settled(tree: Tree) -> bool:

@@ -38,6 +38,8 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     haproxy_running: bool
     listeners: tuple[ListenerObserved, ...]
     members: tuple[MemberObserved, ...]
+    process: int = 0
+    """As in `Heartbeat`; 0 when nothing was counted."""
 
 
 class FaultKind(enum.StrEnum):

@@ -97,6 +97,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     haproxy_running: bool
     listeners: Annotated[tuple[ListenerObserved, ...], Meta(max_length=1000)] = ()
     members: Annotated[tuple[MemberObserved, ...], Meta(max_length=1000)] = ()
+    process: Count = 0
+    """Tells apart the processes that the counters are of: each load of a configuration counts from zero."""
 
 
 class HeartbeatRefusal(enum.StrEnum):

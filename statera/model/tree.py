@@ -65,6 +65,8 @@ class LoadBalancer(Resource, frozen=True, kw_only=True):
     availability_zone: str | None = None
     vip_qos_policy_id: str | None = None
     topology: Topology = Topology.SINGLE
+    amphorae_to_replace: tuple[str, ...] = ()
+    """Amphorae whose place others shall take; ids that are gone mean nothing."""
     generation: int = 1
     observed_generation: int = 0
 

@@ -50,8 +50,8 @@ def needs_hosts(world: World) -> bool:
     """Say whether `decide_plan` chooses a host and so must know them: their observation costs a round to each."""
     if world.tree.load_balancer.deleting:
         return False
-    kept = _keep_amphorae(world)
-    return any(row is None or _is_unbuilt(world, row) for row in kept.values())
+    rows = [seat.row for seat in _list_seats(world).values()]
+    return any(row is None or _is_unbuilt(world, row) for row in rows)
 
 
 def decide_plan(world: World) -> Plan:
@@ -68,38 +68,56 @@ def decide_plan(world: World) -> Plan:
 # A load balancer that is wanted
 
 
+class _Seat(msgspec.Struct, frozen=True):
+    """One role: the row that fills it, None while it is vacant, and the rows that it takes over from."""
+
+    row: Amphora | None
+    worn: tuple[Amphora, ...]
+
+
 def _plan_service(world: World) -> Iterator[AnyStep]:
-    kept = _keep_amphorae(world)
+    seats = _list_seats(world)
     fresh = iter(world.fresh_ids)
     blocked: list[Reason] = []
     serving: set[str] = set()
     added: list[str] = []
-    for role, row in kept.items():
-        others = [other.host for other in kept.values() if other is not None and other.role != role]
-        amphora, steps, reason = _place(world, role, row, [*others, *added], fresh)
+    for role, seat in seats.items():
+        others = [other.row.host for name, other in seats.items() if other.row is not None and name != role]
+        avoid = [*others, *added, *(row.host for row in seat.worn)]
+        amphora, steps, reason = _place(world, role, seat.row, avoid, fresh)
         yield from steps
         added += [step.amphora.host for step in steps if isinstance(step, AddAmphora)]
-        if reason is not None:
-            blocked.append(reason)
+        troubles = [reason] if reason is not None else []
         if amphora is not None:
             serving.add(amphora.id)
-            yield from _plan_amphora(world, amphora, blocked)
-    # One that cannot be removed now holds nobody up: the slow re-check comes back to it.
-    for amphora in world.amphorae:
-        if amphora.id not in serving and not blocked and not isinstance(world.sightings.get(amphora.id), Unseen):
-            yield from _remove_amphora(amphora)
+            yield from _plan_seat(world, amphora, seat.worn, troubles)
+        if troubles:
+            yield from _plan_incumbent(world, seat.worn, troubles)
+        blocked += troubles
     if blocked:
         yield _wait(blocked[0])
-    else:
-        generation = world.tree.load_balancer.generation
-        yield Settle(sentence=f"Settle generation {generation}.", generation=generation)
+        return
+    # One that cannot be removed now holds nobody up: a re-check comes back to it.
+    rest = [amphora for amphora in world.amphorae if amphora.id not in serving]
+    unseen = [amphora for amphora in rest if isinstance(world.sightings.get(amphora.id), Unseen)]
+    for amphora in rest:
+        if amphora not in unseen:
+            yield from _remove_amphora(amphora)
+    generation = world.tree.load_balancer.generation
+    sentence = f"Settle generation {generation}."
+    yield Settle(sentence=sentence, generation=generation, leaves_traces=bool(unseen))
 
 
-def _keep_amphorae(world: World) -> dict[AmphoraRole, Amphora | None]:
-    """Return the row that fills each role, None for a role that is vacant. All other rows are too many."""
+def _list_seats(world: World) -> dict[AmphoraRole, _Seat]:
+    """Return who fills each role: the oldest row that is not to be replaced. Others of its role are too many."""
     rows = [amphora for amphora in world.amphorae if amphora.status != AmphoraStatus.PENDING_DELETE]
-    roles = ROLES[world.tree.load_balancer.topology]
-    return {role: next((row for row in rows if row.role == role), None) for role in roles}
+    worn_ids = world.tree.load_balancer.amphorae_to_replace
+    seats = {}
+    for role in ROLES[world.tree.load_balancer.topology]:
+        mine = [row for row in rows if row.role == role]
+        row = next((row for row in mine if row.id not in worn_ids), None)
+        seats[role] = _Seat(row, tuple(row for row in mine if row.id in worn_ids))
+    return seats
 
 
 _Placed = tuple[Amphora | None, Sequence[AnyStep], Reason | None]
@@ -132,7 +150,11 @@ def _place(
 
 def _is_unbuilt(world: World, row: Amphora) -> bool:
     """Say whether an amphora has never served and nothing of it is seen: another host may just as well build it."""
-    return row.status == AmphoraStatus.PENDING_CREATE and not isinstance(world.sightings.get(row.id), AmphoraObserved)
+    return row.status == AmphoraStatus.PENDING_CREATE and not _is_seen(world, row)
+
+
+def _is_seen(world: World, row: Amphora) -> bool:
+    return isinstance(world.sightings.get(row.id), AmphoraObserved)
 
 
 def _is_hopeless(world: World, row: Amphora) -> bool:
@@ -145,8 +167,58 @@ def _after(rows: Sequence[Amphora], now: dt.datetime) -> dt.datetime:
     return max([now, *(row.created_at + dt.timedelta(microseconds=1) for row in rows)])
 
 
-def _plan_amphora(world: World, amphora: Amphora, blocked: list[Reason]) -> Iterator[AnyStep]:
-    """Plan one amphora that should serve. What stands in the way goes into `blocked`."""
+# Taking over: the successor is made ready beside the amphora that serves, then the VIP moves, then the old one goes
+
+
+def _plan_seat(world: World, amphora: Amphora, worn: Sequence[Amphora], troubles: list[Reason]) -> Iterator[AnyStep]:
+    """Plan the amphora that fills a role from now on. What stands in the way goes into `troubles`."""
+    doubts = [reason for row in worn if (reason := _doubt_end(world, row)) is not None]
+    seen = [row for row in worn if _is_seen(world, row)]
+    # One that has taken over already keeps the VIP, whoever else is to go now.
+    has_taken_over = amphora.status == AmphoraStatus.ALLOCATED and _is_seen(world, amphora)
+    stands_by = bool(doubts or seen) and not has_taken_over
+    yield from _plan_amphora(world, amphora, troubles, with_vips=not stands_by)
+    troubles += doubts
+    if troubles:
+        return
+    for row in worn:
+        # From here on the successor is the one that serves, wherever this pass is cut off.
+        yield CondemnAmphora(sentence=f"Amphora {amphora.id} takes over from amphora {row.id}.", amphora_id=row.id)
+    if stands_by:
+        networks = tuple(network_id for network_id, _ in list_wanted_networks(world.tree, world.networks))
+        yield EnsureSandbox(
+            sentence=f"Move the VIP to amphora {amphora.id}.", amphora_id=amphora.id, network_ids=networks
+        )
+        yield _confirm(amphora)
+
+
+def _doubt_end(world: World, row: Amphora) -> Reason | None:
+    """Return why an amphora that is to be replaced may still serve although its host does not answer.
+
+    Two that have the VIP would be worse than none that can be edited: the host's silence alone does not prove an end,
+    missing heartbeats beside it and the order to replace it do.
+    """
+    sighting = world.sightings.get(row.id)
+    if not isinstance(sighting, Unseen):
+        return None
+    silent_s = (world.now - (row.last_heartbeat_at or row.created_at)).total_seconds()
+    return sighting.reason if silent_s < world.silent_after_s else None
+
+
+def _plan_incumbent(world: World, worn: Sequence[Amphora], troubles: list[Reason]) -> Iterator[AnyStep]:
+    """Let the amphora that is to be replaced serve, edits included, while nobody can take over from it."""
+    incumbent = next((row for row in worn if _is_seen(world, row)), None)
+    if incumbent is not None:
+        yield from _plan_amphora(world, incumbent, troubles)
+
+
+# One amphora
+
+
+def _plan_amphora(
+    world: World, amphora: Amphora, blocked: list[Reason], *, with_vips: bool = True
+) -> Iterator[AnyStep]:
+    """Plan one amphora that should serve, or stand by without the VIPs. What stands in the way goes into `blocked`."""
     sighting = world.sightings.get(amphora.id)
     if isinstance(sighting, Unseen):
         blocked.append(sighting.reason)
@@ -159,7 +231,7 @@ def _plan_amphora(world: World, amphora: Amphora, blocked: list[Reason]) -> Iter
     if missing:
         yield EnsurePorts(sentence=f"Allocate the ports of amphora {amphora.id}.", amphora_id=amphora.id, ports=wanted)
     try:
-        yield from _plan_sandbox(world, amphora, sighting, wanted, all_known=not missing)
+        yield from _plan_sandbox(world, amphora, sighting, wanted, all_known=not missing, with_vips=with_vips)
     except Transient as error:
         blocked.append(error.reason)
 
@@ -176,21 +248,23 @@ def _plan_sandbox(
     wanted: Sequence[PortWanted],
     *,
     all_known: bool,
+    with_vips: bool,
 ) -> Iterator[AnyStep]:
     """Plan sandbox and configuration. Interfaces come before the configuration that uses them, and go after it."""
     keep = tuple(port.network_id for port in wanted)
     surplus = tuple(port.network_id for port in amphora.ports if port.network_id not in keep)
-    final = _sandbox_digest(world, amphora, keep) if all_known else ""
+    final = _sandbox_digest(world, amphora, keep, with_vips) if all_known else ""
     built = seen.sandbox_digest if seen is not None else None
     is_final = built is not None and built == final
     if not is_final:
-        both = _sandbox_digest(world, amphora, (*keep, *surplus)) if all_known and surplus else ""
+        both = _sandbox_digest(world, amphora, (*keep, *surplus), with_vips) if all_known and surplus else ""
         if not both or built != both:
             verb = "Build" if seen is None else "Change"
             yield EnsureSandbox(
                 sentence=f"{verb} the sandbox of amphora {amphora.id} on host {amphora.host}.",
                 amphora_id=amphora.id,
                 network_ids=(*keep, *surplus),
+                with_vips=with_vips,
             )
     generation = world.tree.load_balancer.generation
     if not _is_configured(world, amphora, seen):
@@ -198,17 +272,25 @@ def _plan_sandbox(
     if surplus:
         if not is_final:
             yield EnsureSandbox(
-                sentence=f"Take unused interfaces from amphora {amphora.id}.", amphora_id=amphora.id, network_ids=keep
+                sentence=f"Take unused interfaces from amphora {amphora.id}.",
+                amphora_id=amphora.id,
+                network_ids=keep,
+                with_vips=with_vips,
             )
         yield ReleasePorts(
             sentence=f"Free unused ports of amphora {amphora.id}.", amphora_id=amphora.id, keep_networks=keep
         )
-    if amphora.status != AmphoraStatus.ALLOCATED:
-        yield ConfirmAmphora(sentence=f"Amphora {amphora.id} serves.", amphora_id=amphora.id)
+    if with_vips and amphora.status != AmphoraStatus.ALLOCATED:
+        yield _confirm(amphora)
 
 
-def _sandbox_digest(world: World, amphora: Amphora, network_ids: Sequence[str]) -> str:
-    return decide_sandbox_spec(world.tree, with_networks(amphora, network_ids), world.networks, world.limits).digest()
+def _confirm(amphora: Amphora) -> ConfirmAmphora:
+    return ConfirmAmphora(sentence=f"Amphora {amphora.id} serves.", amphora_id=amphora.id)
+
+
+def _sandbox_digest(world: World, amphora: Amphora, network_ids: Sequence[str], with_vips: bool) -> str:
+    there = with_networks(amphora, network_ids)
+    return decide_sandbox_spec(world.tree, there, world.networks, world.limits, with_vips=with_vips).digest()
 
 
 def with_networks(amphora: Amphora, network_ids: Sequence[str]) -> Amphora:

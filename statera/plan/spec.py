@@ -170,8 +170,10 @@ def list_wanted_networks(tree: Tree, networks: Sequence[Network]) -> tuple[tuple
     return tuple((network_id, tuple(subnets)) for network_id, subnets in wanted.items())
 
 
-def decide_sandbox_spec(tree: Tree, amphora: Amphora, networks: Sequence[Network], limits: LimitsSpec) -> SandboxSpec:
-    """Return the sandbox for one amphora whose ports are allocated.
+def decide_sandbox_spec(
+    tree: Tree, amphora: Amphora, networks: Sequence[Network], limits: LimitsSpec, *, with_vips: bool = True
+) -> SandboxSpec:
+    """Return the sandbox for one amphora whose ports are allocated; without the VIPs for one that stands by.
 
     Raises `Transient` (slug `network-unknown`) when a port is on a network that the driver does not show.
     """
@@ -179,11 +181,14 @@ def decide_sandbox_spec(tree: Tree, amphora: Amphora, networks: Sequence[Network
     home = tree.load_balancer.vip.network_id
     ordered = sorted(amphora.ports, key=lambda port: (port.network_id != home, port.network_id))
     interfaces = []
+    vips = tuple(vip.address for vip in list_vips(tree.load_balancer)) if with_vips else ()
     for number, port in enumerate(ordered):
         network = by_id.get(port.network_id)
         if network is None:
             raise Transient("network-unknown", f"Network {port.network_id} is not known to the network driver.")
-        interfaces.append(_interface_spec(tree, f"eth{number}", port, network, is_home=port.network_id == home))
+        is_home = port.network_id == home
+        interface = _interface_spec(tree, f"eth{number}", port, network, is_home=is_home)
+        interfaces.append(msgspec.structs.replace(interface, vips=vips) if is_home else interface)
     return SandboxSpec(
         amphora_id=amphora.id,
         load_balancer_id=tree.load_balancer.id,
@@ -212,6 +217,5 @@ def _interface_spec(tree: Tree, name: str, port: Port, network: Network, *, is_h
         mtu=network.mtu,
         mac_address=port.mac_address,
         addresses=tuple(addresses),
-        vips=tuple(vip.address for vip in list_vips(tree.load_balancer)) if is_home else (),
         gateways=tuple(gateways.values()),
     )

@@ -22,7 +22,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CondemnAmphora(Step, frozen=True, kw_only=True, tag=True):
-    """Mark a row as to be replaced, before its successor is added: which one is the successor stays clear."""
+    """Mark a row as one that serves no more: before its successor is added, or when the successor is ready to serve."""
 
     amphora_id: str
 
@@ -43,6 +43,8 @@ class EnsureSandbox(Step, frozen=True, kw_only=True, tag=True):
 
     amphora_id: str
     network_ids: tuple[str, ...]
+    with_vips: bool = True
+    """False for one that stands by until it takes over: it binds the VIPs, but does not have them."""
 
 
 class Configure(Step, frozen=True, kw_only=True, tag=True):
@@ -93,6 +95,8 @@ class Settle(Step, frozen=True, kw_only=True, tag=True):
     """Record that all wanted at this generation is true."""
 
     generation: int
+    leaves_traces: bool = False
+    """Something that is not wanted any more stands on a host that does not answer: to be looked at again soon."""
 
 
 class Wait(Step, frozen=True, kw_only=True, tag=True):

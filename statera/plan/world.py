@@ -39,4 +39,6 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     """Digest of the wanted document by amphora, "" when no listener needs an engine. One that is missing is unknown."""
     fresh_ids: tuple[str, ...] = ()
     """Ids for amphorae that are to be added, at least `plan.MOST_FRESH_IDS`."""
+    silent_after_s: float = 18.0
+    """Seconds without a heartbeat that speak for the end of an amphora whose host does not answer either."""
     now: dt.datetime

@@ -15,6 +15,7 @@ from statera.model.work import Claim
 from statera.store.claims import fence
 from statera.store.engine import Store
 from statera.store.rows import encode_told, json_list, json_object, recordset
+from statera.store.statistics import fold_amphora
 from statera.store.tables import amphorae
 
 KEY_BYTES = 32
@@ -50,11 +51,12 @@ async def save_amphora(
 
 
 async def remove_amphora(store: Store, claim: Claim, amphora_id: str) -> None:
-    """Delete a row whose outside resources are gone. Raises `LostClaim`."""
+    """Delete a row whose outside resources are gone; what it has carried stays counted. Raises `LostClaim`."""
 
     async def work(connection: AsyncConnection) -> None:
         await fence(connection, claim)
         await connection.execute(sa.delete(amphorae).where(amphorae.c.id == amphora_id))
+        await fold_amphora(connection, amphora_id)
 
     await store.run(work)
 

@@ -74,6 +74,7 @@ load_balancers = _resource(
     sa.Column("availability_zone", sa.Text, sa.ForeignKey("availability_zones.name", ondelete="RESTRICT"), index=True),
     sa.Column("vip_qos_policy_id", _Uuid),
     sa.Column("topology", sa.Text, nullable=False),
+    sa.Column("amphorae_to_replace", ARRAY(_Uuid), nullable=False, server_default="{}"),
     sa.Column("generation", sa.BigInteger, nullable=False),
     sa.Column("observed_generation", sa.BigInteger, nullable=False),
     sa.Column("due_at", _Time, nullable=False, server_default=sa.func.now()),
@@ -208,6 +209,22 @@ amphorae = sa.Table(
     sa.Column("updated_at", _Time),
     sa.Column("last_heartbeat_at", _Time),
     sa.Column("heartbeat_key", sa.LargeBinary, nullable=False),
+)
+
+COUNTERS = ("bytes_in", "bytes_out", "request_errors", "total_connections")
+
+listener_statistics = sa.Table(
+    "listener_statistics",
+    metadata,
+    sa.Column("listener_id", _Uuid, sa.ForeignKey("listeners.id", ondelete="CASCADE"), nullable=False),
+    # No foreign key: what amphorae have counted that are gone is kept under an id of its own.
+    sa.Column("amphora_id", _Uuid, nullable=False, index=True),
+    sa.Column("process", sa.BigInteger, nullable=False),
+    sa.Column("told_at", _Time, nullable=False),
+    sa.Column("active_connections", sa.BigInteger, nullable=False, server_default="0"),
+    *(sa.Column(name, sa.BigInteger, nullable=False) for name in COUNTERS),
+    *(sa.Column(f"last_{name}", sa.BigInteger, nullable=False, server_default="0") for name in COUNTERS),
+    sa.PrimaryKeyConstraint("listener_id", "amphora_id"),
 )
 
 ports = sa.Table(

@@ -8,7 +8,7 @@ import msgspec
 
 from statera.base.reason import Reason
 from statera.model.amphora import Amphora, AmphoraObserved, Host
-from statera.model.enums import AmphoraStatus
+from statera.model.enums import AmphoraRole, AmphoraStatus
 from statera.model.network import Attachment, Network, Port, PortAddress, Subnet
 from statera.model.tree import Tree
 from statera.plan.plan import MOST_FRESH_IDS, ROLES, decide_plan, needs_hosts, with_networks
@@ -65,8 +65,13 @@ class Box(msgspec.Struct, kw_only=True):
 
     sandbox_digest: str
     networks: tuple[str, ...] = ()
+    has_vips: bool = False
     generation: int = 0
     configuration_digest: str = ""
+
+    @property
+    def configured(self) -> bool:
+        return self.generation > 0
 
 
 class Cosmos:
@@ -167,8 +172,11 @@ class Cosmos:
                 fails = self.steps_fail.pop(0) if self.steps_fail else ""
                 if fails == "before":
                     break
+                served = self._list_served_roles()
                 self._act(step)
                 self.check_nothing_is_lost()
+                if not self.tree.load_balancer.deleting:
+                    assert served <= self._list_served_roles(vips_only=True), f"a break before a make: {step}"
                 if fails == "after":
                     break
         except Interrupted:
@@ -180,6 +188,16 @@ class Cosmos:
         devices = {device for device, _ in self.ports} | {amphora_id for _, amphora_id in self.boxes}
         assert devices <= set(self.rows), f"nobody knows {devices - set(self.rows)}"
         assert self.exists or not (self.rows or self.vip_held)
+
+    def _list_served_roles(self, *, vips_only: bool = False) -> set[AmphoraRole]:
+        """Return the roles in which some amphora has the VIPs and serves, for sure or as far as one can tell."""
+        served = set()
+        for row in self.rows.values():
+            box = self.boxes.get((row.host, row.id))
+            counts = row.status == AmphoraStatus.ALLOCATED or vips_only
+            if box is not None and box.has_vips and box.configured and counts:
+                served.add(row.role)
+        return served & set(ROLES[self.tree.load_balancer.topology])
 
     def _act(self, step: AnyStep) -> None:
         match step:
@@ -259,9 +277,15 @@ class Cosmos:
         assert not lost & self.wanted_networks()
         assert not lost or self.is_serving(row.id) or lost.isdisjoint(port.network_id for port in row.ports)
         self._answer(row.host)
-        sandbox = decide_sandbox_spec(self.tree, with_networks(row, step.network_ids), NETWORKS, LIMITS)
+        there = with_networks(row, step.network_ids)
+        sandbox = decide_sandbox_spec(self.tree, there, NETWORKS, LIMITS, with_vips=step.with_vips)
+        assert any(interface.vips for interface in sandbox.interfaces) == step.with_vips
         box = self.boxes.setdefault((row.host, row.id), Box(sandbox_digest=""))
-        box.sandbox_digest, box.networks = sandbox.digest(), step.network_ids
+        if step.with_vips and not box.has_vips and not box.configured:
+            worn = [self.rows[one] for one in self.tree.load_balancer.amphorae_to_replace if one in self.rows]
+            serving = [one.id for one in worn if one.role == row.role and self._has_vips(one)]
+            assert not serving, "one that is not configured yet takes the VIP from one that serves"
+        box.sandbox_digest, box.networks, box.has_vips = sandbox.digest(), step.network_ids, step.with_vips
 
     def _configure(self, step: Configure) -> None:
         row = self.rows[step.amphora_id]
@@ -298,6 +322,12 @@ class Cosmos:
         """Each role is filled by one amphora that serves; other rows may wait only for a silent host."""
         serving = [row for row in self.rows.values() if self.is_serving(row.id)]
         assert {row.role for row in serving} >= set(ROLES[self.tree.load_balancer.topology])
+        holders = [row.role for row in self.rows.values() if self._has_vips(row) and row.host not in self.silent_hosts]
+        assert sorted(holders) == sorted(set(holders)), "a VIP on two amphorae for longer than a moment"
+
+    def _has_vips(self, row: Amphora) -> bool:
+        box = self.boxes.get((row.host, row.id))
+        return box is not None and box.has_vips
 
     def check_converged(self) -> None:
         """Nothing is missing and nothing is left over."""
@@ -308,7 +338,8 @@ class Cosmos:
         roles = ROLES[self.tree.load_balancer.topology]
         assert sorted(row.role for row in self.rows.values()) == sorted(roles)
         assert all(row.status == AmphoraStatus.ALLOCATED for row in self.rows.values())
-        assert all(self.is_serving(row.id) for row in self.rows.values())
+        assert all(self.is_serving(row.id) and self._has_vips(row) for row in self.rows.values())
+        assert set(self.rows).isdisjoint(self.tree.load_balancer.amphorae_to_replace)
         assert {(row.host, row.id) for row in self.rows.values()} == set(self.boxes)
         wanted = {(row.id, network_id) for row in self.rows.values() for network_id in self.wanted_networks()}
         assert set(self.ports) == wanted

@@ -53,12 +53,16 @@ def _place_amphora(draw: st.DrawFn, cosmos: Cosmos, amphora_id: str, created_at:
         status=draw(st.sampled_from([AmphoraStatus.PENDING_CREATE, AmphoraStatus.ALLOCATED, *AmphoraStatus])),
         ports=known,
         created_at=created_at,
+        last_heartbeat_at=draw(st.none() | st.just(NOW)),
     )
     if draw(st.booleans()):
         generation = draw(st.integers(0, cosmos.tree.load_balancer.generation))
-        right = decide_sandbox_spec(cosmos.tree, row, NETWORKS, LIMITS).digest()
+        # Only one that has taken over is confirmed, and only such a one has the VIPs.
+        has_vips = row.status == AmphoraStatus.ALLOCATED
+        right = decide_sandbox_spec(cosmos.tree, row, NETWORKS, LIMITS, with_vips=has_vips).digest()
         cosmos.boxes[host, amphora_id] = Box(
             sandbox_digest=draw(st.sampled_from(["other", right])),
+            has_vips=has_vips,
             networks=tuple(port.network_id for port in known),
             generation=generation,
             configuration_digest=draw(st.sampled_from(["", "other", cosmos.wanted_digest(amphora_id)])),
@@ -73,11 +77,12 @@ def _any_networks(draw: st.DrawFn, tree: Tree) -> list[tuple[str, tuple[str, ...
 
 @st.composite
 def troubles(draw: st.DrawFn) -> list[dict[str, Any]]:
-    """What happens before each of the first passes: hosts fall silent, edits arrive, the tenant deletes all."""
+    """What happens before each of the first passes: hosts fall silent, edits, failovers, a delete arrive."""
     return [
         {
             "silent": draw(st.sets(st.sampled_from(HOSTS))),
             "edit": draw(st.none() | st.none() | wanted_trees(0)),
+            "fail_over": draw(st.sampled_from(["", "", "all", "one"])),
             "delete": draw(st.integers(0, 9)) == 0,
         }
         for _ in range(draw(st.integers(0, 4)))
@@ -87,8 +92,11 @@ def troubles(draw: st.DrawFn) -> list[dict[str, Any]]:
 @settings(max_examples=250, deadline=None, suppress_health_check=SLOW)
 @given(cosmoses(), troubles(), st.integers(0, 3))
 def test_plans_reach_their_goal(cosmos: Cosmos, happenings: list[dict[str, Any]], deletes: int):
-    for happening in [*happenings, {"silent": (), "edit": None, "delete": deletes == 0}]:
+    last: dict[str, Any] = {"silent": (), "edit": None, "fail_over": "", "delete": deletes == 0}
+    for happening in [*happenings, last]:
         cosmos.silent_hosts = happening["silent"]
+        if happening["fail_over"]:
+            _fail_over(cosmos, [*cosmos.rows][: 1 if happening["fail_over"] == "one" else None])
         if happening["edit"] is not None:
             _edit(cosmos, happening["edit"])
         if happening["delete"]:
@@ -106,6 +114,13 @@ def _edit(cosmos: Cosmos, tree: Tree) -> None:
         old, admin_state_up=tree.load_balancer.admin_state_up, generation=old.generation + 1
     )
     cosmos.tree = msgspec.structs.replace(tree, load_balancer=balancer)
+
+
+def _fail_over(cosmos: Cosmos, amphora_ids: list[str]) -> None:
+    old = cosmos.tree.load_balancer
+    wanted = tuple(dict.fromkeys((*old.amphorae_to_replace, *amphora_ids)))
+    balancer = msgspec.structs.replace(old, amphorae_to_replace=wanted, generation=old.generation + 1)
+    cosmos.tree = msgspec.structs.replace(cosmos.tree, load_balancer=balancer)
 
 
 def _delete(cosmos: Cosmos) -> None:
@@ -152,6 +167,19 @@ def test_while_no_host_answers_nothing_outside_is_touched(cosmos: Cosmos):
     assert isinstance(plan.last, Wait)
     assert plan.last.reason.sentence
     assert (cosmos.boxes, cosmos.ports) == (boxes, ports)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=SLOW)
+@given(wanted_trees(5), st.sampled_from(["", "before", "after"]), st.integers(0, 12))
+def test_a_failover_makes_before_it_breaks_wherever_it_is_cut_off(tree: Tree, fails: str, at: int):
+    cosmos = Cosmos(tree, dict.fromkeys(HOSTS, 10), [])
+    cosmos.run_pass()
+    old = set(cosmos.rows)
+    cosmos.steps_fail = [""] * at + [fails]
+    _fail_over(cosmos, [*old])
+    # Each pass checks after each step that nobody is left without service.
+    _converge(cosmos)
+    assert old.isdisjoint(cosmos.rows)
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=SLOW)
