@@ -26,6 +26,7 @@ from statera.render.engine import EngineCapabilities
 log = get_logger("agent")
 
 UP_WITHIN_S = 10.0
+MASTER_WITHIN_S = 5.0
 LOOK_AGAIN_S = 0.005
 MOST_WORDS_BYTES = 256 * 1024
 TOLD_LENGTH = 600
@@ -189,7 +190,7 @@ class Engine:
         """Make the master load its file; return "" when a new worker serves, else what went wrong."""
         master = self._folders.live / "master"
         try:
-            before = await self._look()
+            before = await self._look_patiently()
         except RuntimeUnavailable as error:
             return str(error)
         with contextlib.suppress(RuntimeUnavailable):
@@ -206,6 +207,20 @@ class Engine:
                 return "HAProxy ended."
             await asyncio.sleep(LOOK_AGAIN_S)
         return f"HAProxy did not load it within {UP_WITHIN_S:.0f} s."
+
+    async def _look_patiently(self) -> Processes | None:
+        """Look as soon as the master answers: one that has just begun opens its socket after its worker does.
+
+        Raises `RuntimeUnavailable` when it does not within a while.
+        """
+        deadline = time.monotonic() + MASTER_WITHIN_S
+        while True:
+            try:
+                return await self._look()
+            except RuntimeUnavailable:
+                if time.monotonic() > deadline or self.find_pid() is None:
+                    raise
+            await asyncio.sleep(LOOK_AGAIN_S)
 
     async def _look(self) -> Processes | None:
         return parse_processes(await ask(self._folders.live / "master", "show proc;quit", timeout_s=1.0))
