@@ -298,11 +298,13 @@ def _to_uuid(value: Scalar) -> str | None:
 
 def _to_text(value: Scalar) -> str | None:
     text = str(value)
+    if not _storable(text):
+        return None
     try:
         # The API writes addresses in their canonical form.
         return str(ipaddress.ip_address(text)) if ":" in text else text
     except ValueError:
-        return text if _storable(text) else None
+        return text
 
 
 def _storable(text: str) -> bool:

@@ -56,7 +56,8 @@ BALANCER = LoadBalancer(
 
 
 def a_listener(name: str = "l1", **values: Any) -> Listener:
-    return Listener(**({"id": name, "protocol": ListenerProtocol.HTTP, "protocol_port": 80} | BELOW | values))
+    own: dict[str, Any] = {"id": name, "protocol": ListenerProtocol.HTTP, "protocol_port": 80}
+    return Listener(**(own | BELOW | values))
 
 
 def a_pool(name: str = "p1", **values: Any) -> Pool:
@@ -70,13 +71,20 @@ def a_member(name: str = "m1", number: int = 1, **values: Any) -> Member:
 
 
 def a_monitor(name: str = "h1", **values: Any) -> HealthMonitor:
-    own: dict[str, Any] = {"id": name, "pool_id": "p1", "type": MonitorType.HTTP, "delay": 1, "timeout": 1, "max_retries": 1}
+    own: dict[str, Any] = {
+        "id": name,
+        "pool_id": "p1",
+        "type": MonitorType.HTTP,
+        "delay": 1,
+        "timeout": 1,
+        "max_retries": 1,
+    }
     return HealthMonitor(**(own | BELOW | values))
 
 
 def settled(tree: Tree) -> Tree:
     """Return the tree as a worker leaves it, each object with an old reason to see who loses it."""
-    done = {"provisioning_status": ProvisioningStatus.ACTIVE, "reason": WHY, "changed_at_generation": 3}
+    done: dict[str, Any] = {"provisioning_status": ProvisioningStatus.ACTIVE, "reason": WHY, "changed_at_generation": 3}
     rows = {name: tuple(msgspec.structs.replace(row, **done) for row in getattr(tree, name)) for name in ROWS}
     return Tree(load_balancer=msgspec.structs.replace(tree.load_balancer, **done), **rows)
 
