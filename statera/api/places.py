@@ -3,6 +3,8 @@
 Accepting an edit then costs no read of its own: that the object is still there, the edit itself finds out.
 """
 
+import asyncio
+
 import msgspec
 
 from statera.model.tree import Member, Resource
@@ -28,13 +30,22 @@ class Places:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._known: dict[tuple[type[Resource], str], Place] = {}
+        self._asked: dict[tuple[type[Resource], str], asyncio.Task[Place | None]] = {}
 
     def recall(self, kind: type[Resource], object_id: str) -> Place | None:
         """Return what is remembered; the object may be gone."""
         return self._known.get((kind, object_id))
 
     async def load(self, kind: type[Resource], object_id: str) -> Place | None:
-        """Look the object up and remember it; None when there is none."""
+        """Look the object up and remember it; None when there is none. Many who ask at once cost one look."""
+        key = (kind, object_id)
+        if key not in self._asked:
+            self._asked[key] = asyncio.create_task(self._look(kind, object_id))
+            self._asked[key].add_done_callback(lambda _task: self._asked.pop(key))
+        # Shielded: whoever hangs up must not take the answer from the others.
+        return await asyncio.shield(self._asked[key])
+
+    async def _look(self, kind: type[Resource], object_id: str) -> Place | None:
         view = await load_view(self._store, kind, object_id)
         if view is None:
             self._known.pop((kind, object_id), None)
