@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from statera.base.errors import Lasting
+from statera.base.secret import Secret
 
 ENVIRONMENT_PREFIX = "STATERA_"
 DEFAULT_PATHS = (Path("/etc/statera/statera.toml"),)
@@ -66,10 +67,38 @@ class UserSettings(Section, frozen=True, kw_only=True):
     roles: Annotated[tuple[str, ...], Meta(description="Roles: `reader`, `member`, `admin`.")] = ("member", "reader")
 
 
+class KeystoneSettings(Section, frozen=True, kw_only=True):
+    auth_url: Annotated[str, Meta(description="URL of the Identity API v3, as Statera reaches it.")] = ""
+    public_url: Annotated[str, Meta(description="URL of it that a 401 tells clients; empty: `auth_url`.")] = ""
+    username: Annotated[str, Meta(description="Service user, who may validate tokens.")] = ""
+    password: Annotated[Secret[str], Meta(description="Password of the service user.")] = Secret("")
+    user_domain_name: Annotated[str, Meta(description="Domain of the service user.")] = "Default"
+    project_name: Annotated[str, Meta(description="Project of the service user; empty: the whole system.")] = "service"
+    project_domain_name: Annotated[str, Meta(description="Domain of that project.")] = "Default"
+    application_credential_id: Annotated[
+        str, Meta(description="Application credential to use in place of user, password and project.")
+    ] = ""
+    application_credential_secret: Annotated[Secret[str], Meta(description="Secret of that credential.")] = Secret("")
+    ca_file: Annotated[str, Meta(description="CA certificates that sign it, PEM; empty: those of the system.")] = ""
+    timeout_s: Annotated[Seconds, Meta(description="Longest wait for its answer, in seconds.")] = 10.0
+    cache_s: Annotated[
+        float,
+        Meta(ge=0, description="Seconds a valid token is not asked for again; so late a revocation is noticed."),
+    ] = 60.0
+
+
 class IdentitySettings(Section, frozen=True, kw_only=True):
     mode: Annotated[
-        Literal["none", "basic"], Meta(description="`none`: everybody is admin; `basic`: HTTP basic with a file.")
+        Literal["none", "basic", "keystone"],
+        Meta(description="`none`: everybody is admin; `basic`: HTTP basic with a file; `keystone`: tokens."),
     ] = "none"
+    policy_file: Annotated[
+        str, Meta(description="File of oslo.policy, YAML or JSON, that overrides who may do what; empty: none.")
+    ] = ""
+    legacy_roles: Annotated[
+        bool, Meta(description="Let in who has an old role, such as `load-balancer_member`, as well.")
+    ] = False
+    keystone: KeystoneSettings = KeystoneSettings()
     htpasswd_file: Annotated[str, Meta(description="Lines `user:bcrypt-hash`, for `basic`.")] = ""
     users: Annotated[dict[str, UserSettings], Meta(description="Project and roles of each user, for `basic`.")] = {}
     default_project_id: Annotated[str, Meta(max_length=36, description="Project of everybody in mode `none`.")] = (
@@ -220,11 +249,19 @@ def load_settings(path: Path | None, environment: Mapping[str, str] | None = Non
 def convert_settings(values: Mapping[str, Any], *, source: str) -> Settings:
     """Turn plain values into `Settings`. Raises `BadSettings` naming the option."""
     try:
-        return msgspec.convert(values, Settings)
+        return msgspec.convert(values, Settings, dec_hook=_read_secret)
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at `$.")
         option = where.rstrip("`") or "the top level"
         raise BadSettings(f"Option {option} in {source} is wrong: {what}.") from error
+
+
+def _read_secret(kind: type, value: Any) -> Any:
+    if get_origin(kind) is not Secret:
+        raise NotImplementedError(f"no option is a {kind}")
+    if not isinstance(value, str):
+        raise TypeError(f"Expected `str`, got `{type(value).__name__}`")
+    return Secret(value)
 
 
 def _override(values: dict[str, Any], name: str, text: str) -> None:
@@ -238,7 +275,7 @@ def _override(values: dict[str, Any], name: str, text: str) -> None:
             raise BadSettings(f"Environment variable {name} names {section}, which is not a section.")
         target = existing
     wanted = _field_type(hints, option, name)
-    if wanted is str or get_origin(wanted) is Literal:
+    if wanted is str or get_origin(wanted) in (Literal, Secret):
         target[option] = text
         return
     try:
@@ -271,13 +308,19 @@ def describe_options(section: type = Settings, prefix: str = "") -> list[tuple[s
             meaning = next((meta.description for meta in reversed(metas) if meta.description), "")
             factory = field.default_factory
             value = field.default if factory is msgspec.NODEFAULT else factory()
-            default = "required" if field.required else msgspec.json.encode(value).decode()
+            encoded = msgspec.json.encode(value, enc_hook=_show_default).decode() if not field.required else ""
+            default = encoded or "required"
             rows.append((f"{prefix}{field.name}", _type_name(bare), default, meaning))
     return rows
 
 
+def _show_default(value: Any) -> str:
+    assert isinstance(value, Secret)
+    return str(value.reveal())
+
+
 def _type_name(bare: Any) -> str:
-    if get_origin(bare) is Annotated:
+    if get_origin(bare) in (Annotated, Secret):
         return _type_name(get_args(bare)[0])
     if get_origin(bare) is Literal:
         return " | ".join(f'"{choice}"' for choice in get_args(bare))

@@ -7,11 +7,12 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from statera.base.secret import Secret
 from statera.base.settings import Settings, describe_options
 
 
 def print_settings(settings: Settings) -> None:
-    """Print the settings as TOML with the database's password left out."""
+    """Print the settings as TOML with all secrets left out."""
     print(render_settings(settings), end="")
 
 
@@ -24,10 +25,15 @@ def print_options() -> None:
 
 
 def render_settings(settings: Settings) -> str:
-    """Return TOML text that loads to the same settings, except for a password in `database.url`."""
-    values = msgspec.to_builtins(settings)
+    """Return TOML text that loads to the same settings, except for secrets."""
+    values = msgspec.to_builtins(settings, enc_hook=_hide_secret)
     values["database"]["url"] = hide_password(values["database"]["url"])
     return msgspec.toml.encode(_plain(values)).decode()
+
+
+def _hide_secret(value: Any) -> str:
+    assert isinstance(value, Secret)
+    return str(value) if value.reveal() else ""
 
 
 def hide_password(url: str) -> str:

@@ -181,4 +181,16 @@ def test_every_option_is_described_once():
 
 
 def test_settings_survive_a_round_trip():
-    assert msgspec.convert(msgspec.to_builtins(Settings()), Settings) == Settings()
+    values = msgspec.to_builtins(Settings(), enc_hook=lambda secret: secret.reveal())
+    assert convert_settings(values, source="the test") == Settings()
+
+
+def test_a_secret_is_text_that_does_not_show():
+    values = {"identity": {"keystone": {"password": "hush"}}}
+    settings = convert_settings(values, source="the test")
+    assert settings.identity.keystone.password.reveal() == "hush"
+    assert "hush" not in repr(settings)
+    by_variable = load_settings(None, {"STATERA_IDENTITY__KEYSTONE__PASSWORD": "123"})
+    assert by_variable.identity.keystone.password.reveal() == "123"
+    with pytest.raises(BadSettings, match=r"identity\.keystone\.password"):
+        convert_settings({"identity": {"keystone": {"password": 5}}}, source="the test")
