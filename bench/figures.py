@@ -44,5 +44,6 @@ def median(samples: Sequence[float]) -> float:
 
 
 def spread(samples: Sequence[float], unit: str) -> str:
-    """Return the least and the most in words."""
-    return f"{len(samples)} runs, {min(samples):.0f} to {max(samples):.0f} {unit}"
+    """Return the number of samples, the least and the most in words."""
+    digits = 0 if min(samples) >= 10 else 2
+    return f"{len(samples)} samples, {min(samples):.{digits}f} to {max(samples):.{digits}f} {unit}"

@@ -31,19 +31,23 @@ class Ground:
         if self._playground is None:
             remove_leftovers()
             self._playground = Playground(TAG, DATA_DIR, overrides=_choose_ports())
-            self._playground.make_network()
-            for _ in range(WEB_SERVERS):
-                self._playground.start_web_server()
-            self._playground.start_installation()
+            try:
+                self._start(self._playground)
+            except Exception:
+                self.remove(keep_log=True)
+                raise
         return self._playground
+
+    @staticmethod
+    def _start(playground: Playground) -> None:
+        playground.make_network()
+        for _ in range(WEB_SERVERS):
+            playground.start_web_server()
+        playground.start_installation()
 
     @property
     def servers(self) -> list[WebServer]:
         return self.playground.servers[:WEB_SERVERS]
-
-    @property
-    def is_started(self) -> bool:
-        return self._playground is not None
 
     def remove(self, *, keep_log: bool) -> None:
         """Remove all of it; the log of its processes is kept when asked for."""

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from bench.engines import list_pids, read_cpu_s, running_beside
-from bench.figures import Figure, median
+from bench.figures import Figure, median, percentile
 from bench.flood import count_answers
 from bench.ground import DATA_DIR, Ground
 from statera.agent.namespace import namespace_name
@@ -68,6 +68,7 @@ def run(ground: Ground, runs: int) -> list[Figure]:
         cpu_s = read_cpu_s(our_pids) - cpu_before[0], read_cpu_s(hand_pids) - cpu_before[1]
     ratios = [mine / other for mine, other in zip(ours, by_hand, strict=True)]
     detail = f"{median(ours):,.0f}/s against {median(by_hand):,.0f}/s, {runs} alternating pairs"
+    detail += f", half of them between {percentile(ratios, 25):.2f} and {percentile(ratios, 75):.2f}"
     # The flood's own start is in the processor time too, in both alike.
     cost_us = cpu_s[0] / sum(ours) / SECONDS * 1e6, cpu_s[1] / sum(by_hand) / SECONDS * 1e6
     return [
