@@ -8,12 +8,12 @@ import asyncio
 import contextlib
 import datetime as dt
 import signal
-import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from statera.base.clock import SystemClock
 from statera.base.errors import Lasting, StateraError
+from statera.base.listening import open_port
 from statera.base.logging import get_logger
 from statera.base.settings import BadSettings, HostSettings, Settings
 
@@ -51,6 +51,15 @@ def open_store(settings: Settings) -> "Store":
     from statera.store.engine import Store
 
     return Store(find_database_url(settings), pool_size=settings.database.pool_size)
+
+
+def check_settings(settings: Settings) -> None:
+    """Look at what types and ranges alone cannot tell: networks, identity. Raises `BadSettings` naming the option."""
+    from statera.api.identity import make_identity
+    from statera.drivers.network_local import networks_from_settings
+
+    networks_from_settings(settings.networks)
+    make_identity(settings.identity)
 
 
 def upgrade_database(settings: Settings) -> str:
@@ -150,7 +159,7 @@ async def run_api(settings: Settings) -> None:
         )
     )
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
-    listening = _listen(settings)
+    listening = open_port(settings.api.host, settings.api.port, "api", is_shared=True)
     log.info("api listens", host=settings.api.host, port=settings.api.port)
     stop = _stop_on_signals()
     serving = asyncio.create_task(server.serve(sockets=[listening]))
@@ -163,26 +172,6 @@ async def run_api(settings: Settings) -> None:
         stopping.cancel()
         listening.close()
         await store.close()
-
-
-def _listen(settings: Settings) -> socket.socket:
-    """Open the API's port, which its other processes share. Raises `Lasting` naming the address."""
-    host, port = settings.api.host, settings.api.port
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named: only then does asyncio set TCP_NODELAY on what is accepted, and without it every answer
-    # on a kept connection waits 40 ms for the client's delayed acknowledgement.
-    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    try:
-        listening.bind((host, port))
-        listening.listen(2048)
-    except OSError as error:
-        listening.close()
-        sentence = f"The API cannot listen on {host}, port {port} (api.host, api.port): {error.strerror}."
-        raise Lasting("api-address-unavailable", sentence) from error
-    listening.setblocking(False)
-    return listening
 
 
 async def run_worker(settings: Settings) -> None:
@@ -247,11 +236,12 @@ def purge_host(settings: Settings) -> None:
     asyncio.run(purge(settings))
 
 
-def render_client_configuration(settings: Settings) -> str:
-    """Return a `clouds.yaml` for the openstack client."""
+def render_client_configuration(settings: Settings, username: str | None = None) -> str:
+    """Return a `clouds.yaml` for the openstack client; a user name is for identity `basic`."""
     from statera.api.clouds import render_clouds_yaml
 
-    return render_clouds_yaml(f"http://{settings.api.host}:{settings.api.port}")
+    host = f"[{settings.api.host}]" if ":" in settings.api.host else settings.api.host
+    return render_clouds_yaml(settings.api.base_uri or f"http://{host}:{settings.api.port}", username=username)
 
 
 Finding = tuple[str, str, str]

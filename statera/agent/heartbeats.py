@@ -26,13 +26,12 @@ class HeartbeatSender:
     def __init__(self, host: AmphoraHost, targets: Sequence[str], interval_s: float) -> None:
         self._host = host
         self._targets = [_parse_target(target) for target in targets]
+        self._sockets = {family: _open_socket(family) for family in {family for family, _ in self._targets}}
         self._interval_s = interval_s
         self._boot = time.time_ns() // 1_000_000
         self._sequence = 0
         self._due: dict[str, float] = {}
         self._limit = asyncio.Semaphore(AT_ONCE)
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.setblocking(False)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Send until `stop` is set."""
@@ -42,7 +41,8 @@ class HeartbeatSender:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), min(LOOK_S, self._interval_s))
         finally:
-            self._socket.close()
+            for one in self._sockets.values():
+                one.close()
 
     async def _send_due(self, now: float) -> None:
         sandboxes = self._host.sandboxes
@@ -90,12 +90,18 @@ class HeartbeatSender:
             self._send_datagram(encode_heartbeat(part, sandbox.key))
 
     def _send_datagram(self, datagram: bytes) -> None:
-        for target in self._targets:
+        for family, target in self._targets:
             # Nobody there or no room: the next one tells the same.
             with contextlib.suppress(OSError):
-                self._socket.sendto(datagram, target)
+                self._sockets[family].sendto(datagram, target)
 
 
-def _parse_target(text: str) -> tuple[str, int]:
+def _parse_target(text: str) -> tuple[socket.AddressFamily, tuple[str, int]]:
     host, _, port = text.rpartition(":")
-    return host.strip("[]"), int(port)
+    return socket.AF_INET6 if host.startswith("[") else socket.AF_INET, (host.strip("[]"), int(port))
+
+
+def _open_socket(family: socket.AddressFamily) -> socket.socket:
+    opened = socket.socket(family, socket.SOCK_DGRAM)
+    opened.setblocking(False)
+    return opened

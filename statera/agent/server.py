@@ -5,9 +5,11 @@ Whoever has a certificate of Statera's own CA for clients may ask; uvicorn check
 
 import asyncio
 import contextlib
+import fcntl
 import re
+import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -19,6 +21,7 @@ from statera.agent.heartbeats import HeartbeatSender
 from statera.agent.host import AmphoraHost
 from statera.base.errors import Lasting, LostClaim, StateraError
 from statera.base.ids import is_uuid
+from statera.base.listening import open_port
 from statera.base.logging import get_logger
 from statera.base.settings import Settings
 from statera.model.agent_wire import AgentFault, FaultKind, SandboxRequest
@@ -139,28 +142,51 @@ class AgentCertificates(msgspec.Struct, frozen=True, kw_only=True):
 async def run_agent(
     settings: Settings, certificates: AgentCertificates, heartbeat_targets: tuple[str, ...], stop: asyncio.Event
 ) -> None:
-    """Serve until `stop` is set. Processes and namespaces stay: the next start adopts them."""
+    """Serve until `stop` is set. Processes and namespaces stay: the next start adopts them.
+
+    Raises `Lasting` when the port is taken, or another agent works in the same data directory.
+    """
+    listening = open_port(settings.agent.host, settings.agent.port, "agent")
+    with listening, _alone(Path(settings.data_dir)):
+        await _run(settings, certificates, heartbeat_targets, listening, stop)
+
+
+@contextlib.contextmanager
+def _alone(data_dir: Path) -> Iterator[None]:
+    """Keep a second agent out of the data directory: both would start what the other has started."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with (data_dir / "agent.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Lasting("already-running", f"Another agent is running with data_dir {data_dir}.") from error
+        yield
+
+
+async def _run(
+    settings: Settings,
+    certificates: AgentCertificates,
+    heartbeat_targets: tuple[str, ...],
+    listening: socket.socket,
+    stop: asyncio.Event,
+) -> None:
     host = AmphoraHost(settings)
     await host.adopt()
     sender = HeartbeatSender(host, heartbeat_targets, settings.agent.heartbeat_interval_s)
-    server = uvicorn.Server(_uvicorn_settings(settings, certificates, AgentApplication(host)))
+    server = uvicorn.Server(_uvicorn_settings(certificates, AgentApplication(host)))
     # The process listens to signals itself.
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
     async with asyncio.TaskGroup() as group:
-        group.create_task(server.serve())
+        group.create_task(server.serve(sockets=[listening]))
         group.create_task(host.watch(stop))
         group.create_task(sender.run(stop))
         await stop.wait()
         server.should_exit = True
 
 
-def _uvicorn_settings(
-    settings: Settings, certificates: AgentCertificates, application: AgentApplication
-) -> uvicorn.Config:
+def _uvicorn_settings(certificates: AgentCertificates, application: AgentApplication) -> uvicorn.Config:
     return uvicorn.Config(
         application,
-        host=settings.agent.host,
-        port=settings.agent.port,
         ssl_keyfile=certificates.key,
         ssl_certfile=str(certificates.certificate),
         ssl_ca_certs=str(certificates.authority),

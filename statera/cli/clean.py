@@ -5,9 +5,11 @@ import sys
 from pathlib import Path
 
 from statera.app import has_agents, open_embedded_postgres, purge_host
+from statera.base.errors import Lasting
 from statera.base.settings import Settings
 from statera.cli.demo import remove_crashed_demo
 from statera.cli.preflight import check_ready, describe_faults
+from statera.cli.up import lock_data_dir
 
 
 def run_clean(settings: Settings) -> int:
@@ -18,6 +20,12 @@ def run_clean(settings: Settings) -> int:
     if os.geteuid() == 0 and not remove_crashed_demo():
         print("A demonstration is running: Ctrl-C there removes it.")
     if Path(settings.data_dir).exists():
+        try:
+            lock = lock_data_dir(settings)
+        except Lasting as error:
+            sys.stderr.write(f"statera: {error.sentence}\n  how to mend it: stop it first, then clean.\n")
+            return 1
+        lock.close()
         if not settings.database.url:
             open_embedded_postgres(settings).stop()
         if has_agents(settings):

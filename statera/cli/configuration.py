@@ -18,7 +18,10 @@ def print_settings(settings: Settings) -> None:
 
 def print_options() -> None:
     """Print a table of all options."""
-    table = Table("option", "type", "default", "meaning", show_lines=False)
+    table = Table(show_lines=False)
+    for heading in ("option", "type", "default", "meaning"):
+        # A name that is cut off cannot be typed.
+        table.add_column(heading, overflow="fold")
     for row in describe_options():
         table.add_row(*row)
     Console().print(table)
@@ -37,12 +40,16 @@ def _hide_secret(value: Any) -> str:
 
 
 def hide_password(url: str) -> str:
-    """Return the URL with `[redacted]` for the password, if it holds one."""
+    """Return the URL with `[redacted]` for the passwords that it holds, before the host or as an option."""
     parts = urlsplit(url)
-    if parts.password is None:
+    options = [option for option in parts.query.split("&") if option]
+    hidden = ["password=[redacted]" if option.startswith("password=") else option for option in options]
+    if parts.password is None and hidden == options:
         return url
     host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username}:[redacted]@{host}"))
+    user = f"{parts.username or ''}{':[redacted]' if parts.password is not None else ''}"
+    place = f"{user}@{host}" if user else parts.netloc
+    return urlunsplit(parts._replace(netloc=place, query="&".join(hidden)))
 
 
 def _plain(value: Any) -> Any:

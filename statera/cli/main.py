@@ -118,8 +118,10 @@ def upgrade(config: ConfigPath = None) -> None:
     """Bring the schema to this version; safe to run again."""
     settings = read_settings(config)
     configure_logging(level=settings.log.level, form=settings.log.format, process="db")
-    from statera.app import upgrade_database
+    from statera.app import check_settings, upgrade_database
 
+    # `up` runs this first: what no process could start with must stop it here.
+    check_settings(settings)
     print(upgrade_database(settings))
 
 
@@ -132,12 +134,29 @@ def show(config: ConfigPath = None, *, options: bool = False) -> None:
     options
         Print every option with its type, default and meaning instead.
     """
+    from statera.app import check_settings
     from statera.cli.configuration import print_options, print_settings
 
     if options:
         print_options()
-    else:
-        print_settings(read_settings(config))
+        return
+    settings = read_settings(config)
+    check_settings(settings)
+    print_settings(settings)
+
+
+@configuration.command
+def clouds(config: ConfigPath = None, *, username: str | None = None) -> None:
+    """Print a `clouds.yaml` with which the openstack command finds this deployment.
+
+    Parameters
+    ----------
+    username
+        The user to log in as, with identity `basic`; the password comes from `OS_PASSWORD`.
+    """
+    from statera.app import render_client_configuration
+
+    print(render_client_configuration(read_settings(config), username), end="")
 
 
 def _serve(config: Path | None, process: str) -> None:

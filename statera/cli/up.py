@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TextIO
 
 import msgspec
 
@@ -58,7 +58,7 @@ def run_up(settings: Settings, config: Path | None) -> int:
     if faults:
         sys.stderr.write(describe_faults(faults))
         return 1
-    lock = _lock_data_dir(settings)
+    lock = lock_data_dir(settings)
     stopping: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _frame: stopping.append(received))
@@ -76,7 +76,8 @@ def run_up(settings: Settings, config: Path | None) -> int:
     return 0
 
 
-def _lock_data_dir(settings: Settings) -> "fcntl._HasFileno":  # type: ignore[name-defined]
+def lock_data_dir(settings: Settings) -> TextIO:
+    """Take the lock of one installation. Raises `Lasting` while another `statera up` holds it."""
     directory = Path(settings.data_dir)
     directory.mkdir(parents=True, exist_ok=True)
     lock = (directory / "up.lock").open("w")

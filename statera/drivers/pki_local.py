@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from statera.base.errors import Lasting
+
 AUTHORITY_DAYS = 3650
 LEAF_DAYS = 365
 RENEW_BEFORE_DAYS = 60
@@ -53,7 +55,10 @@ class LocalAuthority:
         )
 
     def ensure(self, hosts: Sequence[str], now: dt.datetime) -> None:
-        """Make what is missing and renew what ends soon; several processes may call it at once."""
+        """Make what is missing and renew what ends soon; several processes may call it at once.
+
+        Raises `Lasting` (slug `certificate-missing`) when the authority's key, which that needs, is kept elsewhere.
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
         self._folder.chmod(0o700)
         with self._locked():
@@ -72,8 +77,11 @@ class LocalAuthority:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _ensure_authority(self, now: dt.datetime) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    def _ensure_authority(self, now: dt.datetime) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey | None]:
         certificate_path, key_path = self._folder / "ca.pem", self._folder / "ca.key"
+        if certificate_path.exists() and not key_path.exists():
+            # Copied from another controller, which keeps the key: here certificates are used, not made.
+            return _load(certificate_path), None
         if certificate_path.exists() and key_path.exists():
             key = serialization.load_pem_private_key(key_path.read_bytes(), None)
             if isinstance(key, ec.EllipticCurvePrivateKey):
@@ -94,7 +102,7 @@ class LocalAuthority:
     def _ensure_leaf(
         self,
         name: str,
-        authority: tuple[x509.Certificate, ec.EllipticCurvePrivateKey],
+        authority: tuple[x509.Certificate, ec.EllipticCurvePrivateKey | None],
         usage: x509.ObjectIdentifier,
         now: dt.datetime,
         host: str | None = None,
@@ -103,6 +111,9 @@ class LocalAuthority:
         issuer, issuer_key = authority
         if files.key.exists() and files.certificate.exists() and _is_fresh(_load(files.certificate), issuer, now):
             return
+        if issuer_key is None:
+            sentence = f"{files.certificate} is missing or ends soon. Copy a new one and its key from where ca.key is."
+            raise Lasting("certificate-missing", sentence)
         key = ec.generate_private_key(ec.SECP256R1())
         builder = (
             _builder(_name(host or name), issuer.subject, key.public_key(), now, LEAF_DAYS)

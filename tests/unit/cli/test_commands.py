@@ -11,10 +11,12 @@ import pytest
 from rich.console import Console
 
 from statera.base.settings import Settings, convert_settings
+from statera.cli.configuration import hide_password
 from statera.cli.demo import Display
 from statera.cli.doctor import check_version, parse_version
 from statera.cli.playground import choose_port, host_number
 from statera.cli.preflight import check_ready, describe_faults, find_program
+from statera.cli.up import lock_data_dir
 
 
 def _statera(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -135,3 +137,50 @@ def test_addresses_and_ports_are_chosen() -> None:
 
 def test_defaults_are_valid() -> None:
     assert convert_settings({}, source="nothing") == Settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ('[[networks]]\nname = "n"\ndevice = "br0"\n[[networks.subnets]]\nname = "s"\ncidr = "10.0.0.5/24"\n', "cidr"),
+        ('[identity]\nmode = "basic"\n', "htpasswd_file"),
+    ],
+)
+def test_what_no_process_could_start_with_is_told_at_once(tmp_path: Path, text: str, named: str) -> None:
+    file = tmp_path / "statera.toml"
+    file.write_text(text)
+    for command in (["config", "show"], ["db", "upgrade"]):
+        done = _statera(*command, "--config", str(file))
+        assert done.returncode == 1
+        assert named in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://u:secret@h/db", "postgresql://u:[redacted]@h/db"),
+        ("postgresql://h/db?user=u&password=secret", "postgresql://h/db?user=u&password=[redacted]"),
+        ("postgresql:///db?host=/run/x", "postgresql:///db?host=/run/x"),
+        ("", ""),
+    ],
+)
+def test_no_password_is_shown(url: str, shown: str) -> None:
+    assert hide_password(url) == shown
+
+
+def test_a_clouds_yaml_is_printed() -> None:
+    done = _statera("config", "clouds", "--username", "ann", STATERA_API__PORT="1234")
+    assert done.returncode == 0, done.stderr
+    assert "127.0.0.1:1234" in done.stdout
+    assert "http_basic" in done.stdout
+
+
+def test_clean_leaves_a_running_installation_alone(tmp_path: Path) -> None:
+    settings = convert_settings({"data_dir": str(tmp_path)}, source="test")
+    file = tmp_path / "statera.toml"
+    file.write_text(f'data_dir = "{tmp_path}"\n')
+    with lock_data_dir(settings):
+        done = _statera("clean", "--config", str(file))
+    assert done.returncode == 1
+    assert "stop it first" in done.stderr or os.geteuid() != 0
