@@ -87,7 +87,8 @@ class Playground:
         """Start `statera up` on the network that is there, and wait for its API."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self.data_dir.chmod(0o755)
-        self.config_path.write_text(tomli_w.dumps(_plain(msgspec.to_builtins(self.settings))), encoding="utf-8")
+        values = msgspec.to_builtins(self.settings, enc_hook=lambda secret: secret.reveal())
+        self.config_path.write_text(tomli_w.dumps(_plain(values)), encoding="utf-8")
         self.clouds_path.write_text(render_client_configuration(self.settings), encoding="utf-8")
         words = [sys.executable, "-m", "statera", "up", "--config", str(self.config_path)]
         with self.log_path.open("ab") as log:
