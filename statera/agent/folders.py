@@ -28,6 +28,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     sandbox: SandboxSpec
     epoch: int
+    is_built: bool = False
+    """Whether building to `sandbox` succeeded: what was cut off or refused must not be taken for done."""
     generation: int = 0
     document: Document | None = None
 

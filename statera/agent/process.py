@@ -127,6 +127,15 @@ def list_inside(amphora_id: str) -> list[int]:
     return found
 
 
+def end_strays(amphora_id: str) -> None:
+    """Kill the amphora's processes in a namespace that lost its name: the folder that they have mounted tells them."""
+    mark = f"/amphorae/{amphora_id} {SANDBOX_PATHS.folder} "
+    for path in Path("/proc").glob("[0-9]*/mountinfo"):
+        with contextlib.suppress(OSError):
+            if mark in path.read_text(encoding="utf-8", errors="replace"):
+                os.kill(int(path.parent.name), signal.SIGKILL)
+
+
 async def end_all(amphora_id: str) -> None:
     """Kill every process in the namespace and wait until the kernel has let go of them. Raises `TimeoutError`."""
     async with asyncio.timeout(GONE_WITHIN_S):

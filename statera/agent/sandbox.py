@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import pwd
+import time
 
 import msgspec
 from pyroute2.netlink.exceptions import NetlinkError
@@ -29,6 +30,8 @@ RESTART_MOST_S = 10.0
 STEADY_AFTER_S = 30.0
 MOST_INTERFACES = 64
 MOST_FAREWELLS = 16
+ANNOUNCE_S = 5.0
+"""The amphora that had the VIPs before is gone by then, and can answer no neighbour any more."""
 
 
 class Farewell(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +61,7 @@ class Sandbox:
         self.news = asyncio.Event()
         self._is_removed = False
         self._farewells: list[Farewell] = []
+        self._announce_until = 0.0
         self._agent = agent
         launch = Launch(amphora_id=self.id, folders=folders, limits=record.sandbox.limits)
         self.engine = Engine(launch, agent, capabilities)
@@ -75,7 +79,7 @@ class Sandbox:
 
     def observe(self) -> AmphoraObserved:
         """Say what there is. A sandbox that was taken from us by a reboot or by hand has no digest."""
-        is_built = namespace.exists(self.id)
+        is_built = self.record.is_built and namespace.exists(self.id)
         document = self.record.document
         return AmphoraObserved(
             id=self.id,
@@ -97,26 +101,42 @@ class Sandbox:
         """Build the sandbox to the spec, or change it. Remembered first: a crash leaves nothing unknown."""
         async with self.lock:
             self.check_epoch(request.epoch)
-            self.record = msgspec.structs.replace(self.record, sandbox=request.sandbox, epoch=request.epoch)
+            self.record = msgspec.structs.replace(
+                self.record, sandbox=request.sandbox, epoch=request.epoch, is_built=False
+            )
             self.key = Secret(request.heartbeat_key)
-            await self.build(remember=True)
+            await self.build()
+            if any(interface.vips for interface in request.sandbox.interfaces):
+                self._announce_until = time.monotonic() + ANNOUNCE_S
 
-    async def build(self, *, remember: bool = False) -> None:
+    @property
+    def is_moving(self) -> bool:
+        """Say whether the VIPs came here so recently that a neighbour may still hear another answer."""
+        return time.monotonic() < self._announce_until
+
+    async def build(self) -> None:
         """Bring folders, namespace and limits to the record. The caller holds the lock."""
+        if self.folders.pid.exists() and not namespace.exists(self.id):
+            # Whoever took the namespace away has left HAProxy in it: it serves nobody, and nobody would end it.
+            await asyncio.to_thread(process.end_strays, self.id)
         try:
-            await asyncio.to_thread(self._build, remember)
+            await asyncio.to_thread(self._build)
         except (OSError, NetlinkError) as error:
             sentence = f"The sandbox of amphora {self.id} cannot be built: {error}."
             raise Transient("sandbox-not-built", sentence) from error
 
-    def _build(self, remember: bool) -> None:
+    def _build(self) -> None:
         user = pwd.getpwnam(self._agent.haproxy_user)
         self.folders.make(user.pw_uid, user.pw_gid)
-        if remember:
-            self.folders.save_key(self.key)
-            self.folders.save(self.record)
+        self._remember(is_built=False)
+        self.folders.save_key(self.key)
         namespace.ensure_namespace(self.record.sandbox)
         self._limit()
+        self._remember(is_built=True)
+
+    def _remember(self, *, is_built: bool) -> None:
+        self.record = msgspec.structs.replace(self.record, is_built=is_built)
+        self.folders.save(self.record)
 
     def _limit(self) -> None:
         groups = cgroups.ensure_groups(self.id, self.record.sandbox.limits)

@@ -210,6 +210,14 @@ async def test_a_missing_bridge_is_named(host: AmphoraHost, ground: Ground) -> N
     with pytest.raises(Transient, match="nowhere0") as told:
         await host.ensure(ground.request(attachment=Attachment(kind="bridge", device="nowhere0")))
     assert told.value.reason.slug == "device-missing"
+    # It must not look done to the next pass, which would find everything well; nor to a new agent.
+    (seen,) = host.observe()
+    assert seen.sandbox_digest == ""
+    again = AmphoraHost(ground.settings)
+    await again.adopt()
+    assert [one.sandbox_digest for one in again.observe()] == [""]
+    await host.ensure(ground.request())
+    assert [one.sandbox_digest for one in host.observe()] == [ground.sandbox().digest()]
 
 
 # The agent's own restarts
