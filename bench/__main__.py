@@ -18,6 +18,7 @@ from statera.base.settings import Settings
 from statera.cli.preflight import check_ready, describe_faults
 
 RUNS = 30
+INTERRUPTED = 130
 LOCK_FILE = Path("/run/statera-bench.lock")
 
 
@@ -63,13 +64,14 @@ def _run_alone(options: argparse.Namespace) -> int:
         code = int(any(outcome.fault for outcome in outcomes))
     except KeyboardInterrupt:
         console.print("\nStopping.")
+        code = INTERRUPTED
     finally:
         # A second Ctrl-C must not leave half of it behind.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        ground.remove(keep_log=bool(code))
+        ground.remove(keep_log=code == 1)
     print_report(console, machine, outcomes)
-    if code and KEPT_LOG.exists():
+    if code == 1 and KEPT_LOG.exists():
         console.print(f"The log of the installation is kept in {KEPT_LOG}.")
     if options.json:
         write_json(options.json, machine, outcomes)
