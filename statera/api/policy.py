@@ -1,15 +1,33 @@
 """Who may do what: the v2 roles (rules.md section 2, `contract/policies.csv`).
 
 A target names an operation; each has a class of callers. Roles are those of the token: which role implies which is the
-identity service's business.
+identity service's business. `policy_file.py` decides by a file of the operator instead.
 """
 
 from enum import Enum
-from typing import assert_never
+from typing import Protocol, assert_never
 
 import msgspec
 
 from statera.base.errors import Refusal, Refused
+
+
+class Policy(Protocol):
+    """Decides who may do what."""
+
+    def allows(self, caller: "Caller", target: str, project_id: str | None) -> bool:
+        """Say whether the caller may do `target` on an object of `project_id`."""
+        ...
+
+
+class RolePolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """Decides by the table `POLICY`. `legacy`: the old roles `load-balancer_*` count, too."""
+
+    legacy: bool = False
+
+    def allows(self, caller: "Caller", target: str, project_id: str | None) -> bool:
+        """Say whether the caller may do `target` on an object of `project_id`."""
+        return _admits(POLICY[target], caller, project_id, caller.roles if self.legacy else caller.roles - LEGACY_ROLES)
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,16 +37,33 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     project_id: str | None
     roles: frozenset[str] = frozenset()
     is_admin: bool = False
+    user_id: str | None = None
+    is_system: bool = False
+    """The token is for the whole system and no project."""
+    policy: Policy = RolePolicy()
 
 
 class Who(Enum):
-    """Classes of callers that a target admits."""
+    """Classes of callers that a target admits, each as the rule of it in `contract/policies.csv`."""
 
-    READ = "reader or member of the owning project, or admin"
-    READ_OR_SERVICE = "as READ, or a service"
-    READ_GLOBAL = "admin"
-    WRITE = "member of the owning project, or admin"
-    ADMIN = "admin, of any project"
+    READ = "rule:load-balancer:read"
+    READ_OR_SERVICE = "rule:load-balancer:read or rule:service"
+    READ_GLOBAL = "rule:load-balancer:read-global"
+    WRITE = "rule:load-balancer:write"
+    ADMIN = "rule:load-balancer:admin"
+
+
+READERS = frozenset({"reader", "member", "load-balancer_observer", "load-balancer_member"})
+WRITERS = frozenset({"member", "load-balancer_member"})
+ADMINS = frozenset({"admin", "load-balancer_admin"})
+GLOBAL_OBSERVER = "load-balancer_global_observer"
+LEGACY_ROLES = frozenset(
+    {
+        "load-balancer_observer", "load-balancer_member", "load-balancer_admin", GLOBAL_OBSERVER,
+        "load-balancer_quota_admin",
+    }
+)  # fmt: skip
+"""Roles that count only where they are let in."""
 
 
 def _targets(resource: str, *, is_listed_by_project: bool = True) -> dict[str, Who]:
@@ -60,18 +95,24 @@ POLICY: dict[str, Who] = {
 
 def is_allowed(caller: Caller, target: str, project_id: str | None) -> bool:
     """Say whether the caller may do `target` on an object of `project_id`."""
-    if caller.is_admin or "admin" in caller.roles:
+    return caller.policy.allows(caller, target, project_id)
+
+
+def _admits(who: Who, caller: Caller, project_id: str | None, roles: frozenset[str]) -> bool:
+    if caller.is_admin or not roles.isdisjoint(ADMINS):
         return True
-    who = POLICY[target]
     is_own = project_id is not None and project_id == caller.project_id
     match who:
         case Who.READ:
-            return is_own and not caller.roles.isdisjoint({"reader", "member"})
+            return may_read
         case Who.READ_OR_SERVICE:
-            return "service" in caller.roles or (is_own and not caller.roles.isdisjoint({"reader", "member"}))
+            return may_read or "service" in roles
+    may_read = GLOBAL_OBSERVER in roles or (is_own and not roles.isdisjoint(READERS))
         case Who.WRITE:
-            return is_own and "member" in caller.roles
-        case Who.READ_GLOBAL | Who.ADMIN:
+            return is_own and not roles.isdisjoint(WRITERS)
+        case Who.READ_GLOBAL:
+            return GLOBAL_OBSERVER in roles
+        case Who.ADMIN:
             return False
         case _:
             assert_never(who)
