@@ -29,6 +29,7 @@ Request_ = Request[Any, Any, Any]
 
 MOUNTS = ("/v2/lbaas", "/v2.0/lbaas", "/v2", "/v2.0")
 """`/v2.0` is another name of `/v2`; collections also answer without `lbaas` (rules.md section 1)."""
+OPERATORS = "//v2/octavia/"
 NOBODY = Caller(name="anonymous", project_id=None)
 
 
@@ -89,6 +90,8 @@ def _make_handler(room: Room, route: Route) -> HTTPRouteHandler:
 
 def _list_paths(path: str) -> Sequence[str]:
     typed = path.replace("}", ":str}")
+    if typed.startswith(OPERATORS):
+        return [typed[1:], typed[1:].replace("/v2/", "/v2.0/", 1)]
     return [typed[1:]] if typed.startswith("//") else [f"{mount}{typed}" for mount in MOUNTS]
 
 

@@ -11,9 +11,10 @@ from statera.api.errors import Answer, Malformed
 from statera.api.fields import FALSE_WORDS, TRUE_WORDS
 from statera.api.policy import is_allowed, require
 from statera.base.errors import Refusal, Refused
+from statera.model.amphora import Amphora
 from statera.model.listing import ListQuery, Scalar, SortKey, TagFilter
 from statera.model.tree import Resource
-from statera.model.views import View
+from statera.model.views import AmphoraView, View
 from statera.store.views import list_views
 
 PAGING = frozenset({"limit", "marker", "page_reverse", "sort", "sort_key", "sort_dir", "fields"})
@@ -43,7 +44,7 @@ def constant_columns(values: Mapping[str, Any]) -> dict[str, Column]:
 class Collection(msgspec.Struct, frozen=True, kw_only=True):
     """What lists of one resource are made of."""
 
-    kind: type[Resource]
+    kind: type[Resource] | type[Amphora]
     singular: str
     plural: str
     target: str
@@ -52,6 +53,8 @@ class Collection(msgspec.Struct, frozen=True, kw_only=True):
     """Names to filter and sort by."""
     show: Callable[[Any], Any]
     """From the view to the struct in the answer."""
+    is_for_admins: bool = False
+    """Belongs to no project as such: there is one target for all who may list it."""
 
 
 COMMON_COLUMNS: dict[str, Column] = {
@@ -79,7 +82,7 @@ async def answer_list(call: Call, collection: Collection, *, parent_id: str | No
     return answer_json({collection.plural: body, f"{collection.plural}_links": links})
 
 
-def answer_one(call: Call, collection: Collection, view: View) -> Answer:
+def answer_one(call: Call, collection: Collection, view: View | AmphoraView) -> Answer:
     """Return one object, of it the `fields` that are asked for."""
     call.require_arguments("fields")
     wanted = [value for _name, value in call.query if value]
@@ -101,6 +104,9 @@ def answer_empty_list(call: Call, plural: str, target: str) -> Answer:
 
 def _decide_scope(call: Call, collection: Collection) -> str | None:
     wanted = call.argument("project_id")
+    if collection.is_for_admins:
+        require(call.caller, f"{collection.target}:get_all", None)
+        return wanted
     if is_allowed(call.caller, f"{collection.target}:get_all-global", None):
         return wanted
     project_id = wanted or call.caller.project_id

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from statera.api.call import Call, Route, answer_json
-from statera.api.errors import UNSUPPORTED_ACTION, Answer
+from statera.api.errors import Answer
 from statera.api.fields import TRUE_WORDS, Address, Several, Text, Uuid
 from statera.api.fulltree import ListenerInTree, PoolInTree, grow_tree, show_children
 from statera.api.listing import COMMON_COLUMNS, Collection, Constant, answer_list, answer_one, same_columns
@@ -30,10 +30,11 @@ from statera.api.wire import (
 )
 from statera.base.errors import Refusal, Refused
 from statera.base.ids import new_id
-from statera.model.edits import Change, delete_load_balancer, update_load_balancer
+from statera.model.edits import Change, delete_load_balancer, fail_over_load_balancer, update_load_balancer
 from statera.model.tree import LoadBalancer, Vip
 from statera.model.views import LoadBalancerView
 from statera.model.vip import AdditionalVip, VipWish
+from statera.store.amphorae import list_amphora_ids
 from statera.store.events import list_events
 from statera.store.trees import insert_tree
 
@@ -286,14 +287,13 @@ async def accept_events(call: Call) -> Answer:
     return answer_json({"events": events})
 
 
-async def refuse_stats(call: Call) -> Answer:
-    await _load(call, "loadbalancer:get_stats")
-    raise Refused(Refusal.UNSUPPORTED, "statistics", slug=UNSUPPORTED_ACTION)
-
-
-async def refuse_failover(call: Call) -> Answer:
-    await _load(call, "loadbalancer:put_failover")
-    raise Refused(Refusal.UNSUPPORTED, "failover", slug=UNSUPPORTED_ACTION)
+async def accept_failover(call: Call) -> Answer:
+    """Want other amphorae in the place of all that there are."""
+    call.require_arguments()
+    balancer = await _find(call, "loadbalancer:put_failover")
+    decide = fail_over_load_balancer(await list_amphora_ids(call.room.store, balancer.id), call.terms())
+    await call.edit(balancer.id, decide, f"Failover of load balancer {balancer.id} asked for.")
+    return Answer(status=202)
 
 
 async def _find(call: Call, target: str) -> Place:
@@ -318,6 +318,5 @@ ROUTES = (
     Route(method="GET", path=f"{_ONE}/status", act=accept_status, summary="Show the status tree"),
     Route(method="GET", path=f"{_ONE}/statuses", act=accept_status, summary="Show the status tree (old name)"),
     Route(method="GET", path=f"{_ONE}/events", act=accept_events, summary="Show the history, newest first"),
-    Route(method="GET", path=f"{_ONE}/stats", act=refuse_stats, summary="Show traffic totals (not there yet)"),
-    Route(method="PUT", path=f"{_ONE}/failover", act=refuse_failover, summary="Replace amphorae (not there yet)"),
+    Route(method="PUT", path=f"{_ONE}/failover", act=accept_failover, summary="Replace all amphorae", status=202),
 )

@@ -86,6 +86,11 @@ POLICY: dict[str, Who] = {
     "member:get_all": Who.READ_OR_SERVICE,
     **_targets("healthmonitor"),
     **_targets("l7policy"),
+    **_targets("l7rule", is_listed_by_project=False),
+    **{
+        f"amphora:{verb}": Who.ADMIN
+        for verb in ("get_all", "get_one", "get_stats", "put_config", "put_failover", "delete")
+    },
     "provider:get_all": Who.READ,
     "flavor:get_all": Who.READ,
     "availability-zone:get_all": Who.READ,

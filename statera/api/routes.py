@@ -1,6 +1,6 @@
 """All operations: a new resource module adds its table here."""
 
-from statera.api import absent, healthmonitors, listeners, loadbalancers, members, neutron, pools
+from statera.api import absent, amphorae, healthmonitors, listeners, loadbalancers, members, neutron, pools, statistics
 from statera.api.call import Route
 from statera.api.discovery import make_discovery_routes
 from statera.api.openapi import make_document_routes
@@ -11,6 +11,8 @@ RESOURCES: tuple[Route, ...] = (
     *pools.ROUTES,
     *members.ROUTES,
     *healthmonitors.ROUTES,
+    *statistics.ROUTES,
+    *amphorae.ROUTES,
     *absent.ROUTES,
     *neutron.ROUTES,
 )

@@ -1,17 +1,20 @@
 """The steps of a plan, each done through a driver or written as a row. Every one may be repeated."""
 
+import contextlib
+import datetime as dt
 from typing import assert_never
 
 import msgspec
 
 from statera.base.clock import Clock
-from statera.base.errors import Transient
+from statera.base.errors import Lasting, Transient
 from statera.control.observe import Observer
 from statera.control.run import Run
 from statera.model.amphora import Amphora, AppliedConfiguration
 from statera.model.enums import AmphoraStatus
 from statera.model.ports import ComputeDriver, NetworkDriver
 from statera.model.spec import Configuration
+from statera.model.statistics import Counted
 from statera.plan.plan import with_networks
 from statera.plan.spec import decide_sandbox_spec
 from statera.plan.steps import (
@@ -33,6 +36,7 @@ from statera.plan.steps import (
 )
 from statera.store.amphorae import load_heartbeat_key, remove_amphora, save_amphora
 from statera.store.engine import Store
+from statera.store.statistics import save_counted
 
 
 class Actor:
@@ -66,6 +70,7 @@ class Actor:
             case ReleasePorts():
                 await self._release_ports(run, step)
             case RemoveSandbox():
+                await self._keep_counted(run, step)
                 await self._compute.remove_amphora(step.host, step.amphora_id, epoch=run.claim.epoch)
             case RemovePorts():
                 await self._network.remove_ports(step.amphora_id)
@@ -106,6 +111,22 @@ class Actor:
         document = await self._observer.render(run, amphora)
         wanted = Configuration(generation=run.generation, epoch=run.claim.epoch, haproxy=document)
         return await self._compute.apply_configuration(amphora.host, amphora.id, wanted)
+
+    async def _keep_counted(self, run: Run, step: RemoveSandbox) -> None:
+        """Add up the traffic since the last heartbeat; what cannot be had is left out."""
+        if run.balancer.deleting:
+            return
+        with contextlib.suppress(Transient, Lasting):
+            metrics = await self._compute.observe_metrics(step.host, step.amphora_id)
+            if metrics is not None and metrics.listeners:
+                last = Counted(
+                    amphora_id=step.amphora_id,
+                    process=metrics.process,
+                    # Later than any heartbeat, even by the clock of a host that is ahead.
+                    told_at=self._clock.now() + dt.timedelta(seconds=self._observer.max_skew_s),
+                    listeners=metrics.listeners,
+                )
+                await save_counted(self._store, [last])
 
     async def _release_ports(self, run: Run, step: ReleasePorts) -> None:
         await self._network.remove_ports(step.amphora_id, keep=step.keep_networks)

@@ -41,6 +41,7 @@ class Observer:
         self._clock = clock
         # What health writes of heartbeats lags behind by half of its window.
         self._silent_after_s = settings.health.stale_after_s * 1.5
+        self.max_skew_s = settings.health.max_skew_s
         self._hosts = HostBook(compute)
         self.limits = decide_limits(
             memory_mib=settings.compute.memory_mib,

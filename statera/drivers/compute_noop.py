@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from statera.base.errors import Lasting, LostClaim, Transient
 from statera.base.reason import Reason
 from statera.base.secret import Secret
+from statera.model.agent_wire import Metrics
 from statera.model.amphora import AmphoraObserved, AppliedConfiguration, Host
+from statera.model.heartbeat import ListenerObserved
 from statera.model.spec import Configuration, SandboxSpec
 
 ENGINE_VERSIONS = {"haproxy": "2.6.12-1+deb12u1"}
@@ -28,6 +30,8 @@ class NoopSandbox:
         self.haproxy_running = False
         self.reason: Reason | None = None
         self.reloads = 0
+        self.counted: tuple[ListenerObserved, ...] = ()
+        """What HAProxy would have counted: nothing, unless a test says so."""
 
     @property
     def text(self) -> str:
@@ -104,6 +108,13 @@ class NoopCompute:
     async def observe_amphorae(self, host: str) -> tuple[AmphoraObserved, ...]:
         found = self.reach(host)
         return tuple(found.observe(amphora_id) for amphora_id in found.sandboxes)
+
+    async def observe_metrics(self, host: str, amphora_id: str) -> Metrics | None:
+        sandbox = self.reach(host).sandboxes.get(amphora_id)
+        if sandbox is None:
+            return None
+        running = sandbox.haproxy_running
+        return Metrics(amphora_id=amphora_id, haproxy_running=running, listeners=sandbox.counted, members=())
 
     async def ensure_amphora(
         self, host: str, sandbox: SandboxSpec, *, epoch: int, heartbeat_key: Secret[bytes]

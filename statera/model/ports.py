@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from statera.base.secret import Secret
+from statera.model.agent_wire import Metrics
 from statera.model.amphora import AmphoraObserved, AppliedConfiguration, Host
 from statera.model.network import Network, Port, Subnet, VipRequest
 from statera.model.spec import Configuration, SandboxSpec
@@ -60,6 +61,10 @@ class ComputeDriver(Protocol):
         ...
 
     async def observe_amphorae(self, host: str) -> tuple[AmphoraObserved, ...]: ...
+
+    async def observe_metrics(self, host: str, amphora_id: str) -> Metrics | None:
+        """Return what HAProxy counts in an amphora, None when there is none. Raises `Transient`."""
+        ...
 
     async def ensure_amphora(
         self, host: str, sandbox: SandboxSpec, *, epoch: int, heartbeat_key: Secret[bytes]

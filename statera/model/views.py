@@ -2,9 +2,10 @@
 
 import msgspec
 
+from statera.model.amphora import Amphora
 from statera.model.catalog import AvailabilityZone, AvailabilityZoneProfile, Flavor, FlavorProfile
 from statera.model.quota import Quota
-from statera.model.tree import HealthMonitor, L7Policy, L7Rule, Listener, LoadBalancer, Member, Pool
+from statera.model.tree import HealthMonitor, L7Policy, L7Rule, Listener, LoadBalancer, Member, Pool, Vip
 
 
 class LoadBalancerView(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +42,12 @@ class L7PolicyView(msgspec.Struct, frozen=True, kw_only=True):
 
 class L7RuleView(msgspec.Struct, frozen=True, kw_only=True):
     resource: L7Rule
+
+
+class AmphoraView(msgspec.Struct, frozen=True, kw_only=True):
+    resource: Amphora
+    vip: Vip
+    """The first VIP of its load balancer."""
 
 
 class FlavorProfileView(msgspec.Struct, frozen=True, kw_only=True):

@@ -68,6 +68,13 @@ async def list_amphorae(store: Store) -> tuple[Amphora, ...]:
     return msgspec.json.decode(rows[0][0], type=tuple[Amphora, ...])
 
 
+async def list_amphora_ids(store: Store, load_balancer_id: str) -> tuple[str, ...]:
+    """Return the ids of a load balancer's amphorae, oldest first."""
+    mine = sa.select(amphorae.c.id).where(amphorae.c.load_balancer_id == load_balancer_id)
+    rows = await store.execute(mine.order_by(amphorae.c.created_at, amphorae.c.id))
+    return tuple(row.id for row in rows)
+
+
 async def count_placed(store: Store) -> dict[str, int]:
     """Return how many amphora rows each host has, those of every load balancer."""
     rows = await store.execute(sa.select(amphorae.c.host, sa.func.count().label("placed")).group_by(amphorae.c.host))

@@ -12,9 +12,11 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by
 
 from statera.base.errors import Refusal, Refused
 from statera.base.ids import is_uuid
+from statera.model.amphora import Amphora
 from statera.model.listing import ListQuery, Scalar, SortKey, TagFilter
 from statera.model.tree import HealthMonitor, L7Policy, L7Rule, Listener, LoadBalancer, Member, Pool, Resource
 from statera.model.views import (
+    AmphoraView,
     HealthMonitorView,
     L7PolicyView,
     L7RuleView,
@@ -28,6 +30,7 @@ from statera.store.engine import Store
 from statera.store.rows import json_list, json_object
 from statera.store.tables import (
     TABLE_OF,
+    amphorae,
     health_monitors,
     l7policies,
     l7rules,
@@ -49,7 +52,9 @@ class Page(msgspec.Struct, frozen=True):
     has_more: bool
 
 
-_VIEW_OF: dict[type[Resource], Any] = {
+Kind = type[Resource] | type[Amphora]
+_TABLE_OF: dict[Kind, sa.Table] = dict(TABLE_OF) | {Amphora: amphorae}
+_VIEW_OF: dict[Kind, Any] = {
     LoadBalancer: LoadBalancerView,
     Listener: ListenerView,
     Pool: PoolView,
@@ -57,6 +62,7 @@ _VIEW_OF: dict[type[Resource], Any] = {
     HealthMonitor: HealthMonitorView,
     L7Policy: L7PolicyView,
     L7Rule: L7RuleView,
+    Amphora: AmphoraView,
 }
 
 
@@ -94,7 +100,12 @@ def _wanted_monitor() -> Element:
     return found.limit(1).scalar_subquery()
 
 
-_NEIGHBOURS: dict[type[Resource], dict[str, Element]] = {
+def _of_owner(column: Element) -> Element:
+    """Return an attribute of the load balancer that an amphora belongs to."""
+    return sa.select(column).where(load_balancers.c.id == amphorae.c.load_balancer_id).scalar_subquery()
+
+
+_NEIGHBOURS: dict[Kind, dict[str, Element]] = {
     LoadBalancer: {
         "listener_ids": _ids(listeners, load_balancers.c.id, listeners.c.load_balancer_id),
         "pool_ids": _ids(pools, load_balancers.c.id, pools.c.load_balancer_id),
@@ -109,21 +120,31 @@ _NEIGHBOURS: dict[type[Resource], dict[str, Element]] = {
     HealthMonitor: {},
     L7Policy: {"rule_ids": _ids(l7rules, l7policies.c.id, l7rules.c.l7policy_id)},
     L7Rule: {},
+    Amphora: {"vip": _of_owner(load_balancers.c.vip)},
 }
 """What a view has beyond the resource: attribute of the view struct to SQL. A new neighbour adds its line here."""
 
 _VIPS: dict[str, Element] = {
     f"vip_{field}": load_balancers.c.vip[field].astext for field in ("address", "subnet_id", "network_id", "port_id")
 }
-_DERIVED: dict[type[Resource], dict[str, Element]] = {
+_OWN_PORT = amphorae.c.ports[0]
+"""The one on the VIP's network stands first."""
+_DERIVED: dict[Kind, dict[str, Element]] = {
     LoadBalancer: _VIPS,
     Pool: {"health_monitor_id": _wanted_monitor()},
+    Amphora: {
+        "project_id": _of_owner(load_balancers.c.project_id),
+        "ha_ip": _of_owner(load_balancers.c.vip["address"].astext),
+        "ha_port_id": _of_owner(load_balancers.c.vip["port_id"].astext),
+        "vrrp_ip": _OWN_PORT["addresses"][0]["address"].astext,
+        "vrrp_port_id": _OWN_PORT["id"].astext,
+    },
 }
 """Names to filter and sort by that are no columns."""
 
 
-def _item(kind: type[Resource]) -> Element:
-    pairs: list[Any] = [sa.literal_column("'resource'"), json_object(TABLE_OF[kind], kind)]
+def _item(kind: Kind) -> Element:
+    pairs: list[Any] = [sa.literal_column("'resource'"), json_object(_TABLE_OF[kind], kind)]
     for attribute, element in _NEIGHBOURS[kind].items():
         pairs += [sa.literal_column(f"'{attribute}'"), element]
     return sa.func.json_build_object(*pairs)
@@ -131,11 +152,11 @@ def _item(kind: type[Resource]) -> Element:
 
 _LOAD = {
     kind: sa.select(sa.cast(_item(kind), sa.Text)).where(table.c.id == sa.bindparam("id", type_=table.c.id.type))
-    for kind, table in TABLE_OF.items()
+    for kind, table in _TABLE_OF.items()
 }
 
 
-async def load_view(store: Store, kind: type[Resource], object_id: str) -> View | None:
+async def load_view(store: Store, kind: Kind, object_id: str) -> View | None:
     """Return one object with the ids of its neighbours, None when there is none (or the id is no UUID)."""
     if not is_uuid(object_id):
         return None
@@ -143,14 +164,14 @@ async def load_view(store: Store, kind: type[Resource], object_id: str) -> View 
     return msgspec.json.decode(rows[0][0], type=_VIEW_OF[kind]) if rows else None
 
 
-async def list_views(store: Store, kind: type[Resource], query: ListQuery) -> Page:
+async def list_views(store: Store, kind: Kind, query: ListQuery) -> Page:
     """Return one page of a list.
 
     A `marker` must be an object of the same project and parent; it need not match the filters (any more). Names beyond
     the struct's attributes: `vip_address`, `vip_subnet_id`, `vip_network_id`, `vip_port_id`, and on pools
     `health_monitor_id`. Raises `Refused` (INVALID) for an unknown marker, sort key or filter.
     """
-    table = TABLE_OF[kind]
+    table = _TABLE_OF[kind]
     backwards = query.reverse and query.marker is not None
     order = _order(kind, query.sort)
     scope = _scope(table, query)
@@ -176,7 +197,7 @@ async def list_views(store: Store, kind: type[Resource], query: ListQuery) -> Pa
     return Page(items=tuple(reversed(items) if backwards else items), has_more=has_more)
 
 
-def _decode_all(kind: type[Resource], text: str) -> list[View]:
+def _decode_all(kind: Kind, text: str) -> list[View]:
     view: Any = _VIEW_OF[kind]
     return msgspec.json.decode(text, type=list[view])
 
@@ -206,7 +227,7 @@ class _Key:
         return sa.or_(beyond, self.element.is_(None) & value.is_not(None)) if self.nullable else beyond
 
 
-def _order(kind: type[Resource], sort: Sequence[SortKey]) -> list[_Key]:
+def _order(kind: Kind, sort: Sequence[SortKey]) -> list[_Key]:
     keys: dict[str, _Key] = {}
     # The id makes any order total: without it two equal rows could both be skipped at a page's border.
     for key in (*sort, SortKey("created_at"), SortKey("id")):
@@ -218,11 +239,11 @@ def _order(kind: type[Resource], sort: Sequence[SortKey]) -> list[_Key]:
     return list(keys.values())
 
 
-def _element(kind: type[Resource], field: str) -> Element | None:
+def _element(kind: Kind, field: str) -> Element | None:
     derived = _DERIVED.get(kind, {}).get(field)
     if derived is not None:
         return derived
-    column = TABLE_OF[kind].c[field] if field in kind.__struct_fields__ else None
+    column = _TABLE_OF[kind].c[field] if field in kind.__struct_fields__ else None
     return None if column is None or isinstance(column.type, JSONB | ARRAY) else column
 
 
@@ -249,7 +270,8 @@ def _follows(order: Sequence[_Key], marked: sa.CTE, backwards: bool) -> Element:
 def _scope(table: sa.Table, query: ListQuery) -> list[Element]:
     conditions: list[Element] = []
     if query.project_id is not None:
-        conditions.append(_equals(table.c.project_id, query.project_id))
+        project_id = _DERIVED[Amphora]["project_id"] if table is amphorae else table.c.project_id
+        conditions.append(_equals(project_id, query.project_id))
     if query.parent_id is not None:
         conditions.append(_equals(table.c[_PARENT[table.name]], query.parent_id))
     return conditions
@@ -259,14 +281,16 @@ _PARENT = {members.name: "pool_id", l7rules.name: "l7policy_id"}
 """What lists below a parent are narrowed by."""
 
 
-def _filters(kind: type[Resource], query: ListQuery) -> list[Element]:
+def _filters(kind: Kind, query: ListQuery) -> list[Element]:
     conditions: list[Element] = []
     for field, value in query.filters.items():
         element = _element(kind, field)
         if element is None:
             raise Refused(Refusal.INVALID, "One or more arguments are either duplicate or invalid")
         conditions.append(_equals(element, value))
-    return conditions + [_tagged(TABLE_OF[kind].c.tags, wanted) for wanted in query.tags]
+    if query.tags and "tags" not in _TABLE_OF[kind].c:
+        raise Refused(Refusal.INVALID, "One or more arguments are either duplicate or invalid")
+    return conditions + [_tagged(_TABLE_OF[kind].c.tags, wanted) for wanted in query.tags]
 
 
 def _equals(element: Element, value: Scalar) -> Element:

@@ -218,14 +218,6 @@ async def test_history(api: Api) -> None:
     assert len((await api.get(f"{paths['loadbalancer']}/events?limit=2"))["events"]) == 2
 
 
-async def test_what_is_not_there_yet(api: Api) -> None:
-    paths = await make_settled(api)
-    sentence = await api.refuse("GET", f"{paths['loadbalancer']}/stats", status=501)
-    assert sentence == "Provider 'amphora' does not support a requested action: statistics"
-    await api.refuse("PUT", f"{paths['loadbalancer']}/failover", status=501)
-    await api.refuse("POST", "/l7policies", {"l7policy": {}}, status=501)
-
-
 async def test_conflicts(api: Api) -> None:
     paths = await make_settled(api)
     ids = {key: path.rpartition("/")[2] for key, path in paths.items()}
