@@ -1,7 +1,6 @@
 """The installation that the scenarios share: made when the first one needs it, removed whatever happens."""
 
 import shutil
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 from bench.client import ApiConnection, connect_api
 from statera.agent.folders import AmphoraFolders, HostFolders
 from statera.base.errors import Lasting
-from statera.cli.playground import Playground, WebServer, choose_port
+from statera.cli.playground import Playground, WebServer
 
 TAG = "bench"
 DATA_DIR = Path("/var/tmp/statera-bench")
@@ -30,7 +29,7 @@ class Ground:
         """The installation with its web servers, started when first asked for."""
         if self._playground is None:
             remove_leftovers()
-            self._playground = Playground(TAG, DATA_DIR, overrides=_choose_ports())
+            self._playground = Playground(TAG, DATA_DIR)
             try:
                 self._start(self._playground)
             except Exception:
@@ -92,15 +91,6 @@ class Ground:
     def find_master(self, folders: AmphoraFolders) -> int:
         """Return the pid of an amphora's HAProxy."""
         return int(folders.pid.read_text(encoding="ascii"))
-
-
-def _choose_ports() -> dict[str, dict[str, int]]:
-    # Not the usual ones: another playground may be starting on them just now, and API processes may share a port.
-    return {
-        "api": {"port": choose_port(0, socket.SOCK_STREAM)},
-        "agent": {"port": choose_port(0, socket.SOCK_STREAM)},
-        "health": {"port": choose_port(0, socket.SOCK_DGRAM)},
-    }
 
 
 def remove_leftovers() -> None:

@@ -159,7 +159,7 @@ async def run_api(settings: Settings) -> None:
         )
     )
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
-    listening = open_port(settings.api.host, settings.api.port, "api", is_shared=True)
+    listening = open_port(settings.api.host, settings.api.port, "api", is_shared=settings.api.processes > 1)
     log.info("api listens", host=settings.api.host, port=settings.api.port)
     stop = _stop_on_signals()
     serving = asyncio.create_task(server.serve(sockets=[listening]))

@@ -198,7 +198,7 @@ def _run_alone(*, once: bool, keep_logs: bool) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     console = Console()
     remove_leftovers()
-    playground = Playground(TAG, DATA_DIR)
+    playground = Playground(TAG, DATA_DIR, usual_ports=True)
     demo = Demo(playground, console)
     code = 1
     try:

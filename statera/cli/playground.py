@@ -54,10 +54,19 @@ class WebServer(msgspec.Struct, kw_only=True):
 class Playground:
     """One installation; `start` makes it, `remove` leaves nothing.
 
-    `tag` is at most 6 letters or digits, and no other playground on the machine has it.
+    `tag` is at most 6 letters or digits, and no other playground on the machine has it. With `usual_ports` it listens
+    where an installation does by default, as far as those ports are free; else on any, so that many can start at once.
     """
 
-    def __init__(self, tag: str, data_dir: Path, *, overrides: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        tag: str,
+        data_dir: Path,
+        *,
+        overrides: Mapping[str, Any] | None = None,
+        usual_ports: bool = False,
+    ) -> None:
+        self._usual_ports = usual_ports
         self.tag = tag
         self.bridge = f"st-{tag}"
         self.data_dir = data_dir
@@ -139,13 +148,16 @@ class Playground:
             "networks": [
                 {"name": "demo", "device": self.bridge, "subnets": [v4 | {"allocation": [f"{first}-{last}"]}, v6]}
             ],
-            "api": {"port": choose_port(9876, socket.SOCK_STREAM)},
-            "agent": {"port": choose_port(9443, socket.SOCK_STREAM), "heartbeat_interval_s": 1.0},
-            "health": {"port": choose_port(5555, socket.SOCK_DGRAM)},
+            "api": {"port": self._choose_port(9876, socket.SOCK_STREAM)},
+            "agent": {"port": self._choose_port(9443, socket.SOCK_STREAM), "heartbeat_interval_s": 1.0},
+            "health": {"port": self._choose_port(5555, socket.SOCK_DGRAM)},
         }
         for section, options in self.overrides.items():
             values[section] = values.get(section, {}) | options if isinstance(options, dict) else options
         return convert_settings(values, source="the playground")
+
+    def _choose_port(self, usual: int, kind: socket.SocketKind) -> int:
+        return choose_port(usual if self._usual_ports else 0, kind)
 
     # The network
 
