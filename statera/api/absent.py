@@ -45,7 +45,6 @@ def _routes(path: str, key: str, word: str, target: str, *, is_created_by_tenant
 
 
 ROUTES: tuple[Route, ...] = (
-    *_routes("/l7policies", "l7policies", "L7 Policy", "l7policy", is_created_by_tenants=True),
     *_routes("/flavors", "flavors", "Flavor", "flavor", is_created_by_tenants=False),
     *_routes(
         "/availabilityzones", "availability_zones", "Availability Zone", "availability-zone",

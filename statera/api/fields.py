@@ -5,7 +5,7 @@ A value that is not of the kind raises `BadValue` with the contract's words (rul
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -191,6 +191,48 @@ class UrlPath:
         return {"type": "string", "maxLength": 2048, "examples": ["/health"]}
 
 
+class OneOf:
+    """One of a few numbers."""
+
+    def __init__(self, numbers: Sequence[int]) -> None:
+        self._numbers = tuple(numbers)
+
+    def read(self, value: Any) -> int:
+        try:
+            number = _read_integer(value)
+        except Misread:
+            number = None
+        if number not in self._numbers:
+            raise BadValue(f"Value should be one of: {', '.join(map(str, self._numbers))}")
+        return number
+
+    def schema(self) -> Schema:
+        return {"type": "integer", "enum": list(self._numbers)}
+
+
+class Url:
+    """An absolute URL of http or https, in the characters of RFC 3986."""
+
+    _allowed = re.compile(
+        r"https?://(?:[A-Za-z0-9\-._~!$&'()*+,;=:@]|%[0-9A-Fa-f]{2}|\[[0-9A-Fa-f:.]+\])+"
+        r"(?:[/?#](?:[A-Za-z0-9\-._~!$&'()*+,;=:@/?#]|%[0-9A-Fa-f]{2})*)?",
+        re.ASCII | re.IGNORECASE,
+    )
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+
+    def read(self, value: Any) -> str:
+        if not isinstance(value, str) or self._allowed.fullmatch(value) is None:
+            raise BadValue("Value must be a valid URL string")
+        if len(value) > self._most:
+            raise BadValue(f"Value should have a maximum character requirement of {self._most}")
+        return value
+
+    def schema(self) -> Schema:
+        return {"type": "string", "format": "uri", "maxLength": self._most}
+
+
 class Several:
     """A list of one kind of field; `unique` drops repetitions."""
 
@@ -219,15 +261,3 @@ class Texts:
 
     def schema(self) -> Schema:
         return {"type": "object", "additionalProperties": {"type": "string", "maxLength": 255}}
-
-
-class AnyObject:
-    """An object that nothing reads yet."""
-
-    def read(self, value: Any) -> Any:
-        if not isinstance(value, Mapping):
-            raise BadValue("Value should be an object")
-        return value
-
-    def schema(self) -> Schema:
-        return {"type": "object"}

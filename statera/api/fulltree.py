@@ -5,7 +5,7 @@ later edits, so every rule holds here too; any refusal leaves nothing.
 """
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any
 
@@ -13,7 +13,9 @@ from msgspec import UNSET, UnsetType
 
 from statera.api.fields import Choice, Several
 from statera.api.healthmonitors import NewHealthMonitor, build_health_monitor, show_health_monitor
-from statera.api.listeners import NewListener, build_listener, show_listener
+from statera.api.l7policies import L7PolicyShown, NewL7Policy, list_policy_edits, show_l7policy
+from statera.api.l7rules import show_l7rule
+from statera.api.listeners import ListenerShown, NewListener, build_listener, show_listener
 from statera.api.members import NewMember, build_member, change_matched_member, show_member
 from statera.api.places import place_of
 from statera.api.pools import PoolShown, PoolUpdate, build_pool, list_pool
@@ -32,8 +34,8 @@ from statera.model.edits import (
     set_members,
 )
 from statera.model.enums import PoolProtocol
-from statera.model.tree import LoadBalancer, Pool, Tree
-from statera.model.views import HealthMonitorView, ListenerView, MemberView
+from statera.model.tree import L7Policy, Listener, LoadBalancer, Pool, Tree
+from statera.model.views import HealthMonitorView, L7PolicyView, L7RuleView, ListenerView, MemberView
 
 
 class PoolInTree(PoolUpdate, frozen=True, kw_only=True):
@@ -44,7 +46,12 @@ class PoolInTree(PoolUpdate, frozen=True, kw_only=True):
     healthmonitor: Annotated[NewHealthMonitor | UnsetType | None, Nested(NewHealthMonitor)] = UNSET
 
 
+class L7PolicyInTree(NewL7Policy, frozen=True, kw_only=True):
+    redirect_pool: Annotated[PoolInTree | UnsetType | None, Nested(PoolInTree)] = UNSET
+
+
 class ListenerInTree(NewListener, frozen=True, kw_only=True):
+    l7policies: Annotated[tuple[L7PolicyInTree, ...] | UnsetType | None, Several(Nested(L7PolicyInTree))] = UNSET
     default_pool: Annotated[PoolInTree | UnsetType | None, Nested(PoolInTree)] = UNSET
 
 
@@ -71,8 +78,15 @@ def grow_tree(
         more: dict[str, Any] = {"created_at": next(clock)}
         if isinstance(given.default_pool, PoolInTree):
             more["default_pool_id"] = by_name[str(given.default_pool.name)].id
-        decisions.append(create_listener(build_listener(given, owner, settings, **more), terms))
+        listener = build_listener(given, owner, settings, **more)
+        policies = given.l7policies or ()
+        redirects = [_find_redirect(policy, by_name) for policy in policies]
+        decisions += [create_listener(listener, terms), *list_policy_edits(policies, listener, now, redirects)]
     return plant_tree(balancer, decisions)
+
+
+def _find_redirect(policy: L7PolicyInTree, by_name: Mapping[str, Pool]) -> str | None:
+    return by_name[str(policy.redirect_pool.name)].id if isinstance(policy.redirect_pool, PoolInTree) else None
 
 
 def _tick(now: dt.datetime) -> Iterator[dt.datetime]:
@@ -99,10 +113,7 @@ def _list_pool_decisions(
 def _collect_definitions(listeners: Sequence[ListenerInTree], pools: Sequence[PoolInTree]) -> list[PoolInTree]:
     definitions = list(pools)
     references: list[str] = []
-    for listener in listeners:
-        used = listener.default_pool
-        if not isinstance(used, PoolInTree):
-            continue
+    for used in _list_used_pools(listeners):
         if not used.name:
             raise _invalid("Pools must be named when creating a fully populated loadbalancer.")
         references.append(str(used.name))
@@ -115,6 +126,13 @@ def _collect_definitions(listeners: Sequence[ListenerInTree], pools: Sequence[Po
         if name not in names:
             raise _invalid(f"Pool '{name}' was referenced but no full definition was found.")
     return definitions
+
+
+def _list_used_pools(listeners: Sequence[ListenerInTree]) -> Iterator[PoolInTree]:
+    for listener in listeners:
+        for used in (listener.default_pool, *(policy.redirect_pool for policy in listener.l7policies or ())):
+            if isinstance(used, PoolInTree):
+                yield used
 
 
 _FLAGS = frozenset({"name", "admin_state_up", "tls_enabled"})
@@ -139,8 +157,18 @@ def _invalid(detail: str) -> Refused:
 
 def show_children(tree: Tree) -> dict[str, Any]:
     """Return listeners and pools of a new load balancer, each with all below it."""
-    listeners = [show_listener(ListenerView(resource=one), is_nested=True) for one in tree.listeners]
+    listeners = [_show_listener(tree, listener) for listener in tree.listeners]
     return {"listeners": listeners, "pools": [_show_pool(tree, pool) for pool in tree.pools]}
+
+
+def _show_listener(tree: Tree, listener: Listener) -> ListenerShown:
+    policies = [_show_l7policy(tree, policy) for policy in tree.list_l7policies(listener.id)]
+    return show_listener(ListenerView(resource=listener), policies)
+
+
+def _show_l7policy(tree: Tree, policy: L7Policy) -> L7PolicyShown:
+    rules = [show_l7rule(L7RuleView(resource=rule)) for rule in tree.list_l7rules(policy.id)]
+    return show_l7policy(L7PolicyView(resource=policy), rules)
 
 
 def _show_pool(tree: Tree, pool: Pool) -> PoolShown:

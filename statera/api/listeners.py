@@ -1,5 +1,6 @@
 """Listeners."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -7,17 +8,19 @@ from msgspec import UNSET, UnsetType
 
 from statera.api.call import Call, answer_json
 from statera.api.errors import Answer
-from statera.api.fields import AnyObject, Choice, Cidr, Integer, Several, Text, Texts, Uuid
+from statera.api.fields import Choice, Cidr, Integer, Several, Text, Texts, Uuid
+from statera.api.l7policies import NewL7Policy, list_policy_edits
 from statera.api.listing import COMMON_COLUMNS, Collection, answer_list, answer_one, constant_columns, same_columns
 from statera.api.loading import find, load
 from statera.api.places import Place
 from statera.api.routing import make_routes
-from statera.api.shown import Id, Shown, list_common, view_of_listener
-from statera.api.unsupported import LISTENER_TLS, check_listener_options, refuse_option
+from statera.api.shown import Id, Shown, list_common, list_ids, view_of_listener
+from statera.api.unsupported import LISTENER_NULLS, LISTENER_TLS, check_listener_options
 from statera.api.wire import (
     NULLS_ON_CREATE,
     NULLS_ON_UPDATE,
     Name,
+    Nested,
     OptionalFlag,
     OptionalRef,
     OptionalUuid,
@@ -29,6 +32,7 @@ from statera.api.wire import (
 from statera.base.errors import Refusal, Refused
 from statera.base.ids import new_id
 from statera.base.settings import ApiSettings
+from statera.model.drafts import join_edits
 from statera.model.edits import Change, create_listener, delete_listener, update_listener
 from statera.model.enums import ClientAuthentication, ListenerProtocol
 from statera.model.tree import Listener, LoadBalancer
@@ -87,7 +91,7 @@ class ListenerUpdate(Wire, frozen=True, kw_only=True):
 class NewListener(ListenerUpdate, frozen=True, kw_only=True):
     protocol: Annotated[ListenerProtocol, Choice(ListenerProtocol)]
     protocol_port: Annotated[int, Integer(1, 65535)]
-    l7policies: Annotated[tuple[Any, ...] | UnsetType | None, Several(AnyObject())] = UNSET
+    l7policies: Annotated[tuple[NewL7Policy, ...] | UnsetType | None, Several(Nested(NewL7Policy))] = UNSET
 
 
 class ListenerCreate(NewListener, frozen=True, kw_only=True):
@@ -97,7 +101,7 @@ class ListenerCreate(NewListener, frozen=True, kw_only=True):
 
 
 class ListenerShown(Shown, frozen=True, kw_only=True):
-    """Every attribute of the v2 API; what TLS and L7 policies will fill has the value of "none" now."""
+    """Every attribute of the v2 API; what TLS will fill has the value of "none" now."""
 
     description: str
     protocol: str
@@ -111,7 +115,7 @@ class ListenerShown(Shown, frozen=True, kw_only=True):
     timeout_tcp_inspect: int
     allowed_cidrs: tuple[str, ...] | None
     loadbalancers: tuple[Id, ...] | UnsetType
-    l7policies: tuple[Id, ...] = ()
+    l7policies: tuple[Any, ...]
     default_tls_container_ref: str | None = None
     sni_container_refs: tuple[str, ...] = ()
     client_ca_tls_container_ref: str | None = None
@@ -137,12 +141,13 @@ _SAME = (
 )
 
 
-def show_listener(view: ListenerView, *, is_nested: bool = False) -> ListenerShown:
-    """Return what the API shows; without the reference to its parent when it is shown inside of it."""
+def show_listener(view: ListenerView, l7policies: Sequence[Any] | None = None) -> ListenerShown:
+    """Return what the API shows; inside its load balancer with whole policies, and without the reference to that."""
     listener = view.resource
     own = {name: getattr(listener, name) for name in _SAME}
-    parents = UNSET if is_nested else (Id(listener.load_balancer_id),)
-    return ListenerShown(**list_common(listener), **own, loadbalancers=parents)
+    parents = (Id(listener.load_balancer_id),) if l7policies is None else UNSET
+    shown = list_ids(view.l7policy_ids) if l7policies is None else tuple(l7policies)
+    return ListenerShown(**list_common(listener), **own, loadbalancers=parents, l7policies=shown)
 
 
 COLLECTION = Collection(
@@ -160,8 +165,6 @@ COLLECTION = Collection(
 
 def build_listener(wire: NewListener, owner: Place, settings: ApiSettings, **more: Any) -> Listener:
     """Return the listener that a create request asks for. Raises `Refused`."""
-    if wire.l7policies not in (UNSET, None, ()):
-        raise refuse_option("l7policies")
     check_listener_options(wire, wire.protocol, is_new=True)
     defaults = {name: getattr(settings, name) for name in TIMEOUTS}
     nulls = NULLS_ON_CREATE | defaults | {"insert_headers": {}}
@@ -229,7 +232,9 @@ async def accept_create(call: Call) -> Answer:
     wire = await call.read(ListenerCreate, "listener_", "listener")
     balancer = await find(call, LoadBalancer, wire.loadbalancer_id, "listener:post")
     listener = build_listener(wire, balancer, call.room.settings.api, created_at=call.room.clock.now())
-    tree = await call.edit(balancer.id, create_listener(listener, call.terms()), f"Listener {listener.id} created.")
+    below = list_policy_edits(wire.l7policies or (), listener, call.room.clock.now())
+    decide = join_edits([create_listener(listener, call.terms()), *below])
+    tree = await call.edit(balancer.id, decide, f"Listener {listener.id} created.")
     return answer_json({"listener": show_listener(view_of_listener(tree, listener.id))}, 201)
 
 

@@ -6,11 +6,20 @@ from statera.api.call import Call, not_found
 from statera.api.errors import ParentMissing
 from statera.api.places import Place
 from statera.model.rules import WORDS
-from statera.model.tree import HealthMonitor, Listener, LoadBalancer, Member, Pool, Resource
-from statera.model.views import HealthMonitorView, ListenerView, LoadBalancerView, MemberView, PoolView, View
+from statera.model.tree import HealthMonitor, L7Policy, L7Rule, Listener, LoadBalancer, Member, Pool, Resource
+from statera.model.views import (
+    HealthMonitorView,
+    L7PolicyView,
+    L7RuleView,
+    ListenerView,
+    LoadBalancerView,
+    MemberView,
+    PoolView,
+    View,
+)
 from statera.store.views import load_view
 
-V = TypeVar("V", LoadBalancerView, ListenerView, PoolView, MemberView, HealthMonitorView)
+V = TypeVar("V", LoadBalancerView, ListenerView, PoolView, MemberView, HealthMonitorView, L7PolicyView, L7RuleView)
 
 _KIND_OF: dict[type[View], type[Resource]] = {
     LoadBalancerView: LoadBalancer,
@@ -18,6 +27,8 @@ _KIND_OF: dict[type[View], type[Resource]] = {
     PoolView: Pool,
     MemberView: Member,
     HealthMonitorView: HealthMonitor,
+    L7PolicyView: L7Policy,
+    L7RuleView: L7Rule,
 }
 
 
@@ -42,8 +53,17 @@ async def find(call: Call, kind: type[Resource], object_id: str, target: str) ->
 
 async def find_parent_pool(call: Call, target: str) -> Place:
     """Return the pool in the middle of a path, whose absence the contract words in its own way."""
-    place = await call.find_place(Pool, call.path["pool_id"])
+    return await _find_parent(call, Pool, "Pool", call.path["pool_id"], target)
+
+
+async def find_parent_l7policy(call: Call, target: str) -> Place:
+    """Return the policy in the middle of a path; likewise."""
+    return await _find_parent(call, L7Policy, "L7Policy", call.path["l7policy_id"], target)
+
+
+async def _find_parent(call: Call, kind: type[Resource], word: str, object_id: str, target: str) -> Place:
+    place = await call.find_place(kind, object_id)
     if place is None:
-        raise ParentMissing(f"Pool {call.path['pool_id']} not found.")
+        raise ParentMissing(f"{word} {object_id} not found.")
     call.allow(target, place.project_id)
     return place

@@ -7,7 +7,7 @@ import asyncio
 
 import msgspec
 
-from statera.model.tree import Member, Resource
+from statera.model.tree import L7Rule, Member, Resource
 from statera.store.engine import Store
 from statera.store.views import load_view
 
@@ -16,12 +16,13 @@ REMEMBERED = 20_000
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """An object's load balancer and project, and the pool of a member."""
+    """An object's load balancer and project, the pool of a member and the policy of a rule."""
 
     id: str
     load_balancer_id: str
     project_id: str
     pool_id: str | None = None
+    l7policy_id: str | None = None
 
 
 class Places:
@@ -63,4 +64,5 @@ def place_of(resource: Resource) -> Place:
         load_balancer_id=getattr(resource, "load_balancer_id", resource.id),
         project_id=resource.project_id,
         pool_id=resource.pool_id if isinstance(resource, Member) else None,
+        l7policy_id=resource.l7policy_id if isinstance(resource, L7Rule) else None,
     )

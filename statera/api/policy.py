@@ -107,12 +107,12 @@ def _admits(who: Who, caller: Caller, project_id: str | None, roles: frozenset[s
     if caller.is_admin or not roles.isdisjoint(ADMINS):
         return True
     is_own = project_id is not None and project_id == caller.project_id
+    may_read = GLOBAL_OBSERVER in roles or (is_own and not roles.isdisjoint(READERS))
     match who:
         case Who.READ:
             return may_read
         case Who.READ_OR_SERVICE:
             return may_read or "service" in roles
-    may_read = GLOBAL_OBSERVER in roles or (is_own and not roles.isdisjoint(READERS))
         case Who.WRITE:
             return is_own and not roles.isdisjoint(WRITERS)
         case Who.READ_GLOBAL:

@@ -1,6 +1,18 @@
 """All operations: a new resource module adds its table here."""
 
-from statera.api import absent, amphorae, healthmonitors, listeners, loadbalancers, members, neutron, pools, statistics
+from statera.api import (
+    absent,
+    amphorae,
+    healthmonitors,
+    l7policies,
+    l7rules,
+    listeners,
+    loadbalancers,
+    members,
+    neutron,
+    pools,
+    statistics,
+)
 from statera.api.call import Route
 from statera.api.discovery import make_discovery_routes
 from statera.api.openapi import make_document_routes
@@ -11,6 +23,8 @@ RESOURCES: tuple[Route, ...] = (
     *pools.ROUTES,
     *members.ROUTES,
     *healthmonitors.ROUTES,
+    *l7policies.ROUTES,
+    *l7rules.ROUTES,
     *statistics.ROUTES,
     *amphorae.ROUTES,
     *absent.ROUTES,

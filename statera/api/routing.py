@@ -17,11 +17,12 @@ def make_routes(
     updated: tuple[Act, type[Wire]],
     deleted: Act,
     below: str = "",
+    identifier: str = "",
 ) -> tuple[Route, ...]:
-    """Return list, create, show, update and delete of a resource, `below` a path."""
+    """Return list, create, show, update and delete of a resource, `below` a path, its id named `identifier` there."""
     name, names = collection.singular, collection.plural
     many = f"{below}/{names}"
-    one = f"{many}/{{{name}_id}}"
+    one = f"{many}/{{{identifier or f'{name}_id'}}}"
     told = {"root": name, "shown": answer}
     return (
         Route(method="GET", path=many, act=listed, summary=f"List {names}", root=names, shown=answer, is_list=True),

@@ -7,7 +7,15 @@ import msgspec
 
 from statera.base.reason import Reason
 from statera.model.tree import Resource, Tree
-from statera.model.views import HealthMonitorView, ListenerView, LoadBalancerView, MemberView, PoolView
+from statera.model.views import (
+    HealthMonitorView,
+    L7PolicyView,
+    L7RuleView,
+    ListenerView,
+    LoadBalancerView,
+    MemberView,
+    PoolView,
+)
 
 R = TypeVar("R", bound=Resource)
 
@@ -27,11 +35,10 @@ class ReasonShown(msgspec.Struct, frozen=True, kw_only=True):
     generation: int | None
 
 
-class Shown(msgspec.Struct, frozen=True, kw_only=True):
+class ShownObject(msgspec.Struct, frozen=True, kw_only=True):
     """The attributes of every resource. `generation` and `status_reason` are beyond the v2 API."""
 
     id: str
-    name: str
     provisioning_status: str
     operating_status: str
     admin_state_up: bool
@@ -42,6 +49,12 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...]
     generation: int
     status_reason: ReasonShown | None
+
+
+class Shown(ShownObject, frozen=True, kw_only=True):
+    """The attributes of every resource that has a name."""
+
+    name: str
 
 
 def list_common(resource: Resource) -> dict[str, Any]:
@@ -89,7 +102,10 @@ def view_of_load_balancer(tree: Tree) -> LoadBalancerView:
 
 
 def view_of_listener(tree: Tree, listener_id: str) -> ListenerView:
-    return ListenerView(resource=_pick(tree.listeners, listener_id))
+    return ListenerView(
+        resource=_pick(tree.listeners, listener_id),
+        l7policy_ids=tuple(policy.id for policy in tree.list_l7policies(listener_id)),
+    )
 
 
 def view_of_pool(tree: Tree, pool_id: str) -> PoolView:
@@ -108,6 +124,17 @@ def view_of_member(tree: Tree, member_id: str) -> MemberView:
 
 def view_of_health_monitor(tree: Tree, monitor_id: str) -> HealthMonitorView:
     return HealthMonitorView(resource=_pick(tree.health_monitors, monitor_id))
+
+
+def view_of_l7policy(tree: Tree, l7policy_id: str) -> L7PolicyView:
+    return L7PolicyView(
+        resource=_pick(tree.l7policies, l7policy_id),
+        rule_ids=tuple(rule.id for rule in tree.list_l7rules(l7policy_id)),
+    )
+
+
+def view_of_l7rule(tree: Tree, l7rule_id: str) -> L7RuleView:
+    return L7RuleView(resource=_pick(tree.l7rules, l7rule_id))
 
 
 def _pick(rows: tuple[R, ...], object_id: str) -> R:

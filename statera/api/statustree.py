@@ -5,7 +5,7 @@ from typing import Any
 from statera.api.call import Call, answer_json, not_found
 from statera.api.errors import Answer
 from statera.api.shown import show_reason
-from statera.model.tree import Listener, LoadBalancer, Pool, Resource, Tree
+from statera.model.tree import L7Policy, Listener, LoadBalancer, Pool, Resource, Tree
 from statera.store.trees import load_tree
 
 
@@ -18,14 +18,31 @@ async def answer_status(call: Call, balancer: LoadBalancer) -> Answer:
 
 
 def show_statuses(tree: Tree) -> dict[str, Any]:
-    """Return the tree below `loadbalancer`. `status_reason` is beyond the v2 API."""
+    """Return the tree below `loadbalancer`. `status_reason` and `l7policies` are beyond the v2 API."""
     listeners = [_show_listener(tree, listener) for listener in tree.listeners]
     return _show(tree.load_balancer) | {"listeners": listeners}
 
 
 def _show_listener(tree: Tree, listener: Listener) -> dict[str, Any]:
-    pool = tree.find_pool(listener.default_pool_id) if listener.default_pool_id else None
-    return _show(listener) | {"pools": [] if pool is None else [_show_pool(tree, pool)]}
+    policies = tree.list_l7policies(listener.id)
+    used = [listener.default_pool_id, *(policy.redirect_pool_id for policy in policies if _is_routing(tree, policy))]
+    pools = [tree.find_pool(pool_id) for pool_id in dict.fromkeys(used) if pool_id]
+    return _show(listener) | {
+        "pools": [_show_pool(tree, pool) for pool in pools if pool is not None],
+        "l7policies": [_show_l7policy(tree, policy) for policy in policies],
+    }
+
+
+def _is_routing(tree: Tree, policy: L7Policy) -> bool:
+    return policy.admin_state_up and not policy.deleting and any(not r.deleting for r in tree.list_l7rules(policy.id))
+
+
+def _show_l7policy(tree: Tree, policy: L7Policy) -> dict[str, Any]:
+    rules = [
+        {name: value for name, value in _show(rule).items() if name != "name"} | {"type": rule.type}
+        for rule in tree.list_l7rules(policy.id)
+    ]
+    return _show(policy) | {"action": policy.action, "rules": rules}
 
 
 def _show_pool(tree: Tree, pool: Pool) -> dict[str, Any]:

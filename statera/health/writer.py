@@ -136,7 +136,15 @@ class StatusWriter:
 
 def is_settled(tree: Tree) -> bool:
     """Say whether nothing of the tree is being applied."""
-    resources = (tree.load_balancer, *tree.listeners, *tree.pools, *tree.members, *tree.health_monitors)
+    resources = (
+        tree.load_balancer,
+        *tree.listeners,
+        *tree.pools,
+        *tree.members,
+        *tree.health_monitors,
+        *tree.l7policies,
+        *tree.l7rules,
+    )
     done = (ProvisioningStatus.ACTIVE, ProvisioningStatus.ERROR)
     return tree.load_balancer.generation == tree.load_balancer.observed_generation and all(
         resource.provisioning_status in done for resource in resources

@@ -63,6 +63,29 @@ def open_draft(tree: Tree, terms: Terms) -> "Draft":
     return Draft(tree, terms.now)
 
 
+def join_edits(decisions: Sequence[Decide]) -> Decide:
+    """Make one edit of several: all or nothing, one generation. Only the first may have strict terms."""
+
+    def decide(tree: Tree) -> Tree:
+        after = tree
+        for one in decisions:
+            after = one(after)
+        generation = min(after.load_balancer.generation, tree.load_balancer.generation + 1)
+        balancer = _stamp_no_later(after.load_balancer, generation)
+        rows: dict[str, Any] = {
+            name: tuple(_stamp_no_later(row, generation) for row in getattr(after, name)) for name in ROWS_OF.values()
+        }
+        return Tree(load_balancer=msgspec.structs.replace(balancer, generation=generation), **rows)
+
+    return decide
+
+
+def _stamp_no_later(row: R, generation: int) -> R:
+    if row.changed_at_generation <= generation:
+        return row
+    return msgspec.structs.replace(row, changed_at_generation=generation)
+
+
 class Draft:
     """One edit in the making. Every row it touches is stamped with the new generation and loses its reason."""
 

@@ -89,7 +89,9 @@ def derive_statuses(tree: Tree, observed: Observed, now: dt.datetime) -> tuple[S
         *((listener, listeners[listener.id]) for listener in tree.listeners),
         *((pool, pools[pool.id]) for pool in tree.pools),
         *((member, members[member.id]) for member in tree.members),
-        *((monitor, _judge_health_monitor(monitor, observed)) for monitor in tree.health_monitors),
+        *((monitor, _judge_unseen(monitor, "health monitor", observed)) for monitor in tree.health_monitors),
+        *((policy, _judge_unseen(policy, "L7 policy", observed)) for policy in tree.l7policies),
+        *((rule, _judge_unseen(rule, "L7 rule", observed)) for rule in tree.l7rules),
     ]
     return _only_news(judged, now)
 
@@ -217,12 +219,13 @@ def _judge_used_pool(live: list[Member], members: Mapping[str, _Verdict]) -> _Ve
     return _ONLINE
 
 
-def _judge_health_monitor(monitor: HealthMonitor, observed: Observed) -> _Verdict:
-    if monitor.deleting:
-        return _as_shown(monitor)
-    if not monitor.admin_state_up:
-        return _admin_down("The health monitor is administratively down.")
-    return _ONLINE if _is_live(monitor, observed) else _as_shown(monitor)
+def _judge_unseen(resource: Resource, word: str, observed: Observed) -> _Verdict:
+    """Judge what is not seen in traffic."""
+    if resource.deleting:
+        return _as_shown(resource)
+    if not resource.admin_state_up:
+        return _admin_down(f"The {word} is administratively down.")
+    return _ONLINE if _is_live(resource, observed) else _as_shown(resource)
 
 
 def _judge_load_balancer(

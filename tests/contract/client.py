@@ -9,6 +9,8 @@ from statera.drivers.network_local import networks_from_settings
 from statera.store.claims import claim_load_balancer, load_snapshot, remove_load_balancer, save_settled
 from statera.store.engine import Store
 
+SINGULAR = {"l7policies": "l7policy"}
+
 
 class Api:
     """Short requests below `/v2/lbaas`, and the worker's last word where a test needs it."""
@@ -40,7 +42,8 @@ class Api:
 
     async def create(self, plural: str, **values: Any) -> dict[str, Any]:
         """Create an object and return it."""
-        root = {"healthmonitors": "healthmonitor"}.get(plural.rpartition("/")[2], plural.rpartition("/")[2][:-1])
+        name = plural.rpartition("/")[2]
+        root = SINGULAR.get(name, name[:-1])
         answer = await self.ask("POST", f"/{plural}", {root: values})
         assert answer.status_code == 201, answer.text
         return dict(answer.json()[root])
@@ -53,6 +56,18 @@ class Api:
         if not values.keys() & {"loadbalancer_id", "listener_id"}:
             values["loadbalancer_id"] = (await self.create_balancer())["id"]
         return await self.create("pools", **({"protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN"} | values))
+
+    async def create_listener(self, **values: Any) -> dict[str, Any]:
+        """Create an HTTP listener, on a load balancer of its own unless one is named."""
+        if "loadbalancer_id" not in values:
+            values["loadbalancer_id"] = (await self.create_balancer())["id"]
+        return await self.create("listeners", **({"protocol": "HTTP", "protocol_port": 80} | values))
+
+    async def create_policy(self, **values: Any) -> dict[str, Any]:
+        """Create an L7 policy, on a listener of its own unless one is named."""
+        if "listener_id" not in values:
+            values["listener_id"] = (await self.create_listener())["id"]
+        return await self.create("l7policies", **({"action": "REJECT"} | values))
 
     async def refuse(self, method: str, path: str, body: Any = None, *, status: int, **more: Any) -> str:
         """Send a request that is refused in shape A; return the sentence."""

@@ -7,7 +7,7 @@ from typing import Any
 
 FOLDER = Path(__file__).parents[2] / "contract"
 
-BUILT = ("loadbalancer", "listener", "pool", "member", "healthmonitor")
+BUILT = ("loadbalancer", "listener", "pool", "member", "healthmonitor", "l7policy", "rule")
 """Resources of `fields.csv` that are built."""
 
 

@@ -25,15 +25,29 @@ VALUES: dict[str, dict[str, Any]] = {
         "http_method": "HEAD", "url_path": "/x", "expected_codes": "200,204", "http_version": 1.1,
         "domain_name": "a.example",
     },
+    "l7policy": {
+        "name": "n", "description": "d", "tags": ["t"], "action": "REDIRECT_TO_URL", "position": 1,
+        "redirect_url": "https://a.example/b?c=d", "redirect_http_code": 308,
+    },
+    "rule": {
+        "tags": ["t"], "type": "HEADER", "compare_type": "CONTAINS", "key": "X-Colour", "value": "blue", "invert": True,
+    },
 }  # fmt: skip
 """A valid object of each resource with no field at its default."""
 
 MEANINGS: dict[str, Any] = {
     '""': "", "removes policy": None, "cleared": None, "detaches pool": None, "removes persistence": None,
     "disables HSTS": None, "null (no default applied, unlike listener)": None, "cleared; 400 while a CRL is set": None,
-    "deployment default": None, "GET": "GET", "/": "/", "200": "200",
+    "deployment default": None, "GET": "GET", "/": "/", "200": "200", "": None,
 }  # fmt: skip
 REFUSED = ("400", "error (500 upstream)", "NONE, but 400 unless a client CA is present")
+DEPENDENT: dict[str, tuple[str, Any]] = {
+    "redirect_url": ("miss", "Invalid L7 Policy arguments: redirect_url must not be None"),
+    "redirect_http_code": ("set", 302),
+    "type": ("refuse", None),
+    "compare_type": ("refuse", None),
+}
+"""The table is silent: null is what the whole object makes of it."""
 WITHOUT_TLS = {"client_authentication": "NONE"}
 """Here null is what it is already."""
 
@@ -53,8 +67,15 @@ async def make(api: Api, resource: str) -> tuple[str, str, dict[str, Any]]:
     if resource == "member":
         made = await api.create(f"pools/{pool['id']}/members", **values)
         return f"/pools/{pool['id']}/members/{made['id']}", resource, made
-    made = await api.create("healthmonitors", pool_id=pool["id"], **values)
-    return f"/healthmonitors/{made['id']}", resource, made
+    if resource == "healthmonitor":
+        made = await api.create("healthmonitors", pool_id=pool["id"], **values)
+        return f"/healthmonitors/{made['id']}", resource, made
+    policy = await api.create_policy(**VALUES["l7policy"])
+    if resource == "l7policy":
+        return f"/l7policies/{policy['id']}", resource, policy
+    path = f"l7policies/{policy['id']}/rules"
+    made = await api.create(path, **values)
+    return f"/{path}/{made['id']}", resource, made
 
 
 @pytest.mark.parametrize("resource", BUILT)
@@ -89,6 +110,8 @@ def _meaning(row: dict[str, str]) -> tuple[str, Any]:
     text = row["null_on_update_means"]
     if row["field"] in WITHOUT_TLS:
         return "set", WITHOUT_TLS[row["field"]]
+    if row["field"] in DEPENDENT:
+        return DEPENDENT[row["field"]]
     if text in REFUSED:
         return "refuse", None
     if text == "no change":
@@ -110,9 +133,14 @@ async def test_null_on_update(api: Api, resource: str, field: str, what: str, va
     path, key, made = await make(api, resource)
     if field == "http_version":  # a domain name needs it
         await api.ask("PUT", path, {key: {"domain_name": None}})
+    if field == "key":  # a rule on headers needs it
+        await api.ask("PUT", path, {key: {"type": "PATH"}})
     if what == "refuse":
         sentence = await api.refuse("PUT", path, {key: {field: None}}, status=400)
         assert sentence == f"None is not a valid option for {field}"
+        return
+    if what == "miss":
+        assert await api.refuse("PUT", path, {key: {field: None}}, status=400) == value
         return
     answer = await api.ask("PUT", path, {key: {field: None}})
     assert answer.status_code == 200, answer.text
@@ -131,11 +159,13 @@ BOUNDS = [
 @pytest.mark.parametrize(("resource", "field", "bound"), BOUNDS)
 async def test_bounds_are_checked(api: Api, resource: str, field: str, bound: str) -> None:
     value, why = _just_beyond(bound)
-    body = VALUES[resource] | {"loadbalancer_id": "0" * 32, "pool_id": "0" * 32}
+    body = VALUES[resource] | {"loadbalancer_id": "0" * 32, "pool_id": "0" * 32, "listener_id": "0" * 32}
     body = {name: given for name, given in body.items() if name in _created(resource)} | {field: value}
     if resource == "pool":
         body |= {"protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN"} if field != "protocol" else {}
-    plural = f"pools/{'0' * 32}/members" if resource == "member" else f"{resource}s"
+    plural = {
+        "member": f"pools/{'0' * 32}/members", "rule": f"l7policies/{'0' * 32}/rules", "l7policy": "l7policies",
+    }.get(resource, f"{resource}s")  # fmt: skip
     sentence = await api.refuse("POST", f"/{plural}", {resource: body}, status=400)
     assert sentence == f"Invalid input for field/attribute {field}. Value: '{value}'. {why}"
 
@@ -173,5 +203,5 @@ async def test_every_scalar_filters_and_sorts(api: Api, resource: str, field: st
     shown = (await api.get(path))[key]
     folder = path.rpartition("/")[0]
     listed = await api.get(folder, params={field: str(shown.get(field)), "id": shown["id"], "sort_key": field} | {})
-    found = [one["id"] for one in listed[f"{key}s"]] if field != "id" else [shown["id"]]
+    found = [one["id"] for one in listed[folder.rpartition("/")[2]]] if field != "id" else [shown["id"]]
     assert found == ([] if shown.get(field) is None else [shown["id"]])

@@ -7,6 +7,10 @@ import pytest
 
 from tests.contract.client import Api
 
+A_RULE = {"type": "PATH", "compare_type": "STARTS_WITH", "value": "/a"}
+CHANGED: dict[str, dict[str, Any]] = {"l7policy": {"name": "x"}}
+"""What an update gives; of other resources it may be empty."""
+
 
 async def make_settled(api: Api) -> dict[str, str]:
     """Create one of each below a load balancer, settled; return their paths."""
@@ -15,6 +19,8 @@ async def make_settled(api: Api) -> dict[str, str]:
     pool = await api.create_pool(listener_id=listener["id"])
     member = await api.create(f"pools/{pool['id']}/members", address="10.7.0.1", protocol_port=80)
     monitor = await api.create("healthmonitors", pool_id=pool["id"], type="HTTP", delay=1, timeout=1, max_retries=1)
+    policy = await api.create_policy(listener_id=listener["id"])
+    rule = await api.create(f"l7policies/{policy['id']}/rules", **A_RULE)
     await api.settle()
     return {
         "loadbalancer": f"/loadbalancers/{balancer['id']}",
@@ -22,6 +28,8 @@ async def make_settled(api: Api) -> dict[str, str]:
         "pool": f"/pools/{pool['id']}",
         "member": f"/pools/{pool['id']}/members/{member['id']}",
         "healthmonitor": f"/healthmonitors/{monitor['id']}",
+        "l7policy": f"/l7policies/{policy['id']}",
+        "rule": f"/l7policies/{policy['id']}/rules/{rule['id']}",
     }
 
 
@@ -41,6 +49,8 @@ UPDATES = [
     ("pool", {"listener": "UPDATE"}),
     ("member", {"listener": "UPDATE", "pool": "UPDATE"}),
     ("healthmonitor", {"listener": "UPDATE", "pool": "UPDATE"}),
+    ("l7policy", {"listener": "UPDATE"}),
+    ("rule", {"listener": "UPDATE", "l7policy": "UPDATE"}),
 ]
 """What becomes pending with an object, besides itself and its load balancer (the table of section 7)."""
 
@@ -51,7 +61,7 @@ async def test_what_becomes_pending(api: Api, key: str, others: dict[str, str], 
     paths = await make_settled(api)
     assert set((await statuses(api, paths)).values()) == {"ACTIVE"}
     if verb == "UPDATE":
-        answer = await api.ask("PUT", paths[key], {key: {}})
+        answer = await api.ask("PUT", paths[key], {key: CHANGED.get(key, {})})
         assert (answer.status_code, answer.json()[key]["provisioning_status"]) == (200, "PENDING_UPDATE")
     else:
         answer = await api.ask("DELETE", f"{paths[key]}{'?cascade=yes' if key == 'loadbalancer' else ''}")
@@ -60,7 +70,11 @@ async def test_what_becomes_pending(api: Api, key: str, others: dict[str, str], 
     assert await statuses(api, paths) == wanted
     await api.settle()
     gone = [key] if verb == "DELETE" else []
-    gone = {"loadbalancer": list(paths), "pool": ["pool", "member", "healthmonitor"]}.get(key, gone) if gone else []
+    below = {
+        "loadbalancer": list(paths), "pool": ["pool", "member", "healthmonitor"],
+        "listener": ["listener", "l7policy", "rule"], "l7policy": ["l7policy", "rule"],
+    }  # fmt: skip
+    gone = below.get(key, gone) if gone else []
     for name, path in paths.items():
         assert (await api.ask("GET", path)).status_code == (404 if name in gone else 200), name
 
@@ -68,16 +82,16 @@ async def test_what_becomes_pending(api: Api, key: str, others: dict[str, str], 
 async def test_generations(api: Api) -> None:
     paths = await make_settled(api)
     before = (await show(api, paths))["loadbalancer"]
-    assert before["generation"] == before["observed_generation"] == 5
+    assert before["generation"] == before["observed_generation"] == 7
     await api.ask("PUT", paths["member"], {"member": {"weight": 2}})
     shown = await show(api, paths)
-    assert shown["loadbalancer"]["generation"] == shown["member"]["generation"] == 6
-    assert shown["loadbalancer"]["observed_generation"] == 5
+    assert shown["loadbalancer"]["generation"] == shown["member"]["generation"] == 8
+    assert shown["loadbalancer"]["observed_generation"] == 7
     assert shown["healthmonitor"]["generation"] == 5
     assert shown["member"]["updated_at"] is not None
     await api.ask("PUT", paths["loadbalancer"], {"loadbalancer": {"name": "x"}})
     await api.settle()
-    assert (await show(api, paths))["loadbalancer"]["observed_generation"] == 7
+    assert (await show(api, paths))["loadbalancer"]["observed_generation"] == 9
 
 
 async def test_what_was_never_applied_stays_pending_create(api: Api) -> None:
@@ -86,15 +100,15 @@ async def test_what_was_never_applied_stays_pending_create(api: Api) -> None:
     assert answer.json()["loadbalancer"]["provisioning_status"] == "PENDING_CREATE"
 
 
-@pytest.mark.parametrize("key", ["listener", "pool", "member", "healthmonitor"])
+@pytest.mark.parametrize("key", ["listener", "pool", "member", "healthmonitor", "l7policy", "rule"])
 async def test_objects_in_deletion(api: Api, key: str) -> None:
-    word = {"healthmonitor": "Health Monitor"}.get(key, key.title())
+    word = {"healthmonitor": "Health Monitor", "l7policy": "L7 Policy", "rule": "L7 Rule"}.get(key, key.title())
     paths = await make_settled(api)
     for _ in range(2):
         assert (await api.ask("DELETE", paths[key])).status_code == 204
     generation = (await show(api, paths))["loadbalancer"]["generation"]
-    assert generation == 6
-    sentence = await api.refuse("PUT", paths[key], {key: {}}, status=409)
+    assert generation == 8
+    sentence = await api.refuse("PUT", paths[key], {key: CHANGED.get(key, {})}, status=409)
     assert sentence == f"{word} {paths[key].rpartition('/')[2]} is immutable and cannot be updated."
     assert (await show(api, paths))["loadbalancer"]["generation"] == generation
 
@@ -109,8 +123,8 @@ async def test_a_load_balancer_in_deletion(api: Api) -> None:
     sentence = await api.refuse("PUT", paths["loadbalancer"], {"loadbalancer": {}}, status=409)
     assert sentence == f"Invalid state PENDING_DELETE of loadbalancer resource {balancer_id}"
     immutable = f"Load Balancer {balancer_id} is immutable and cannot be updated."
-    for key in ("listener", "pool", "member", "healthmonitor"):
-        assert await api.refuse("PUT", paths[key], {key: {}}, status=409) == immutable
+    for key in ("listener", "pool", "member", "healthmonitor", "l7policy", "rule"):
+        assert await api.refuse("PUT", paths[key], {key: CHANGED.get(key, {})}, status=409) == immutable
     new = {"loadbalancer_id": balancer_id, "protocol": "TCP", "protocol_port": 9}
     assert await api.refuse("POST", "/listeners", {"listener": new}, status=409) == immutable
 
@@ -156,8 +170,8 @@ async def test_strict_immutability(open_api) -> None:
     balancer_id = paths["loadbalancer"].rpartition("/")[2]
     assert (await strict.ask("PUT", paths["member"], {"member": {"weight": 2}})).status_code == 200
     immutable = f"Load Balancer {balancer_id} is immutable and cannot be updated."
-    for key in ("listener", "pool", "member", "healthmonitor"):
-        assert await strict.refuse("PUT", paths[key], {key: {}}, status=409) == immutable
+    for key in ("listener", "pool", "member", "healthmonitor", "l7policy", "rule"):
+        assert await strict.refuse("PUT", paths[key], {key: CHANGED.get(key, {})}, status=409) == immutable
         assert await strict.refuse("DELETE", paths[key], status=409) == immutable
     state = f"Invalid state PENDING_UPDATE of loadbalancer resource {balancer_id}"
     assert await strict.refuse("PUT", paths["loadbalancer"], {"loadbalancer": {}}, status=409) == state
@@ -178,9 +192,9 @@ async def test_two_hundred_parallel_edits(api: Api) -> None:
     answers = await asyncio.gather(*requests)
     assert {answer.status_code for answer in answers} == {201}
     generations = sorted(answer.json()["member"]["generation"] for answer in answers)
-    assert generations == list(range(6, 206))
+    assert generations == list(range(8, 208))
     shown = await show(api, paths)
-    assert shown["loadbalancer"]["generation"] == 205
+    assert shown["loadbalancer"]["generation"] == 207
     assert len(shown["pool"]["members"]) == 201
 
 
@@ -200,11 +214,16 @@ async def test_status_tree(api: Api) -> None:
         (pool,) = listener["pools"]
         (member,) = pool["members"]
         monitor = pool["health_monitor"]
+        (policy,) = listener["l7policies"]
+        (rule,) = policy["rules"]
         found = {"loadbalancer": tree, "listener": listener, "pool": pool, "member": member, "healthmonitor": monitor}
+        found |= {"l7policy": policy, "rule": rule}
         assert {key: one["id"] for key, one in found.items()} == ids
         both = {"id", "name", "operating_status", "provisioning_status", "status_reason"}
         assert tree.keys() == both | {"listeners"}
-        assert listener.keys() == both | {"pools"}
+        assert listener.keys() == both | {"pools", "l7policies"}
+        assert policy.keys() == both | {"action", "rules"}
+        assert rule.keys() == both - {"name"} | {"type"}
         assert pool.keys() == both | {"health_monitor", "members"}
         assert member.keys() == both | {"address", "protocol_port"}
         assert (monitor.keys(), monitor["type"]) == (both | {"type"}, "HTTP")
@@ -213,8 +232,8 @@ async def test_status_tree(api: Api) -> None:
 async def test_history(api: Api) -> None:
     paths = await make_settled(api)
     events = (await api.get(f"{paths['loadbalancer']}/events"))["events"]
-    assert [event["generation"] for event in events] == [5, 4, 3, 2, 1]
-    assert events[0]["what"].startswith("Health monitor ")
+    assert [event["generation"] for event in events] == [7, 6, 5, 4, 3, 2, 1]
+    assert events[0]["what"].startswith("L7 rule ")
     assert len((await api.get(f"{paths['loadbalancer']}/events?limit=2"))["events"]) == 2
 
 

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from statera.api import listeners
-from statera.api.fulltree import ListenerInTree, PoolInTree
+from statera.api.fulltree import L7PolicyInTree, ListenerInTree, PoolInTree
 from statera.api.healthmonitors import HealthMonitorCreate, HealthMonitorUpdate, NewHealthMonitor
+from statera.api.l7policies import L7PolicyCreate, L7PolicyUpdate
+from statera.api.l7rules import L7RuleCreate, L7RuleUpdate, NewL7Rule
 from statera.api.listeners import ListenerCreate, ListenerUpdate
 from statera.api.loadbalancers import AdditionalVipGiven, LoadBalancerCreate, LoadBalancerUpdate
 from statera.api.members import MemberCreate, MemberUpdate, NewMember
@@ -16,7 +18,7 @@ from statera.api.policy import POLICY, Caller, is_allowed
 from statera.api.pools import PersistenceGiven, PoolCreate, PoolUpdate
 from statera.api.unsupported import SERVED_LISTENERS
 from statera.api.wire import Wire, fields_of
-from statera.model import enums
+from statera.model import enums, l7rules
 from tests.contract.tables import list_fields, read_json, read_table
 
 CREATED: dict[str, type[Wire]] = {
@@ -27,6 +29,8 @@ CREATED: dict[str, type[Wire]] = {
     "pool.session_persistence": PersistenceGiven,
     "member": MemberCreate,
     "healthmonitor": HealthMonitorCreate,
+    "l7policy": L7PolicyCreate,
+    "rule": L7RuleCreate,
 }
 UPDATED: dict[str, type[Wire]] = {
     "loadbalancer": LoadBalancerUpdate,
@@ -34,14 +38,18 @@ UPDATED: dict[str, type[Wire]] = {
     "pool": PoolUpdate,
     "member": MemberUpdate,
     "healthmonitor": HealthMonitorUpdate,
+    "l7policy": L7PolicyUpdate,
+    "rule": L7RuleUpdate,
 }
 NESTED: dict[str, type[Wire]] = {
     "listener": ListenerInTree,
     "pool": PoolInTree,
     "member": NewMember,
     "healthmonitor": NewHealthMonitor,
+    "l7policy": L7PolicyInTree,
+    "rule": NewL7Rule,
 }
-ONLY_IN_TREES = {"listener": {"default_pool"}, "pool": {"members", "healthmonitor"}}
+ONLY_IN_TREES = {"listener": {"default_pool"}, "pool": {"members", "healthmonitor"}, "l7policy": {"redirect_pool"}}
 """The reference service breaks on them elsewhere (rules.md section 11); here they are unknown attributes."""
 
 
@@ -86,6 +94,9 @@ ENUMS: dict[str, Any] = {
     "session_persistence_types": enums.PersistenceType,
     "healthmonitor_types": enums.MonitorType,
     "healthmonitor_http_methods": enums.HttpMethod,
+    "l7policy_actions": enums.L7Action,
+    "l7rule_types": enums.L7RuleType,
+    "l7rule_compare_types": enums.L7CompareType,
     "healthmonitor_types_with_http_fields": enums.MONITOR_TYPES_WITH_HTTP_FIELDS,
     "provisioning_status": enums.ProvisioningStatus,
     "operating_status": enums.OperatingStatus,
@@ -108,6 +119,22 @@ def test_matrices() -> None:
     transports = {str(k): v for k, v in enums.L4_TRANSPORT.items()}
     assert transports == {k: table["l4_transport"][k] for k in transports}
     assert set(SERVED_LISTENERS) < set(enums.L4_TRANSPORT)
+    compares = {str(k): sorted(v) for k, v in enums.COMPARES_OF_L7RULE.items()}
+    assert compares == {k: sorted(v["compare"]) for k, v in table["l7rule_matrix"].items()}
+    assert list(enums.REDIRECT_HTTP_CODES) == table["l7policy_redirect_http_codes"]
+    allowed = table["matrix_l7policy_allowed_listener_protocols"]["amphora_provider"]
+    assert sorted(enums.L7_LISTENER_PROTOCOLS) == allowed
+
+
+def test_l7_patterns() -> None:
+    wanted = read_json("enums")["l7rule_patterns"]
+    assert wanted == {
+        "header_name": l7rules.HEADER_NAME,
+        "cookie_value": l7rules.COOKIE_VALUE,
+        "header_value": l7rules.HEADER_VALUE,
+        "header_value_quoted": l7rules.QUOTED_HEADER_VALUE,
+        "dn_field": l7rules.DN_FIELD,
+    }
 
 
 def test_inserted_headers() -> None:
@@ -156,5 +183,5 @@ def test_policies(target: str) -> None:
 
 
 def test_every_operation_that_is_built_has_a_policy() -> None:
-    built = re.compile(r"(loadbalancer|listener|pool|member|healthmonitor):")
+    built = re.compile(r"(loadbalancer|listener|pool|member|healthmonitor|l7policy|l7rule):")
     assert {target for target in TARGETS if built.match(target)} <= POLICY.keys()

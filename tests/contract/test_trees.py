@@ -102,9 +102,9 @@ VALIDATION = "Validation failure: "
             "Another member on this pool is already using ip 10.7.0.1 on protocol_port 1",
         ),
         (
-            {"listeners": [a_listener(80, l7policies=[{"action": "REJECT"}])]},
+            {"listeners": [a_listener(80, protocol="TCP", l7policies=[{"action": "REJECT"}])]},
             501,
-            "Provider 'amphora' does not support a requested option: l7policies",
+            "Provider 'amphora' does not support a requested option: L7 policies on a TCP listener",
         ),
         (
             {"listeners": [a_listener(80, loadbalancer_id=MISSING)]},
