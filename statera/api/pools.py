@@ -134,7 +134,7 @@ COLLECTION = Collection(
 def build_pool(wire: PoolUpdate, protocol: PoolProtocol, owner: Place, **more: Any) -> Pool:
     """Return the pool that a create request asks for. Raises `Refused`."""
     _check_options(wire, protocol)
-    nulls = NULLS_ON_CREATE | {"lb_algorithm": REFUSE}
+    nulls = NULLS_ON_CREATE | {"lb_algorithm": REFUSE, "tls_enabled": False}
     given = _list_pool(wire, nulls)
     if isinstance(wire.session_persistence, PersistenceGiven):
         given["session_persistence"] = _build_persistence(wire.session_persistence, None, protocol)

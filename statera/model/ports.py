@@ -12,7 +12,9 @@ from statera.base.secret import Secret
 from statera.model.agent_wire import Metrics
 from statera.model.amphora import AmphoraObserved, AppliedConfiguration, Host
 from statera.model.network import Network, Port, Subnet, VipRequest
+from statera.model.secrets import ContainerRow, SecretParts, SecretReader, SecretRow
 from statera.model.spec import Configuration, SandboxSpec
+from statera.model.token import Token
 
 
 class NetworkDriver(Protocol):
@@ -46,6 +48,17 @@ class NetworkDriver(Protocol):
 
     async def remove_ports(self, device_id: str, *, keep: Sequence[str] = ()) -> None:
         """Free all ports of a load balancer or an amphora, except those on the networks in `keep`."""
+        ...
+
+
+class TokenDriver(Protocol):
+    """The identity service that gives tokens to callers."""
+
+    async def observe_token(self, token: Secret[str]) -> Token | None:
+        """Return whom a token stands for, None for one that is not valid.
+
+        Raises `Transient` (slug `identity-unavailable`) when that cannot be found out now.
+        """
         ...
 
 
@@ -83,3 +96,55 @@ class ComputeDriver(Protocol):
     async def remove_amphora(self, host: str, amphora_id: str, *, epoch: int) -> None:
         """Remove the sandbox and all its files. Gone already is fine."""
         ...
+
+
+class SecretsDriver(Protocol):
+    """Where tenants keep their certificates and keys. A reference that cannot be read any more never stops traffic."""
+
+    async def observe_secret(self, ref: str, reader: SecretReader | None = None) -> SecretParts:
+        """Return what stands behind a reference, for somebody, or for Statera itself (None).
+
+        Raises `Refused` (INVALID, slug `secret-not-found`) for one that there is not or that the reader may not read,
+        and `Transient` (slug `secrets-unavailable`) when the store does not answer.
+        """
+        ...
+
+    async def ensure_access(self, refs: Collection[str], reader: SecretReader) -> None:
+        """Let Statera itself read what the reader may read, from now on. Raises as `observe_secret`."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class SecretsKeeper(SecretsDriver, Protocol):
+    """A store that is Statera's own: what its key manager API does. Payloads lie sealed outside this process."""
+
+    async def ensure_secret(self, row: SecretRow, payload: Secret[bytes] | None) -> None:
+        """Keep a new secret, or the payload of one that had none or another."""
+        ...
+
+    async def find_secret(self, secret_id: str) -> SecretRow | None: ...
+
+    async def find_container(self, container_id: str) -> ContainerRow | None: ...
+
+    async def list_secrets(
+        self, project_id: str, *, name: str | None, limit: int, offset: int
+    ) -> tuple[tuple[SecretRow, ...], int]:
+        """Return part of a project's secrets, oldest first, and how many there are."""
+        ...
+
+    async def list_containers(
+        self, project_id: str, *, name: str | None, limit: int, offset: int
+    ) -> tuple[tuple[ContainerRow, ...], int]: ...
+
+    async def ensure_container(self, row: ContainerRow) -> None: ...
+
+    async def load_payload(self, row: SecretRow) -> Secret[bytes] | None:
+        """Return the payload, None when there is none. Raises `Lasting` (slug `secret-unreadable`)."""
+        ...
+
+    async def remove_secret(self, secret_id: str) -> None:
+        """Forget a secret; gone already is fine. Raises `Refused` (CONFLICT) while something uses it."""
+        ...
+
+    async def remove_container(self, container_id: str) -> None: ...

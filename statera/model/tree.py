@@ -13,6 +13,7 @@ import msgspec
 from statera.base.reason import Reason
 from statera.model.enums import (
     Algorithm,
+    ClientAuthentication,
     HttpMethod,
     L7Action,
     L7CompareType,
@@ -84,6 +85,17 @@ class Listener(Resource, frozen=True, kw_only=True):
     timeout_tcp_inspect: int = 0
     allowed_cidrs: tuple[str, ...] | None = None
     insert_headers: dict[str, str] = {}
+    default_tls_container_ref: str | None = None
+    sni_container_refs: tuple[str, ...] = ()
+    client_authentication: ClientAuthentication = ClientAuthentication.NONE
+    client_ca_tls_container_ref: str | None = None
+    client_crl_container_ref: str | None = None
+    tls_ciphers: str | None = None
+    tls_versions: tuple[str, ...] | None = None
+    alpn_protocols: tuple[str, ...] | None = None
+    hsts_max_age: int | None = None
+    hsts_include_subdomains: bool = False
+    hsts_preload: bool = False
 
 
 class SessionPersistence(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,6 +111,14 @@ class Pool(Resource, frozen=True, kw_only=True):
     protocol: PoolProtocol
     lb_algorithm: Algorithm
     session_persistence: SessionPersistence | None = None
+    tls_enabled: bool = False
+    """Whether the way to the members is encrypted."""
+    tls_container_ref: str | None = None
+    ca_tls_container_ref: str | None = None
+    crl_container_ref: str | None = None
+    tls_ciphers: str | None = None
+    tls_versions: tuple[str, ...] | None = None
+    alpn_protocols: tuple[str, ...] | None = None
 
 
 class Member(Resource, frozen=True, kw_only=True):

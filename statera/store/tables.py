@@ -6,6 +6,8 @@ epoch) stands on `load_balancers`: the row itself is the work.
 Who writes anything below a load balancer locks the load balancer's row first, so no two of them can deadlock.
 """
 
+from typing import Any
+
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, INET, JSONB
@@ -63,6 +65,15 @@ def _owner() -> sa.Column[str]:
     )
 
 
+def _tls_terms() -> tuple[sa.Column[Any], ...]:
+    """Return what both sides of a TLS connection are told."""
+    return (
+        sa.Column("tls_ciphers", sa.Text),
+        sa.Column("tls_versions", ARRAY(sa.Text)),
+        sa.Column("alpn_protocols", ARRAY(sa.Text)),
+    )
+
+
 load_balancers = _resource(
     "load_balancers",
     sa.Column("description", sa.Text, nullable=False),
@@ -106,6 +117,15 @@ listeners = _resource(
     sa.Column("timeout_tcp_inspect", sa.BigInteger, nullable=False),
     sa.Column("allowed_cidrs", ARRAY(sa.Text)),
     sa.Column("insert_headers", JSONB, nullable=False),
+    sa.Column("default_tls_container_ref", sa.Text),
+    sa.Column("sni_container_refs", ARRAY(sa.Text), nullable=False, server_default="{}"),
+    sa.Column("client_authentication", sa.Text, nullable=False, server_default="NONE"),
+    sa.Column("client_ca_tls_container_ref", sa.Text),
+    sa.Column("client_crl_container_ref", sa.Text),
+    *_tls_terms(),
+    sa.Column("hsts_max_age", sa.BigInteger),
+    sa.Column("hsts_include_subdomains", sa.Boolean, nullable=False, server_default="false"),
+    sa.Column("hsts_preload", sa.Boolean, nullable=False, server_default="false"),
     # As `model.enums.L4_TRANSPORT`; only the guard below reads it.
     sa.Column(
         "transport",
@@ -126,6 +146,11 @@ pools = _resource(
     sa.Column("protocol", sa.Text, nullable=False),
     sa.Column("lb_algorithm", sa.Text, nullable=False),
     sa.Column("session_persistence", JSONB),
+    sa.Column("tls_enabled", sa.Boolean, nullable=False, server_default="false"),
+    sa.Column("tls_container_ref", sa.Text),
+    sa.Column("ca_tls_container_ref", sa.Text),
+    sa.Column("crl_container_ref", sa.Text),
+    *_tls_terms(),
 )
 
 members = _resource(
@@ -274,6 +299,18 @@ chores = sa.Table(
 )
 
 
+def _kept() -> tuple[SchemaItem, ...]:
+    """Return the columns that secrets and their containers share."""
+    return (
+        sa.Column("id", _Uuid, primary_key=True),
+        sa.Column("project_id", sa.Text, nullable=False, index=True),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("creator", sa.Text, nullable=False),
+        sa.Column("created_at", _Time, nullable=False),
+        sa.Column("updated_at", _Time, nullable=False),
+    )
+
+
 def _profiles(name: str, data: str) -> sa.Table:
     return sa.Table(
         name,
@@ -321,6 +358,28 @@ quotas = sa.Table(
     sa.Column("project_id", sa.Text, primary_key=True),
     # Who adds objects to a project holds its row here until the commit, so that no two count the same room.
     *(sa.Column(name, sa.Integer) for name in Quota.__struct_fields__ if name != "project_id"),
+)
+
+secrets = sa.Table(
+    "secrets",
+    metadata,
+    *_kept(),
+    sa.Column("secret_type", sa.Text, nullable=False),
+    sa.Column("algorithm", sa.Text),
+    sa.Column("bit_length", sa.Integer),
+    sa.Column("mode", sa.Text),
+    sa.Column("content_type", sa.Text),
+    sa.Column("expiration", _Time),
+    # Sealed with a key that is not in this database; NULL until there is a payload.
+    sa.Column("sealed", sa.LargeBinary),
+)
+
+secret_containers = sa.Table(
+    "secret_containers",
+    metadata,
+    *_kept(),
+    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("secret_ids", JSONB, nullable=False),
 )
 
 RECORD_TABLE_OF: dict[type[msgspec.Struct], sa.Table] = {
