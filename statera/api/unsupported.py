@@ -88,3 +88,6 @@ POOL_TLS: dict[str, Any] = {
     "alpn_protocols": None,
 }
 """Likewise of pools."""
+
+LISTENER_NULLS = {name: value for name, value in LISTENER_TLS.items() if value is not None}
+"""What null means for those that have no null."""
