@@ -20,6 +20,7 @@ from statera.base.settings import BadSettings, HostSettings, Settings
 if TYPE_CHECKING:
     from statera.drivers.compute_local import LocalCompute
     from statera.drivers.compute_noop import NoopCompute
+    from statera.drivers.identity_keystone import KeystoneTokens
     from statera.drivers.network_local import LocalNetwork
     from statera.drivers.pki_local import LocalAuthority
     from statera.drivers.postgres_embedded import EmbeddedPostgres
@@ -134,6 +135,18 @@ def open_compute(settings: Settings) -> "LocalCompute | NoopCompute":
     return LocalCompute(list_hosts(settings), context, settings.compute.agent_timeout_s)
 
 
+def open_tokens(settings: Settings) -> "KeystoneTokens | None":
+    """Return what checks the tokens of callers, None where nobody has any. Raises `BadSettings` naming the option."""
+    if settings.identity.mode != "keystone":
+        return None
+    try:
+        from statera.drivers.identity_keystone import KeystoneTokens
+    except ImportError as error:
+        sentence = f"Option identity.mode is `keystone`, which needs {error.name}: install `statera[keystone]`."
+        raise BadSettings(sentence) from error
+    return KeystoneTokens(settings.identity.keystone, SystemClock())
+
+
 # Processes
 
 
@@ -143,9 +156,9 @@ async def run_api(settings: Settings) -> None:
 
     from statera.api.application import create_application
 
-    store = open_store(settings)
+    store, tokens = open_store(settings), open_tokens(settings)
     application = create_application(
-        store=store, network=open_network(settings, store), settings=settings, clock=SystemClock()
+        store=store, network=open_network(settings, store), settings=settings, clock=SystemClock(), tokens=tokens
     )
     server = uvicorn.Server(
         uvicorn.Config(
@@ -171,6 +184,8 @@ async def run_api(settings: Settings) -> None:
     finally:
         stopping.cancel()
         listening.close()
+        if tokens is not None:
+            await tokens.close()
         await store.close()
 
 

@@ -17,11 +17,12 @@ from statera.api.errors import Answer, answer_error, answer_fault, answer_routin
 from statera.api.identity import make_identity
 from statera.api.places import Places
 from statera.api.policy import Caller
+from statera.api.policy_file import load_policy
 from statera.api.routes import make_routes
 from statera.base.clock import Clock
 from statera.base.errors import Refusal, Refused, StateraError
 from statera.base.settings import Settings
-from statera.model.ports import NetworkDriver
+from statera.model.ports import NetworkDriver, TokenDriver
 from statera.store.engine import Store
 from statera.store.trees import TreeEditor
 
@@ -34,9 +35,19 @@ NOBODY = Caller(name="anonymous", project_id=None)
 
 
 def create_application(
-    *, store: Store, network: NetworkDriver, settings: Settings, clock: Clock, provider_name: str = "amphora"
+    *,
+    store: Store,
+    network: NetworkDriver,
+    settings: Settings,
+    clock: Clock,
+    tokens: TokenDriver | None = None,
+    provider_name: str = "amphora",
 ) -> ASGIApp:
-    """Return the API. It opens nothing itself: the caller closes the store. Raises `BadSettings`."""
+    """Return the API. It opens nothing itself: the caller closes the store. Raises `BadSettings`.
+
+    `tokens` checks those of callers when `identity.mode` is `keystone`.
+    """
+    identity, policy = make_identity(settings.identity, tokens), load_policy(settings.identity)
     room = Room(
         store=store,
         editor=TreeEditor(store),
@@ -67,7 +78,7 @@ def create_application(
         logging_config=None,
         request_max_body_size=limit,
     )
-    return Door(litestar, make_identity(settings.identity), provider_name)
+    return Door(litestar, identity, policy, provider_name)
 
 
 def _make_handler(room: Room, route: Route) -> HTTPRouteHandler:

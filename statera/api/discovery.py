@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -31,7 +32,7 @@ class Provider(msgspec.Struct, frozen=True):
 
 async def show_versions(call: Call) -> Answer:
     """Show all versions, the current one last."""
-    href = f"{call.base_url()}/v2"
+    href = f"{call.base_url()}{urlsplit(call.url).path.rstrip('/')}/v2"
     newest = len(_UPDATED) - 1
     versions = [
         {

@@ -3,26 +3,38 @@
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from statera.api.errors import Answer, answer_error, answer_fault, answer_routing, answer_unauthenticated
+from statera.api.errors import (
+    Answer,
+    answer_error,
+    answer_fault,
+    answer_identity_unavailable,
+    answer_routing,
+    answer_unauthenticated,
+)
 from statera.api.identity import Identity
-from statera.base.errors import Refusal, Refused, StateraError
+from statera.api.policy import Policy
+from statera.base.errors import Refusal, Refused, StateraError, Transient
 from statera.base.ids import new_id
 
 OPEN_PATHS = frozenset({"/", "/network", "/healthcheck", "/load-balancer/healthcheck", "/openapi.json", "/docs"})
 """Served without identity, and in other forms than JSON. Clients discover versions before they authenticate."""
+MOUNT = "/load-balancer"
+"""Where service catalogues usually have this API; it answers there as well."""
 JSON_RANGES = frozenset({"application/json", "application/*", "*/*"})
 
 
 class Door:
     """The outermost ASGI application."""
 
-    def __init__(self, inner: ASGIApp, identity: Identity, provider: str) -> None:
+    def __init__(self, inner: ASGIApp, identity: Identity, policy: Policy, provider: str) -> None:
         self._inner = inner
         self._identity = identity
+        self._policy = policy
         self._provider = provider
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,17 +60,24 @@ class Door:
 
     async def _check(self, scope: Any) -> Answer | None:
         """Prepare the scope for routing; return the answer of a request that ends here."""
+        if scope["path"] == MOUNT or scope["path"].startswith(f"{MOUNT}/"):
+            # Litestar puts it in front of the URL again.
+            scope["root_path"] = MOUNT
+            scope["path"] = scope["path"].removeprefix(MOUNT)
         scope["path"] = _plain_path(scope["path"])
         scope["raw_path"] = scope["path"].encode()
         if scope["path"] in OPEN_PATHS:
             return None
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         try:
-            scope.setdefault("state", {})["caller"] = await self._identity.identify(headers)
+            caller = await self._identity.identify(headers)
+            scope.setdefault("state", {})["caller"] = msgspec.structs.replace(caller, policy=self._policy)
         except Refused as error:
             if error.kind is Refusal.UNAUTHENTICATED:
                 return answer_unauthenticated(self._identity.challenge)
             return answer_error(error, self._provider)
+        except Transient as error:
+            return answer_identity_unavailable(error)
         except StateraError as error:
             return answer_error(error, self._provider)
         except Exception as error:

@@ -100,6 +100,12 @@ def answer_unauthenticated(challenge: str) -> Answer:
     return _json(401, body, {"WWW-Authenticate": challenge})
 
 
+def answer_identity_unavailable(error: Transient) -> Answer:
+    """Return shape C with 503: it cannot be found out who sent the request."""
+    body = {"error": {"code": 503, "title": "Service Unavailable", "message": error.sentence}}
+    return _json(503, body, {"Retry-After": str(max(1, round(error.retry_after_s)))})
+
+
 def answer_too_large(limit: int, accept: str) -> Answer:
     """Return shape D: text, or JSON for who asks for it."""
     title = "Request Entity Too Large"

@@ -1,4 +1,4 @@
-"""Who sent a request: `none` takes everybody for an admin, `basic` asks an htpasswd file. Keystone will be a third.
+"""Who sent a request: `none` takes everybody for an admin, `basic` asks an htpasswd file, `keystone` checks a token.
 
 Every identity is an `Identity`; `make_identity` chooses by the settings.
 """
@@ -17,7 +17,9 @@ import bcrypt
 from statera.api.policy import Caller
 from statera.base.errors import Refusal, Refused, Transient
 from statera.base.logging import get_logger
+from statera.base.secret import Secret
 from statera.base.settings import BadSettings, IdentitySettings, UserSettings
+from statera.model.ports import TokenDriver
 
 log = get_logger("api")
 
@@ -106,10 +108,34 @@ class BasicIdentity:
             raise Transient("identity-unavailable", f"The file of users cannot be read: {error.strerror}.") from error
 
 
-def make_identity(settings: IdentitySettings) -> Identity:
+class KeystoneIdentity:
+    """Tokens in `X-Auth-Token`. `X-Service-Token` is not looked at: it can neither help nor harm."""
+
+    def __init__(self, tokens: TokenDriver, public_url: str) -> None:
+        self._tokens = tokens
+        self.challenge = f'Keystone uri="{public_url}"'
+
+    async def identify(self, headers: Mapping[str, str]) -> Caller:
+        token = await self._tokens.observe_token(Secret(headers.get("x-auth-token", "").strip()))
+        if token is None:
+            raise _unauthenticated()
+        return Caller(
+            name=token.user_name,
+            project_id=token.project_id,
+            roles=token.roles,
+            user_id=token.user_id,
+            is_system=token.is_system,
+        )
+
+
+def make_identity(settings: IdentitySettings, tokens: TokenDriver | None = None) -> Identity:
     """Return the identity of the settings. Raises `BadSettings` for a file that cannot be used."""
     if settings.mode == "none":
         return NoIdentity(settings.default_project_id)
+    if settings.mode == "keystone":
+        if tokens is None:
+            raise BadSettings("Option identity.mode is `keystone`, but nothing is there to check tokens.")
+        return KeystoneIdentity(tokens, settings.keystone.public_url or settings.keystone.auth_url)
     if not settings.htpasswd_file:
         raise BadSettings("Option identity.htpasswd_file is missing: identity.mode `basic` needs it.")
     try:

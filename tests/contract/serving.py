@@ -1,4 +1,7 @@
-"""The API behind a real HTTP server on a free loopback port, in a thread of its own."""
+"""The API behind a real HTTP server on a free loopback port, in a thread of its own.
+
+With `compute.driver = "noop"` a worker runs beside it, so that everything becomes ACTIVE without anything being built.
+"""
 
 import asyncio
 import contextlib
@@ -10,10 +13,10 @@ from collections.abc import Iterator
 import uvicorn
 
 from statera.api.application import create_application
+from statera.app import has_agents, open_compute, open_network, open_tokens
 from statera.base.clock import SystemClock
 from statera.base.settings import Settings
-from statera.drivers.network_local import LocalNetwork, networks_from_settings
-from statera.store.addresses import StoredAddressBook
+from statera.control.worker import run_control
 from statera.store.engine import Store
 
 WITHIN_S = 20.0
@@ -42,11 +45,20 @@ def serve(database_url: str, settings: Settings) -> Iterator[str]:
 
 
 async def _run(database_url: str, settings: Settings, listener: socket.socket, server: list[uvicorn.Server]) -> None:
-    store = Store(database_url)
-    network = LocalNetwork(networks_from_settings(settings.networks), StoredAddressBook(store))
-    application = create_application(store=store, network=network, settings=settings, clock=SystemClock())
+    store, stop = Store(database_url), asyncio.Event()
+    network = open_network(settings, store)
+    application = create_application(
+        store=store, network=network, settings=settings, clock=SystemClock(), tokens=open_tokens(settings)
+    )
     server.append(uvicorn.Server(uvicorn.Config(application, log_level="warning", lifespan="off")))
-    try:
+    async with asyncio.TaskGroup() as group:
+        if not has_agents(settings):
+            group.create_task(_work(store, settings, stop))
         await server[0].serve(sockets=[listener])
-    finally:
-        await store.close()
+        stop.set()
+    await store.close()
+
+
+async def _work(store: Store, settings: Settings, stop: asyncio.Event) -> None:
+    network, compute = open_network(settings, store), open_compute(settings)
+    await run_control(store=store, network=network, compute=compute, settings=settings, clock=SystemClock(), stop=stop)
