@@ -23,6 +23,10 @@ class LocalNetwork:
         self._networks = tuple(networks)
         self._addresses = addresses
         self._subnets = {subnet.id: subnet for network in networks for subnet in network.subnets}
+        self._host_addresses = {
+            network.id: {ipaddress.ip_interface(text).ip for text in network.attachment.host_addresses}
+            for network in networks
+        }
 
     async def observe_networks(
         self, network_ids: Collection[str] = (), subnet_ids: Collection[str] = ()
@@ -67,8 +71,22 @@ class LocalNetwork:
             raise Refused(Refusal.INVALID, f"Subnet {subnet_id} not found.")
         if address is not None and not subnet.contains(address):
             raise Refused(Refusal.INVALID, f"Address {address} is not in subnet {subnet_id} ({subnet.cidr}).")
+        if address is not None:
+            self._check_for_nobody_else(subnet, address)
         excluded = (subnet.gateway_ip,) if subnet.gateway_ip else ()
         return AddressWanted(subnet_id=subnet_id, address=address, ranges=subnet.allocation_pools, excluded=excluded)
+
+    def _check_for_nobody_else(self, subnet: Subnet, text: str) -> None:
+        """Refuse what a load balancer would take from the network itself: a VIP there cuts off everybody else."""
+        net, address = ipaddress.ip_network(subnet.cidr), ipaddress.ip_address(text)
+        if net.num_addresses > 2 and (address == net[0] or (net.version == 4 and address == net[-1])):
+            sentence = f"IP address {text} is not a valid IP for the specified subnet: it stands for all of {net}."
+            raise Refused(Refusal.INVALID, sentence)
+        if str(address) == subnet.gateway_ip or address in self._host_addresses.get(subnet.network_id, ()):
+            sentence = (
+                f"The VIP IP address is already in use: {text} in subnet {subnet.id} is the gateway's or a host's."
+            )
+            raise Refused(Refusal.CONFLICT, sentence, slug="vip-address-in-use")
 
 
 def derive_mac_address(device_id: str, network_id: str) -> str:

@@ -146,6 +146,9 @@ class Ledger:
 
 
 PUBLIC = build({"cidr": "10.0.0.0/24", "gateway": "10.0.0.1", "id": SUBNET_ID}, id=NETWORK_ID)
+SHARED = build(
+    {"cidr": "10.0.0.0/24", "gateway": "10.0.0.1", "id": SUBNET_ID}, id=NETWORK_ID, host_addresses=("10.0.0.3/24",)
+)
 
 
 def request(subnet_id: str = SUBNET_ID, address: str | None = None, port_id: str | None = None) -> VipRequest:
@@ -168,6 +171,10 @@ async def test_a_vip_is_asked_for_with_the_subnets_ranges():
     [
         (request(subnet_id="x"), Refusal.INVALID, "Subnet x not found."),
         (request(address="10.0.1.5"), Refusal.INVALID, "Address 10.0.1.5 is not in subnet"),
+        (request(address="10.0.0.0"), Refusal.INVALID, "10.0.0.0 is not a valid IP .* stands for all of 10.0.0.0/24"),
+        (request(address="10.0.0.255"), Refusal.INVALID, "10.0.0.255 is not a valid IP"),
+        (request(address="10.0.0.1"), Refusal.CONFLICT, "already in use: 10.0.0.1 .* is the gateway's or a host's"),
+        (request(address="10.0.0.3"), Refusal.CONFLICT, "already in use: 10.0.0.3 .* is the gateway's or a host's"),
         (request(address="fd00::5"), Refusal.INVALID, "Address fd00::5 is not in subnet"),
         (request(port_id="port"), Refusal.UNSUPPORTED, "makes the VIP's port itself"),
     ],
@@ -175,9 +182,17 @@ async def test_a_vip_is_asked_for_with_the_subnets_ranges():
 async def test_what_it_refuses(asked: VipRequest, kind: Refusal, words: str):
     ledger = Ledger()
     with pytest.raises(Refused, match=words) as raised:
-        await LocalNetwork([PUBLIC], ledger).ensure_vip(asked)
+        await LocalNetwork([SHARED], ledger).ensure_vip(asked)
     assert raised.value.kind is kind
     assert ledger.asked == []
+
+
+@pytest.mark.parametrize(("cidr", "address"), [("10.0.0.0/31", "10.0.0.0"), ("fd00::/64", "fd00::ffff:ffff:ffff:ffff")])
+async def test_the_ends_of_some_subnets_are_addresses_like_others(cidr: str, address: str):
+    ledger = Ledger()
+    network = build({"cidr": cidr, "id": SUBNET_ID}, id=NETWORK_ID)
+    await LocalNetwork([network], ledger).ensure_vip(request(address=address))
+    assert ledger.asked[0][4][0].address == address
 
 
 async def test_it_shows_what_is_configured():
