@@ -123,7 +123,8 @@ class Engine:
             with contextlib.suppress(RuntimeUnavailable):
                 answer = await ask(self._folders.live / "stats", text)
                 if answer.strip().startswith(("Server deleted", "No such")):
-                    del self._deletes[text]
+                    # A reload may have forgotten them all meanwhile.
+                    self._deletes.pop(text, None)
 
     async def read_statistics(self) -> str:
         """Return the answers to `show info` and `show stat`. Raises `RuntimeUnavailable`."""

@@ -117,9 +117,10 @@ class AmphoraHost:
                 self._settings.agent,
                 self._capabilities,
             )
+        sandbox = self.sandboxes[amphora_id]
         async with self._building:
-            await self.sandboxes[amphora_id].ensure(request)
-        self._announce_soon(self.sandboxes[amphora_id])
+            await sandbox.ensure(request)
+        self._announce_soon(sandbox)
 
     async def apply(self, amphora_id: str, configuration: Configuration) -> AppliedConfiguration:
         """Bring a configuration live. Raises as `Sandbox.apply` does."""

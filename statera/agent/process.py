@@ -129,10 +129,13 @@ def list_inside(amphora_id: str) -> list[int]:
 
 def end_strays(amphora_id: str) -> None:
     """Kill the amphora's processes in a namespace that lost its name: the folder that they have mounted tells them."""
-    mark = f"/amphorae/{amphora_id} {SANDBOX_PATHS.folder} "
+    folder = f"/amphorae/{amphora_id}"
+    # The kernel adds a mark when the folder itself is gone, too (proc(5)).
+    marks = tuple(f"{folder}{end} {SANDBOX_PATHS.folder} " for end in ("", "//deleted"))
     for path in Path("/proc").glob("[0-9]*/mountinfo"):
         with contextlib.suppress(OSError):
-            if mark in path.read_text(encoding="utf-8", errors="replace"):
+            mounts = path.read_text(encoding="utf-8", errors="replace")
+            if any(mark in mounts for mark in marks):
                 os.kill(int(path.parent.name), signal.SIGKILL)
 
 

@@ -100,6 +100,9 @@ class Sandbox:
     async def ensure(self, request: SandboxRequest) -> None:
         """Build the sandbox to the spec, or change it. Remembered first: a crash leaves nothing unknown."""
         async with self.lock:
+            if self._is_removed:
+                # The removal came first: building again would leave a sandbox that nobody knows.
+                raise Transient("sandbox-missing", f"Amphora {self.id} has just been removed from this host.")
             self.check_epoch(request.epoch)
             self.record = msgspec.structs.replace(
                 self.record, sandbox=request.sandbox, epoch=request.epoch, is_built=False
@@ -116,7 +119,8 @@ class Sandbox:
 
     async def build(self) -> None:
         """Bring folders, namespace and limits to the record. The caller holds the lock."""
-        if self.folders.pid.exists() and not namespace.exists(self.id):
+        has_run = self.record.document is not None or self.folders.pid.exists()
+        if has_run and not namespace.exists(self.id):
             # Whoever took the namespace away has left HAProxy in it: it serves nobody, and nobody would end it.
             await asyncio.to_thread(process.end_strays, self.id)
         try:
@@ -139,6 +143,7 @@ class Sandbox:
         self.folders.save(self.record)
 
     def _limit(self) -> None:
+        # Before every start, too: after the agent's own restart, or when somebody took the groups away.
         groups = cgroups.ensure_groups(self.id, self.record.sandbox.limits)
         self.engine.launch = msgspec.structs.replace(
             self.engine.launch, limits=self.record.sandbox.limits, groups=tuple(groups)
@@ -151,6 +156,8 @@ class Sandbox:
             if not namespace.exists(self.id):
                 raise Transient("sandbox-missing", f"Amphora {self.id} has no sandbox on this host.")
             before = self.record
+            if not self.is_running:
+                await asyncio.to_thread(self._limit)
             try:
                 applied = await self.engine.apply(before.document, configuration.haproxy)
             except StateraError as error:
@@ -202,6 +209,7 @@ class Sandbox:
         try:
             if not namespace.exists(self.id) or not self.folders.live.is_dir():
                 await self.build()
+            await asyncio.to_thread(self._limit)
             if self.record.document is not None:
                 self.folders.write(self.folders.configuration.name, self.record.document.text())
             await self.engine.start()
@@ -221,6 +229,8 @@ class Sandbox:
 async def remove_traces(amphora_id: str, folders: AmphoraFolders, spec: SandboxSpec | None) -> None:
     """Remove everything of an amphora, known or not."""
     await process.end_all(amphora_id)
+    if not namespace.exists(amphora_id):
+        await asyncio.to_thread(process.end_strays, amphora_id)
     names = [one.name for one in spec.interfaces] if spec else [f"eth{number}" for number in range(MOST_INTERFACES)]
     await asyncio.to_thread(namespace.remove_namespace, amphora_id, names)
     await asyncio.to_thread(cgroups.remove_groups, amphora_id)

@@ -4,19 +4,21 @@ import asyncio
 import os
 import shutil
 import signal
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from statera.agent import namespace
+from statera.agent import cgroups, namespace
 from statera.agent.host import AmphoraHost
 from statera.base.errors import Lasting, LostClaim, Transient
 from statera.base.ids import new_id
 from statera.model.document import Document, TextPart
 from statera.model.heartbeat import MemberState
 from statera.model.network import Attachment
-from tests.agent.ground import Ground, eventually, fetch, means, web_server
+from tests.agent.ground import LIMITS, Ground, eventually, fetch, means, web_server
 
 pytestmark = pytest.mark.root
 
@@ -261,6 +263,51 @@ async def test_after_a_reboot_everything_comes_back(ground: Ground) -> None:
         finally:
             stop.set()
             await watching
+
+
+async def test_limits_hold_after_the_agents_restart(ground: Ground) -> None:
+    host = AmphoraHost(ground.settings)
+    await host.adopt()
+    await host.ensure(ground.request())
+    await host.apply(ground.amphora_id, ground.configuration(ground.document([8080])))
+    before = _groups(host, ground)
+    assert any(ground.amphora_id in group for group in before) or not cgroups.ensure_groups(ground.amphora_id, LIMITS)
+    again = AmphoraHost(ground.settings)
+    await again.adopt()
+    sandbox = again.sandboxes[ground.amphora_id]
+    pid = sandbox.engine.find_pid()
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+
+    async def is_back() -> bool:
+        await sandbox.keep_running(time.monotonic())
+        return sandbox.engine.find_pid() not in (None, pid)
+
+    await eventually(is_back, "HAProxy")
+    assert _groups(again, ground) == before
+
+
+def _groups(host: AmphoraHost, ground: Ground) -> list[str]:
+    return Path(f"/proc/{host.sandboxes[ground.amphora_id].engine.find_pid()}/cgroup").read_text().splitlines()
+
+
+async def test_nothing_runs_on_in_a_namespace_that_lost_its_name(ground: Ground) -> None:
+    host = AmphoraHost(ground.settings)
+    await host.adopt()
+    await host.ensure(ground.request())
+    await host.apply(ground.amphora_id, ground.configuration(ground.document([8080])))
+    pid = host.sandboxes[ground.amphora_id].engine.find_pid()
+    assert pid is not None
+    subprocess.run(["ip", "netns", "delete", f"statera-{ground.amphora_id}"], check=True)
+    shutil.rmtree(ground.run_dir / "amphorae" / ground.amphora_id)
+    await host.remove(ground.amphora_id, 1)
+
+    async def has_ended() -> bool:
+        stat = Path(f"/proc/{pid}/stat")
+        return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+
+    await eventually(has_ended, f"The end of {pid}")
+    assert ground.list_leftovers() == []
 
 
 async def test_half_a_record_is_cleared_away(ground: Ground) -> None:
