@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from statera.drivers.network_local import LocalNetwork
     from statera.drivers.pki_local import LocalAuthority
     from statera.drivers.postgres_embedded import EmbeddedPostgres
+    from statera.drivers.secrets_local import LocalSecrets, SealingKeys
     from statera.model.amphora import Host
     from statera.store.engine import Store
 
@@ -114,6 +115,29 @@ def open_network(settings: Settings, store: "Store") -> "LocalNetwork":
     return driver(networks_from_settings(settings.networks), StoredAddressBook(store))
 
 
+def open_sealing_keys(settings: Settings) -> "SealingKeys":
+    """Return the keys that seal tenants' secrets; they lie outside the database."""
+    from statera.drivers.secrets_local import SealingKeys
+
+    return SealingKeys(Path(settings.secrets.key_file or Path(settings.data_dir) / "secrets.key"))
+
+
+def ensure_sealing_key(settings: Settings) -> None:
+    """Make the key that seals tenants' secrets when there is none."""
+    if settings.secrets.driver == "local":
+        open_sealing_keys(settings).ensure()
+
+
+def open_keeper(settings: Settings, store: "Store") -> "LocalSecrets | None":
+    """Return Statera's own store of secrets, None when another one is configured."""
+    from statera.drivers.secrets_local import LocalSecrets
+    from statera.store.secrets import StoredSecretBook
+
+    if settings.secrets.driver != "local":
+        return None
+    return LocalSecrets(StoredSecretBook(store), open_sealing_keys(settings))
+
+
 def has_agents(settings: Settings) -> bool:
     """Say whether this deployment builds anything: then it has agents, heartbeats and certificates."""
     return settings.compute.driver != "noop"
@@ -158,7 +182,12 @@ async def run_api(settings: Settings) -> None:
 
     store, tokens = open_store(settings), open_tokens(settings)
     application = create_application(
-        store=store, network=open_network(settings, store), settings=settings, clock=SystemClock(), tokens=tokens
+        store=store,
+        network=open_network(settings, store),
+        settings=settings,
+        clock=SystemClock(),
+        tokens=tokens,
+        keeper=open_keeper(settings, store),
     )
     server = uvicorn.Server(
         uvicorn.Config(

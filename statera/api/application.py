@@ -22,7 +22,7 @@ from statera.api.routes import make_routes
 from statera.base.clock import Clock
 from statera.base.errors import Refusal, Refused, StateraError
 from statera.base.settings import Settings
-from statera.model.ports import NetworkDriver, TokenDriver
+from statera.model.ports import NetworkDriver, SecretsDriver, SecretsKeeper, TokenDriver
 from statera.store.engine import Store
 from statera.store.trees import TreeEditor
 
@@ -41,6 +41,8 @@ def create_application(
     settings: Settings,
     clock: Clock,
     tokens: TokenDriver | None = None,
+    secrets: SecretsDriver | None = None,
+    keeper: SecretsKeeper | None = None,
     provider_name: str = "amphora",
 ) -> ASGIApp:
     """Return the API. It opens nothing itself: the caller closes the store. Raises `BadSettings`.
@@ -53,6 +55,8 @@ def create_application(
         editor=TreeEditor(store),
         places=Places(store),
         network=network,
+        secrets=secrets or keeper,
+        keeper=keeper,
         settings=settings,
         clock=clock,
         provider=provider_name,

@@ -14,7 +14,7 @@ from statera.base.clock import Clock
 from statera.base.errors import Refusal, Refused
 from statera.base.settings import Settings
 from statera.model.edits import Decide, Terms
-from statera.model.ports import NetworkDriver
+from statera.model.ports import NetworkDriver, SecretsDriver, SecretsKeeper
 from statera.model.tree import Resource, Tree
 from statera.store.engine import Store
 from statera.store.trees import TreeEditor
@@ -30,6 +30,9 @@ class Room(msgspec.Struct, frozen=True, kw_only=True):
     editor: TreeEditor
     places: Places
     network: NetworkDriver
+    secrets: SecretsDriver | None = None
+    keeper: SecretsKeeper | None = None
+    """The same store when it is Statera's own."""
     settings: Settings
     clock: Clock
     provider: str

@@ -9,7 +9,9 @@ def render_clouds_yaml(
     Without a password the file has none: the command then takes it from `OS_PASSWORD`.
     """
     base = api_url.rstrip("/")
-    auth = {"endpoint": base}
+    # The commands `secret` know no override of their own: they take the endpoint of the identity.
+    secrets = f"{base}/key-manager/v1"
+    auth = {"endpoint": secrets}
     if username is not None:
         auth |= {"username": username} | ({} if password is None else {"password": password})
     lines = [
@@ -19,6 +21,7 @@ def render_clouds_yaml(
         "    auth:",
         *(f"      {name}: {_quote(value)}" for name, value in auth.items()),
         f"    load_balancer_endpoint_override: {_quote(base)}",
+        f"    key_manager_endpoint_override: {_quote(secrets)}",
         f"    network_endpoint_override: {_quote(f'{base}/network')}",
     ]
     return "\n".join(lines) + "\n"

@@ -21,10 +21,14 @@ from statera.api.policy import Policy
 from statera.base.errors import Refusal, Refused, StateraError, Transient
 from statera.base.ids import new_id
 
-OPEN_PATHS = frozenset({"/", "/network", "/healthcheck", "/load-balancer/healthcheck", "/openapi.json", "/docs"})
+OPEN_PATHS = frozenset({"/", "/network", "/healthcheck", "/load-balancer/healthcheck", "/openapi.json", "/docs"}) | {
+    "/key-manager",
+    "/key-manager/v1",
+}
 """Served without identity, and in other forms than JSON. Clients discover versions before they authenticate."""
 MOUNT = "/load-balancer"
 """Where service catalogues usually have this API; it answers there as well."""
+KEY_MANAGER = "/key-manager/"
 JSON_RANGES = frozenset({"application/json", "application/*", "*/*"})
 
 
@@ -82,7 +86,9 @@ class Door:
             return answer_error(error, self._provider)
         except Exception as error:
             return answer_fault(error)
-        return None if _accepts_json(headers) else answer_routing(406)
+        # Payloads of secrets come in the form that they were stored in.
+        is_free = scope["path"].startswith(KEY_MANAGER)
+        return None if is_free or _accepts_json(headers) else answer_routing(406)
 
 
 def _plain_path(path: str) -> str:

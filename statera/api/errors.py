@@ -87,6 +87,11 @@ def answer_fault(error: Exception) -> Answer:
     return _fault(500, "Something unknown went wrong")
 
 
+def answer_plain_refusal(error: Refused) -> Answer:
+    """Return a refusal in shape B, which clients of other services than this API's read."""
+    return answer_routing(_status_of(error.kind), error.sentence)
+
+
 def answer_routing(status: int, description: str = "", headers: dict[str, str] | None = None) -> Answer:
     """Return shape B."""
     body = Routing(code=status, title=HTTPStatus(status).phrase, description=description)

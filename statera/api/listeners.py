@@ -167,7 +167,7 @@ def build_listener(wire: NewListener, owner: Place, settings: ApiSettings, **mor
     """Return the listener that a create request asks for. Raises `Refused`."""
     check_listener_options(wire, wire.protocol, is_new=True)
     defaults = {name: getattr(settings, name) for name in TIMEOUTS}
-    nulls = NULLS_ON_CREATE | defaults | {"insert_headers": {}}
+    nulls = NULLS_ON_CREATE | defaults | {"insert_headers": {}} | LISTENER_NULLS
     given = defaults | _list_listener(wire, nulls)
     _check_headers(given.get("insert_headers", {}), wire.protocol, is_new=True)
     owned = {"project_id": owner.project_id, "load_balancer_id": owner.load_balancer_id}
@@ -177,7 +177,9 @@ def build_listener(wire: NewListener, owner: Place, settings: ApiSettings, **mor
 def change_listener(wire: ListenerUpdate, settings: ApiSettings) -> Change[Listener]:
     """Return what an update request makes of the stored listener."""
     defaults = {name: getattr(settings, name) for name in TIMEOUTS}
-    given = _list_listener(wire, NULLS_ON_UPDATE | defaults | {"insert_headers": {}, "connection_limit": -1})
+    given = _list_listener(
+        wire, NULLS_ON_UPDATE | defaults | {"insert_headers": {}, "connection_limit": -1} | LISTENER_NULLS
+    )
 
     def change(listener: Listener) -> Listener:
         check_listener_options(wire, listener.protocol, is_new=False)

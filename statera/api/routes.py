@@ -4,6 +4,7 @@ from statera.api import (
     absent,
     amphorae,
     healthmonitors,
+    keymanager,
     l7policies,
     l7rules,
     listeners,
@@ -31,6 +32,7 @@ RESOURCES: tuple[Route, ...] = (
     *neutron.ROUTES,
 )
 
+    *keymanager.ROUTES,
 
 def make_routes() -> tuple[Route, ...]:
     """Return the routes of one application."""

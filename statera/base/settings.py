@@ -173,6 +173,16 @@ class AgentSettings(Section, frozen=True, kw_only=True):
     ] = ()
 
 
+class SecretsSettings(Section, frozen=True, kw_only=True):
+    driver: Annotated[
+        Literal["local", "barbican"],
+        Meta(description="`local`: Statera keeps certificates and keys itself, sealed; `barbican`: Barbican does."),
+    ] = "local"
+    key_file: Annotated[
+        str, Meta(description="Key that seals the secrets of driver `local`; empty: `secrets.key` in data_dir.")
+    ] = ""
+
+
 class ReconcileSettings(Section, frozen=True, kw_only=True):
     slots: Annotated[int, Meta(ge=1, le=256, description="Load balancers one worker works on at a time.")] = 8
     lease_s: Annotated[Seconds, Meta(description="Seconds a claim lasts unless renewed.")] = 15.0
@@ -214,6 +224,7 @@ class Settings(Section, frozen=True, kw_only=True):
     networks: tuple[NetworkSettings, ...] = ()
     network: NetworkDriverSettings = NetworkDriverSettings()
     compute: ComputeSettings = ComputeSettings()
+    secrets: SecretsSettings = SecretsSettings()
     agent: AgentSettings = AgentSettings()
     reconcile: ReconcileSettings = ReconcileSettings()
     health: HealthSettings = HealthSettings()

@@ -18,7 +18,7 @@ from typing import Protocol, TextIO
 
 import msgspec
 
-from statera.app import ensure_certificates, has_agents, open_embedded_postgres
+from statera.app import ensure_certificates, ensure_sealing_key, has_agents, open_embedded_postgres
 from statera.base.errors import Lasting
 from statera.base.logging import get_logger
 from statera.base.settings import Settings
@@ -67,6 +67,7 @@ def run_up(settings: Settings, config: Path | None) -> int:
         if postgres is not None:
             postgres.start()
         ensure_certificates(settings)
+        ensure_sealing_key(settings)
         _upgrade(config)
         _supervise(_list_roles(settings), config, postgres, stopping)
     finally:

@@ -1,11 +1,12 @@
 """What tenants keep in a secret store: secrets, containers of them, and references to both.
 
-A reference is a URL that ends with `/v1/secrets/<id>` or `/v1/containers/<id>`. Payloads are `Secret`: they do not print.
+A reference is a URL that ends with `/v1/secrets/<id>` or `/v1/containers/<id>`. Payloads do not print.
 """
 
 import datetime as dt
 import re
 from collections.abc import Mapping
+from typing import Protocol
 
 import msgspec
 
@@ -38,7 +39,7 @@ class SecretRow(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     project_id: str
     name: str = ""
-    secret_type: str = "opaque"
+    secret_type: str = "opaque"  # noqa: S105 -- the name of a kind, no secret
     algorithm: str | None = None
     bit_length: int | None = None
     mode: str | None = None
@@ -71,3 +72,27 @@ def parse_reference(ref: str) -> tuple[str, str] | None:
     """Return (`secrets` or `containers`, id) of a reference, None for a text that is none."""
     found = _REFERENCE.search(ref)
     return (found[1], found[2].lower()) if found is not None and is_uuid(found[2]) else None
+
+
+class SecretBook(Protocol):
+    """Where the built-in store keeps its rows; `store/secrets.py` does it."""
+
+    async def save_secret(self, row: SecretRow, sealed: bytes | None) -> None: ...
+
+    async def save_container(self, row: ContainerRow) -> None: ...
+
+    async def load_secret(self, secret_id: str) -> tuple[SecretRow, bytes | None] | None: ...
+
+    async def load_container(self, container_id: str) -> ContainerRow | None: ...
+
+    async def list_secrets(
+        self, project_id: str, *, name: str | None, limit: int, offset: int
+    ) -> tuple[tuple[SecretRow, ...], int]: ...
+
+    async def list_containers(
+        self, project_id: str, *, name: str | None, limit: int, offset: int
+    ) -> tuple[tuple[ContainerRow, ...], int]: ...
+
+    async def remove_secret(self, secret_id: str) -> None: ...
+
+    async def remove_container(self, container_id: str) -> None: ...

@@ -13,6 +13,7 @@ from statera.drivers.network_local import LocalNetwork, networks_from_settings
 from statera.store.addresses import StoredAddressBook
 from statera.store.engine import Store
 from tests.contract.client import Api
+from tests.contract.keeper import make_keeper
 
 NETWORKS = [
     {
@@ -40,7 +41,9 @@ def make_settings(**sections: Any) -> Settings:
 def make_api(store: Store, settings: Settings) -> Api:
     """Return a client of a new API on this store."""
     network = LocalNetwork(networks_from_settings(settings.networks), StoredAddressBook(store))
-    application = create_application(store=store, network=network, settings=settings, clock=SystemClock())
+    application = create_application(
+        store=store, network=network, settings=settings, clock=SystemClock(), keeper=make_keeper(store)
+    )
     # An error that nobody meant must show as a 500, as it would to a client.
     transport = httpx.ASGITransport(app=application, raise_app_exceptions=False)  # type: ignore[arg-type]
     return Api(httpx.AsyncClient(transport=transport, base_url="http://api.test"), store, settings)

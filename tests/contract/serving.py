@@ -18,6 +18,7 @@ from statera.base.clock import SystemClock
 from statera.base.settings import Settings
 from statera.control.worker import run_control
 from statera.store.engine import Store
+from tests.contract.keeper import make_keeper
 
 WITHIN_S = 20.0
 
@@ -48,7 +49,12 @@ async def _run(database_url: str, settings: Settings, listener: socket.socket, s
     store, stop = Store(database_url), asyncio.Event()
     network = open_network(settings, store)
     application = create_application(
-        store=store, network=network, settings=settings, clock=SystemClock(), tokens=open_tokens(settings)
+        store=store,
+        network=network,
+        settings=settings,
+        clock=SystemClock(),
+        tokens=open_tokens(settings),
+        keeper=make_keeper(store),
     )
     server.append(uvicorn.Server(uvicorn.Config(application, log_level="warning", lifespan="off")))
     async with asyncio.TaskGroup() as group:

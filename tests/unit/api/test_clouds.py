@@ -12,8 +12,9 @@ def test_without_identity() -> None:
         "clouds": {
             "statera": {
                 "auth_type": "none",
-                "auth": {"endpoint": "http://127.0.0.1:9876"},
+                "auth": {"endpoint": "http://127.0.0.1:9876/key-manager/v1"},
                 "load_balancer_endpoint_override": "http://127.0.0.1:9876",
+                "key_manager_endpoint_override": "http://127.0.0.1:9876/key-manager/v1",
                 "network_endpoint_override": "http://127.0.0.1:9876/network",
             }
         }
@@ -28,6 +29,6 @@ def test_any_names(cloud: str, username: str, password: str | None) -> None:
     text = render_clouds_yaml("http://h", cloud=cloud, username=username, password=password)
     entry = yaml.safe_load(text)["clouds"][cloud]
     assert entry["auth_type"] == "http_basic"
-    assert entry["auth"] == {"endpoint": "http://h", "username": username} | (
+    assert entry["auth"] == {"endpoint": "http://h/key-manager/v1", "username": username} | (
         {} if password is None else {"password": password}
     )
