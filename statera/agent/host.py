@@ -176,12 +176,13 @@ class AmphoraHost:
 
     async def _look_after(self, sandbox: Sandbox, turn: int) -> None:
         try:
-            if sandbox.id not in self._watched or turn % LOOK_EVERY == 0:
-                await sandbox.keep_running(time.monotonic())
+            if sandbox.id not in self._watched or turn % LOOK_EVERY == 0 or not sandbox.is_whole:
+                if await sandbox.keep_running(time.monotonic()):
+                    self._announce_soon(sandbox)
                 self._watch_process(sandbox)
             await sandbox.engine.finish_deletes()
             # A neighbour that missed the first announcement learns it from a later one.
-            if (turn % ANNOUNCE_EVERY == 0 or sandbox.is_moving) and namespace.exists(sandbox.id):
+            if turn % ANNOUNCE_EVERY == 0 and namespace.exists(sandbox.id):
                 await asyncio.to_thread(namespace.announce_vips, sandbox.record.sandbox)
         except Exception:
             # The edge of the loop: one broken sandbox must not end the watch over the others.

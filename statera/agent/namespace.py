@@ -64,6 +64,15 @@ def exists(amphora_id: str) -> bool:
     return False
 
 
+def is_whole(spec: SandboxSpec) -> bool:
+    """Say whether the namespace is there with its interfaces, as far as this can be seen from outside."""
+    # An interface that is deleted inside takes its other end along; one of macvlan has none.
+    bridged = [one.name for one in spec.interfaces if one.attachment.kind == "bridge"]
+    return exists(spec.amphora_id) and all(
+        Path("/sys/class/net", outside_name(spec.amphora_id, name)).exists() for name in bridged
+    )
+
+
 def inode(amphora_id: str) -> int | None:
     """Return what identifies the namespace among `/proc/<pid>/ns/net`."""
     return os.stat(namespace_path(amphora_id)).st_ino if exists(amphora_id) else None

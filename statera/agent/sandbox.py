@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import pwd
-import time
 
 import msgspec
 from pyroute2.netlink.exceptions import NetlinkError
@@ -30,8 +29,6 @@ RESTART_MOST_S = 10.0
 STEADY_AFTER_S = 30.0
 MOST_INTERFACES = 64
 MOST_FAREWELLS = 16
-ANNOUNCE_S = 5.0
-"""The amphora that had the VIPs before is gone by then, and can answer no neighbour any more."""
 
 
 class Farewell(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +58,7 @@ class Sandbox:
         self.news = asyncio.Event()
         self._is_removed = False
         self._farewells: list[Farewell] = []
-        self._announce_until = 0.0
+        self._has_stood = record.is_built
         self._agent = agent
         launch = Launch(amphora_id=self.id, folders=folders, limits=record.sandbox.limits)
         self.engine = Engine(launch, agent, capabilities)
@@ -77,9 +74,13 @@ class Sandbox:
     def is_running(self) -> bool:
         return self.engine.find_pid() is not None
 
+    @property
+    def is_whole(self) -> bool:
+        return namespace.is_whole(self.record.sandbox)
+
     def observe(self) -> AmphoraObserved:
         """Say what there is. A sandbox that was taken from us by a reboot or by hand has no digest."""
-        is_built = self.record.is_built and namespace.exists(self.id)
+        is_built = self.record.is_built and self.is_whole
         document = self.record.document
         return AmphoraObserved(
             id=self.id,
@@ -109,13 +110,6 @@ class Sandbox:
             )
             self.key = Secret(request.heartbeat_key)
             await self.build()
-            if any(interface.vips for interface in request.sandbox.interfaces):
-                self._announce_until = time.monotonic() + ANNOUNCE_S
-
-    @property
-    def is_moving(self) -> bool:
-        """Say whether the VIPs came here so recently that a neighbour may still hear another answer."""
-        return time.monotonic() < self._announce_until
 
     async def build(self) -> None:
         """Bring folders, namespace and limits to the record. The caller holds the lock."""
@@ -137,6 +131,7 @@ class Sandbox:
         namespace.ensure_namespace(self.record.sandbox)
         self._limit()
         self._remember(is_built=True)
+        self._has_stood = True
 
     def _remember(self, *, is_built: bool) -> None:
         self.record = msgspec.structs.replace(self.record, is_built=is_built)
@@ -187,35 +182,40 @@ class Sandbox:
         taken, self._farewells = self._farewells, []
         return taken
 
-    async def keep_running(self, now: float) -> None:
-        """Start HAProxy again when it should run and does not; waits longer each time it ends soon again."""
-        if not self._lacks_haproxy() or now < self._restart_at or self.lock.locked():
-            return
+    async def keep_running(self, now: float) -> bool:
+        """Mend what broke and start HAProxy again, later each time it breaks soon again; True when it was tried."""
+        if not self._is_broken() or now < self._restart_at or self.lock.locked():
+            return False
         async with self.lock:
-            if not self._lacks_haproxy():
-                return
+            if not self._is_broken():
+                return False
             steady = now - self._started_at >= STEADY_AFTER_S
             self._restart_wait_s = RESTART_FIRST_S if steady else min(self._restart_wait_s * 2, RESTART_MOST_S)
             self._restart_at = now + self._restart_wait_s
             self._started_at = now
-            await self._start_again()
+            await self._mend()
         self.news.set()
+        return True
+
+    def _is_broken(self) -> bool:
+        # One that has never stood is being built by whoever asked for it.
+        return not self._is_removed and (self._lacks_haproxy() or (self._has_stood and not self.is_whole))
 
     def _lacks_haproxy(self) -> bool:
-        return self.record.document is not None and not self._is_removed and not self.is_running
+        return self.record.document is not None and not self.is_running
 
-    async def _start_again(self) -> None:
-        log.warning("haproxy ended, starting it", amphora=self.id)
+    async def _mend(self) -> None:
+        log.warning("sandbox broken, mending it", amphora=self.id, haproxy_running=self.is_running)
         try:
-            if not namespace.exists(self.id) or not self.folders.live.is_dir():
+            if not self.is_whole or not self.folders.live.is_dir():
                 await self.build()
-            await asyncio.to_thread(self._limit)
-            if self.record.document is not None:
+            if self._lacks_haproxy() and self.record.document is not None:
+                await asyncio.to_thread(self._limit)
                 self.folders.write(self.folders.configuration.name, self.record.document.text())
-            await self.engine.start()
+                await self.engine.start()
         except StateraError as error:
             self.reason = error.reason
-            log.warning("haproxy not started", amphora=self.id, sentence=error.sentence)
+            log.warning("sandbox not mended", amphora=self.id, sentence=error.sentence)
         else:
             self.reason = None
 

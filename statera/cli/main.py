@@ -20,6 +20,8 @@ app = App(
 )
 database = App(name="db", help="The database's schema.")
 configuration = App(name="config", help="The configuration.")
+amphora = App(name="amphora", help="The amphorae: HAProxies that serve load balancers, each in a sandbox on a host.")
+app.command(amphora)
 app.command(database)
 app.command(configuration)
 
@@ -111,6 +113,38 @@ def clean(config: ConfigPath = None) -> None:
     from statera.cli.clean import run_clean
 
     sys.exit(run_clean(read_settings(config)))
+
+
+@amphora.command(name="list")
+def list_amphorae(config: ConfigPath = None, *, host: str = "", load_balancer: str = "") -> None:
+    """List amphorae.
+
+    Parameters
+    ----------
+    host
+        Only those on this host.
+    load_balancer
+        Only those of the load balancer with this id.
+    """
+    from statera.cli.amphorae import print_amphorae
+
+    print_amphorae(read_settings(config), host=host, load_balancer_id=load_balancer)
+
+
+@amphora.command(name="show")
+def show_amphora(amphora_id: str, config: ConfigPath = None) -> None:
+    """Show an amphora, and what it has carried."""
+    from statera.cli.amphorae import print_amphora
+
+    print_amphora(read_settings(config), amphora_id)
+
+
+@amphora.command
+def failover(amphora_id: str, config: ConfigPath = None) -> None:
+    """Replace an amphora: another is built and takes the VIP over, then this one goes."""
+    from statera.cli.amphorae import fail_over
+
+    fail_over(read_settings(config), amphora_id)
 
 
 @database.command
