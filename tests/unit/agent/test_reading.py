@@ -4,7 +4,7 @@ from statera.agent.announce import advertisement, arp_frame
 from statera.agent.engine import shorten
 from statera.agent.runtime import parse_processes
 from statera.agent.server_state import keep_unchanged
-from statera.agent.statistics import parse_statistics
+from statera.agent.statistics import parse_process, parse_statistics
 from statera.model.document import Document, Server, ServersPart
 from statera.model.heartbeat import ListenerState, MemberState
 
@@ -48,6 +48,15 @@ def test_a_member_of_two_listeners_counts_by_its_better_side() -> None:
 def test_a_listener_at_its_limit_is_full() -> None:
     (listener,), _ = parse_statistics(_statistics(f"{LISTENER},FRONTEND,100,100,400,0,0,0,OPEN,,,,,"))
     assert listener.status == ListenerState.FULL
+
+
+def test_the_process_that_counts_is_told_apart() -> None:
+    info = "Name: HAProxy\nPid: 18411\nUptime_sec: 1\nStart_time_sec: {}\n\n"
+    texts = [info.format(start) + _statistics(f"{LISTENER},FRONTEND,0,1,0,0,0,0,OPEN,,,,,") for start in (7, 8)]
+    first, second = map(parse_process, texts)
+    assert 0 < first < second < 2**63
+    assert len(parse_statistics(texts[0])[0]) == 1
+    assert parse_process(_statistics()) == 0
 
 
 def test_the_masters_processes_are_read() -> None:

@@ -201,3 +201,32 @@ def test_an_amphora_that_is_removed_is_not_silent() -> None:
     memory.set_silent([])
     assert memory.take_news() == (LB,)
     assert memory.observe(LB).silent == ()
+
+
+def test_counters_are_told_once_and_again_only_when_they_move() -> None:
+    memory = make_memory(make_heartbeat(process=1))
+    [counted] = memory.take_counted()
+    assert (counted.amphora_id, counted.process, counted.listeners[0].total_connections) == (AMPHORA, 1, 6)
+    memory.accept(make_heartbeat(2, process=1), NOW)
+    assert memory.take_counted() == ()
+    moved = (ListenerObserved(LB, ListenerState.OPEN, 5, 7, 7, 8, 9),)
+    # The last word of one process and the first of the next are both kept.
+    memory.accept(make_heartbeat(3, process=1, listeners=moved), NOW)
+    memory.accept(make_heartbeat(4, process=2), NOW)
+    taken = memory.take_counted()
+    assert [(one.process, one.listeners[0].total_connections) for one in taken] == [(1, 7), (2, 6)]
+    memory.accept(make_heartbeat(5, process=2, listeners=moved), NOW)
+    memory.put_back(taken)
+    kept = sorted((one.process, one.listeners[0].total_connections) for one in memory.take_counted())
+    assert kept == [(1, 7), (2, 7)], "what could not be written does not hide what is newer"
+
+
+def test_counters_of_a_stranger_wait_until_it_is_known() -> None:
+    memory = Memory()
+    memory.accept(make_heartbeat(), NOW)
+    assert memory.take_counted() == ()
+    memory.keep_only([make_amphora()], NOW)
+    assert len(memory.take_counted()) == 1
+    memory.accept(make_heartbeat(2, listeners=()), NOW)
+    memory.keep_only([], NOW + dt.timedelta(seconds=1))
+    assert memory.take_counted() == ()

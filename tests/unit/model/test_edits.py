@@ -23,6 +23,8 @@ from statera.model.edits import (
     delete_load_balancer,
     delete_member,
     delete_pool,
+    fail_over_amphora,
+    fail_over_load_balancer,
     plant_tree,
     set_members,
     update_health_monitor,
@@ -294,3 +296,29 @@ def test_a_planted_tree_is_new_throughout() -> None:
     for row in rows:
         assert (row.provisioning_status, row.changed_at_generation, row.updated_at) == ("PENDING_CREATE", 1, None)
     assert tree.load_balancer.generation == 1
+
+
+def test_a_failover_names_what_is_to_be_replaced_and_forgets_what_is_gone():
+    active = msgspec.structs.replace(BALANCER, provisioning_status=ProvisioningStatus.ACTIVE)
+    tree = Tree(load_balancer=active, listeners=(a_listener(),))
+    tree = fail_over_load_balancer(["a", "b"], TERMS)(tree)
+    assert tree.load_balancer.amphorae_to_replace == ("a", "b")
+    assert tree.load_balancer.provisioning_status == ProvisioningStatus.PENDING_UPDATE
+    assert tree.listeners == (a_listener(),)
+    tree = fail_over_amphora("c", ["b", "c"], TERMS)(tree)
+    assert fail_over_amphora("c", ["b", "c"], TERMS)(tree).load_balancer.amphorae_to_replace == ("b", "c")
+    assert tree.load_balancer.generation == 9
+
+
+def test_who_may_be_failed_over():
+    failed = msgspec.structs.replace(BALANCER, provisioning_status=ProvisioningStatus.ERROR)
+    one, every = fail_over_amphora("a", ["a"], STRICT), fail_over_load_balancer(["a"], STRICT)
+    assert every(Tree(load_balancer=failed)).load_balancer.generation == 8
+    with pytest.raises(Refused, match="is immutable"):
+        one(Tree(load_balancer=failed))
+    deleting = Tree(load_balancer=msgspec.structs.replace(BALANCER, deleting=True))
+    for decide in (every, fail_over_load_balancer(["a"], TERMS)):
+        with pytest.raises(Refused, match="Invalid state PENDING_DELETE"):
+            decide(deleting)
+    with pytest.raises(Refused, match="is immutable"):
+        fail_over_amphora("a", ["a"], TERMS)(deleting)

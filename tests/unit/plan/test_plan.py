@@ -215,3 +215,67 @@ def test_an_unknown_configuration_is_put_again():
     row = make_row()
     plan = decide_plan(make_world(row, configurations={}))
     assert [type(step) for step in plan.steps] == [Configure, Settle]
+
+
+WORN = make_tree(amphorae_to_replace=("old",))
+TAKES_OVER = ["CondemnAmphora", "EnsureSandbox", "ConfirmAmphora", *REMOVED, "Settle"]
+
+
+def test_a_successor_is_made_ready_on_another_host_before_it_takes_the_vip():
+    old = make_row("old")
+    world = make_world(old, tree=WORN)
+    assert needs_hosts(world)
+    plan = decide_plan(world)
+    assert names(plan) == ["AddAmphora", "EnsurePorts", "EnsureSandbox", "Configure", *TAKES_OVER]
+    [added] = [step.amphora for step in plan.steps if isinstance(step, AddAmphora)]
+    assert added.host == "two"
+    assert [step.with_vips for step in plan.steps if isinstance(step, EnsureSandbox)] == [False, True]
+    assert "Amphora fresh-1 takes over from amphora old. Move the VIP to amphora fresh-1." in plan.sentence()
+
+
+def test_a_failover_that_was_cut_off_goes_on():
+    old, new = make_row("old"), make_row("new", status=AmphoraStatus.PENDING_CREATE)
+    standing_by = decide_sandbox_spec(WORN, new, NETWORKS, LIMITS, with_vips=False).digest()
+    ready: dict[str, Sighting] = {"old": see(old), "new": see(new, sandbox_digest=standing_by)}
+    assert names(decide_plan(make_world(old, new, tree=WORN, sightings=ready))) == TAKES_OVER
+    condemned = make_row("old", status=AmphoraStatus.PENDING_DELETE)
+    plan = decide_plan(make_world(condemned, new, tree=WORN, sightings=ready))
+    assert names(plan) == ["EnsureSandbox", "ConfirmAmphora", *REMOVED, "Settle"]
+    done = make_world(condemned, make_row("new"), tree=WORN)
+    assert names(decide_plan(done)) == [*REMOVED, "Settle"]
+
+
+def test_a_lost_amphora_is_replaced_without_waiting_for_it():
+    old = make_row("old")
+    plan = decide_plan(make_world(old, tree=WORN, sightings={"old": None}))
+    assert names(plan) == ["AddAmphora", *BUILT, "CondemnAmphora", *REMOVED, "Settle"]
+
+
+def test_what_is_to_be_replaced_serves_on_while_there_is_no_room():
+    old = make_row("old")
+    full = (Host(name="one", reachable=True, amphora_count=9, amphora_limit=9),)
+    plan = decide_plan(make_world(old, tree=WORN, hosts=full, sightings={"old": see(old, generation=2)}))
+    assert names(plan) == ["Configure", "Wait"]
+    assert isinstance(plan.last, Wait)
+    assert plan.last.reason.slug == "host-full"
+
+
+def test_a_silent_hosts_amphora_gives_up_the_vip_only_when_its_heartbeats_stay_away_too():
+    heard = make_row("old", last_heartbeat_at=NOW - dt.timedelta(seconds=10))
+    world = make_world(heard, tree=WORN, sightings={"old": SILENT}, silent_after_s=18.0)
+    plan = decide_plan(world)
+    assert names(plan) == ["AddAmphora", "EnsurePorts", "EnsureSandbox", "Configure", "Wait"]
+    assert [step.with_vips for step in plan.steps if isinstance(step, EnsureSandbox)] == [False]
+    plan = decide_plan(msgspec.structs.replace(world, now=NOW + dt.timedelta(seconds=9)))
+    assert names(plan) == ["AddAmphora", *BUILT, "CondemnAmphora", "Settle"]
+    assert isinstance(plan.last, Settle)
+    assert plan.last.leaves_traces
+
+
+def test_a_failover_of_a_failover_replaces_both():
+    old, new = make_row("old"), make_row("new", status=AmphoraStatus.PENDING_CREATE)
+    both = make_tree(amphorae_to_replace=("old", "new"))
+    plan = decide_plan(make_world(old, new, tree=both))
+    built = ["AddAmphora", "EnsurePorts", "EnsureSandbox", "Configure"]
+    moved = ["CondemnAmphora", "CondemnAmphora", "EnsureSandbox", "ConfirmAmphora"]
+    assert names(plan) == [*built, *moved, *REMOVED, *REMOVED, "Settle"]
