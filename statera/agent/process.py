@@ -53,13 +53,15 @@ def _command(launch: Launch, agent: AgentSettings, words: Sequence[str], *, pid_
     limit = launch.limits.file_descriptors
     descriptors = limit if most == resource.RLIM_INFINITY else min(limit, most)
     user = agent.haproxy_user
+    # Nobody gets CAP_NET_RAW, because of --no-new-privs. But the kernel runs no file that asks for a capability outside
+    # the bounding set (capabilities(7)), and Debian's `ping`, which PING monitors use, asks for this one.
     return [
         "nsenter", f"--net={namespace.namespace_path(launch.amphora_id)}",
         "unshare", "--mount", "--propagation", "slave",
         "sh", "-c", LAUNCHER, "statera-launch",
         str(launch.folders.run), SANDBOX_PATHS.folder, pid_file, str(descriptors), *map(str, launch.groups), "--",
-        "setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all",
-        "--no-new-privs", "--", agent.haproxy, *words,
+        "setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups",
+        "--inh-caps=-all", "--bounding-set=-all,+net_raw", "--no-new-privs", "--", agent.haproxy, *words,
     ]  # fmt: skip
 
 

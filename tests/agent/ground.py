@@ -89,7 +89,7 @@ class Ground:
     def request(self, epoch: int = 1, **changes: Any) -> SandboxRequest:
         return SandboxRequest(epoch=epoch, sandbox=self.sandbox(**changes), heartbeat_key=HEARTBEAT_KEY)
 
-    def document(self, ports: Sequence[int], *, listen: int = 80, monitored: bool = False) -> Document:
+    def document(self, ports: Sequence[int], *, listen: int = 80, monitored: bool | MonitorType = False) -> Document:
         """Render one HTTP listener with a member on the gateway for each port."""
         listener = ListenerSpec(
             id=self.listener_id,
@@ -102,7 +102,8 @@ class Ground:
             timeout_server_ms=5000,
             pool_id=self.pool_id,
         )
-        monitor = MonitorSpec(id=self.pool_id, type=MonitorType.HTTP, interval_ms=200, timeout_ms=500, rise=1, fall=1)
+        kind = monitored if isinstance(monitored, MonitorType) else MonitorType.HTTP
+        monitor = MonitorSpec(id=self.pool_id, type=kind, interval_ms=200, timeout_ms=500, rise=1, fall=1)
         pool = PoolSpec(
             id=self.pool_id,
             protocol=PoolProtocol.HTTP,

@@ -16,9 +16,12 @@ from statera.agent.host import AmphoraHost
 from statera.base.errors import Lasting, LostClaim, Transient
 from statera.base.ids import new_id
 from statera.model.document import Document, TextPart
+from statera.model.enums import MonitorType
 from statera.model.heartbeat import MemberState
 from statera.model.network import Attachment
 from tests.agent.ground import LIMITS, Ground, eventually, fetch, means, web_server
+
+CAP_NET_RAW = 13
 
 pytestmark = pytest.mark.root
 
@@ -49,7 +52,9 @@ async def test_haproxy_has_no_privileges(host: AmphoraHost, ground: Ground) -> N
         line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line
     )
     assert status["Uid"].split()[0] != "0"
-    assert int(status["CapBnd"], 16) == 0
+    assert {int(status[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {0}
+    # Without it `ping` could not be run; nobody can gain it.
+    assert int(status["CapBnd"], 16) == 1 << CAP_NET_RAW
     assert status["NoNewPrivs"] == "1"
 
 
@@ -68,6 +73,20 @@ async def test_members_change_without_a_reload(host: AmphoraHost, ground: Ground
         assert (await _observed(host, ground)).engine.find_pid() == pid
         applied = await host.apply(ground.amphora_id, ground.configuration(ground.document([second]), 4))
         assert means(applied) == "unchanged"
+
+
+async def test_members_are_pinged(host: AmphoraHost, ground: Ground) -> None:
+    await host.ensure(ground.request())
+    await host.apply(ground.amphora_id, ground.configuration(ground.document([8080], monitored=MonitorType.PING)))
+
+    async def checks() -> list[tuple[MemberState, str]]:
+        metrics = await host.measure(await _observed(host, ground))
+        return [(member.state, member.check) for member in metrics.members]
+
+    async def is_up() -> bool:
+        return await checks() == [(MemberState.UP, "PROCOK")]
+
+    await eventually(is_up, "A ping that is answered")
 
 
 async def test_what_runs_is_what_the_file_says_after_a_restart(host: AmphoraHost, ground: Ground) -> None:
