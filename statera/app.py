@@ -56,12 +56,23 @@ def open_store(settings: Settings) -> "Store":
 
 
 def check_settings(settings: Settings) -> None:
-    """Look at what types and ranges alone cannot tell: networks, identity. Raises `BadSettings` naming the option."""
+    """Look at what types and ranges alone cannot tell: drivers, networks, identity, policy.
+
+    Raises `BadSettings` naming the option.
+    """
     from statera.api.identity import make_identity
+    from statera.api.policy_file import load_policy
     from statera.drivers.network_local import networks_from_settings
 
+    _check_drivers(settings)
     networks_from_settings(settings.networks)
-    make_identity(settings.identity)
+    make_identity(settings.identity, open_tokens(settings))
+    load_policy(settings.identity)
+
+
+def _check_drivers(settings: Settings) -> None:
+    if settings.network.driver == "noop" and has_agents(settings):
+        raise BadSettings("Option network.driver is `noop`: then compute.driver must be `noop`, too.")
 
 
 def upgrade_database(settings: Settings) -> str:
@@ -109,8 +120,7 @@ def open_network(settings: Settings, store: "Store") -> "LocalNetwork":
     from statera.drivers.network_noop import NoopNetwork
     from statera.store.addresses import StoredAddressBook
 
-    if settings.network.driver == "noop" and settings.compute.driver != "noop":
-        raise BadSettings("Option network.driver is `noop`: then compute.driver must be `noop`, too.")
+    _check_drivers(settings)
     driver = NoopNetwork if settings.network.driver == "noop" else LocalNetwork
     return driver(networks_from_settings(settings.networks), StoredAddressBook(store))
 

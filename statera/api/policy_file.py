@@ -5,12 +5,15 @@ targets are those of `contract/policies.csv`.
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from statera.api.policy import POLICY, Caller, Policy, RolePolicy
 from statera.base.settings import BadSettings, IdentitySettings
 
+REMEMBERED = 4096
+"""Decisions kept: one takes a quarter of a millisecond, and the rules do not change."""
 PREFIX = "os_load-balancer_api:"
 RULES: dict[str, tuple[str, str]] = {
     "context_is_admin": ("role:admin", "role:load-balancer_admin"),
@@ -82,14 +85,29 @@ class FilePolicy:
         self._enforcer = Enforcer(ConfigOpts(), use_conf=False)
         self._enforcer.set_rules(rules, use_conf=False)
         _check_references(file, self._enforcer)
+        self._decide = lru_cache(REMEMBERED)(self._enforce)
 
     def allows(self, caller: Caller, target: str, project_id: str | None) -> bool:
         """Say whether the caller may do `target` on an object of `project_id`."""
-        creds: dict[str, Any] = {"roles": sorted(caller.roles), "is_admin": caller.is_admin}
+        return self._decide(
+            caller.roles, caller.is_admin, caller.project_id, caller.user_id, caller.is_system, target, project_id
+        )
+
+    def _enforce(
+        self,
+        roles: frozenset[str],
+        is_admin: bool,
+        own_project_id: str | None,
+        user_id: str | None,
+        is_system: bool,
+        target: str,
+        project_id: str | None,
+    ) -> bool:
+        creds: dict[str, Any] = {"roles": sorted(roles), "is_admin": is_admin}
         # What is left out equals nothing: a caller without a project owns no object without one.
-        creds |= {"project_id": caller.project_id} if caller.project_id else {}
-        creds |= {"user_id": caller.user_id} if caller.user_id else {}
-        creds |= {"system_scope": "all"} if caller.is_system else {}
+        creds |= {"project_id": own_project_id} if own_project_id else {}
+        creds |= {"user_id": user_id} if user_id else {}
+        creds |= {"system_scope": "all"} if is_system else {}
         wanted = {"project_id": project_id} if project_id else {}
         return bool(self._enforcer.enforce(f"{PREFIX}{target}", wanted, creds))
 

@@ -66,6 +66,23 @@ def test_a_wrong_option_stops_the_start_and_is_named(tmp_path: Path, text: str, 
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[network]\ndriver = 'noop'\n", "network.driver"),
+        ("[identity]\nmode = 'basic'\n", "identity.htpasswd_file"),
+        ("[identity]\nmode = 'keystone'\n", "identity.keystone.auth_url"),
+        ("[identity]\npolicy_file = '/nowhere/policy.yaml'\n", "/nowhere/policy.yaml"),
+    ],
+)
+def test_what_one_process_would_find_wrong_is_named(tmp_path: Path, text: str, named: str) -> None:
+    file = tmp_path / "statera.toml"
+    file.write_text(text)
+    done = _statera("config", "show", "--config", str(file))
+    assert done.returncode == 1
+    assert named in done.stderr
+
+
 def test_a_wrong_variable_is_named() -> None:
     done = _statera("config", "show", STATERA_API__PROT="1")
     assert done.returncode == 1
