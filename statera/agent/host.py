@@ -153,7 +153,8 @@ class AmphoraHost:
         if sandbox.record.document is not None:
             with contextlib.suppress(RuntimeUnavailable, OSError):
                 text = await sandbox.engine.read_statistics()
-        running = bool(text) or sandbox.record.document is None or sandbox.is_running
+            sandbox.note_answer(is_answer=bool(text))
+        running = bool(text) or sandbox.record.document is None or (sandbox.is_running and not sandbox.is_hung)
         return read_metrics(sandbox.id, text, haproxy_running=running)
 
     # The watch
@@ -176,7 +177,8 @@ class AmphoraHost:
 
     async def _look_after(self, sandbox: Sandbox, turn: int) -> None:
         try:
-            if sandbox.id not in self._watched or turn % LOOK_EVERY == 0 or not sandbox.is_whole:
+            missed = sandbox.id not in self._watched or turn % LOOK_EVERY == 0
+            if missed or sandbox.is_hung or not sandbox.is_whole:
                 if await sandbox.keep_running(time.monotonic()):
                     self._announce_soon(sandbox)
                 self._watch_process(sandbox)

@@ -27,6 +27,8 @@ log = get_logger("agent")
 RESTART_FIRST_S = 0.1
 RESTART_MOST_S = 10.0
 STEADY_AFTER_S = 30.0
+MOST_SILENCES = 3
+"""Questions in a row that HAProxy leaves without an answer, each of some seconds, before it is taken for hung."""
 MOST_INTERFACES = 64
 MOST_FAREWELLS = 16
 
@@ -65,6 +67,7 @@ class Sandbox:
         self._restart_wait_s = RESTART_FIRST_S
         self._restart_at = 0.0
         self._started_at = 0.0
+        self._silences = 0
 
     @property
     def id(self) -> str:
@@ -77,6 +80,14 @@ class Sandbox:
     @property
     def is_whole(self) -> bool:
         return namespace.is_whole(self.record.sandbox)
+
+    def note_answer(self, *, is_answer: bool) -> None:
+        """Note whether HAProxy answered a question: one that runs and never does serves nobody."""
+        self._silences = 0 if is_answer else self._silences + 1
+
+    @property
+    def is_hung(self) -> bool:
+        return self._silences >= MOST_SILENCES
 
     def observe(self) -> AmphoraObserved:
         """Say what there is. A sandbox that was taken from us by a reboot or by hand has no digest."""
@@ -202,15 +213,16 @@ class Sandbox:
         return not self._is_removed and (self._lacks_haproxy() or (self._has_stood and not self.is_whole))
 
     def _lacks_haproxy(self) -> bool:
-        return self.record.document is not None and not self.is_running
+        return self.record.document is not None and (self.is_hung or not self.is_running)
 
     async def _mend(self) -> None:
-        log.warning("sandbox broken, mending it", amphora=self.id, haproxy_running=self.is_running)
+        log.warning("sandbox broken, mending it", amphora=self.id, running=self.is_running, hung=self.is_hung)
         try:
             if not self.is_whole or not self.folders.live.is_dir():
                 await self.build()
             if self._lacks_haproxy() and self.record.document is not None:
                 await asyncio.to_thread(self._limit)
+                self._silences = 0
                 self.folders.write(self.folders.configuration.name, self.record.document.text())
                 await self.engine.start()
         except StateraError as error:

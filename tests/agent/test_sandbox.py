@@ -13,6 +13,7 @@ import pytest
 
 from statera.agent import cgroups, namespace
 from statera.agent.host import AmphoraHost
+from statera.agent.sandbox import MOST_SILENCES
 from statera.base.errors import Lasting, LostClaim, Transient
 from statera.base.ids import new_id
 from statera.model.document import Document, TextPart
@@ -239,6 +240,26 @@ async def test_a_missing_bridge_is_named(host: AmphoraHost, ground: Ground) -> N
     assert [one.sandbox_digest for one in again.observe()] == [""]
     await host.ensure(ground.request())
     assert [one.sandbox_digest for one in host.observe()] == [ground.sandbox().digest()]
+
+
+async def test_a_haproxy_that_hangs_is_started_again(host: AmphoraHost, ground: Ground) -> None:
+    with web_server() as port:
+        await host.ensure(ground.request())
+        await host.apply(ground.amphora_id, ground.configuration(ground.document([port])))
+        sandbox = await _observed(host, ground)
+        master = sandbox.engine.find_pid()
+        assert master is not None
+        for pid in map(int, Path(f"/proc/{master}/task/{master}/children").read_text().split()):
+            os.kill(pid, signal.SIGSTOP)
+        # Each question waits for an answer for seconds; asked together, they are as many silences.
+        told = await asyncio.gather(*(host.measure(sandbox) for _ in range(MOST_SILENCES)))
+        assert not told[-1].haproxy_running
+
+        async def serves() -> bool:
+            return await fetch(ground.vip) == str(port)
+
+        await eventually(serves, "An answer")
+        assert (await host.measure(sandbox)).haproxy_running
 
 
 # The agent's own restarts
