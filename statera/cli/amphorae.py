@@ -27,16 +27,20 @@ T = TypeVar("T")
 ACTOR = "operator"
 
 
-def print_amphorae(settings: Settings, *, host: str = "", load_balancer_id: str = "") -> None:
-    """Print a table of all amphorae, or of those of one host or load balancer."""
+def print_amphorae(settings: Settings, *, host: str = "", load_balancer_id: str = "", ids: bool = False) -> None:
+    """Print a table of all amphorae, or of those of one host or load balancer; with `ids` only their ids."""
     filters = {"host": host, "load_balancer_id": load_balancer_id}
     query = ListQuery(filters={name: value for name, value in filters.items() if value})
 
     async def load(store: Store) -> list[AmphoraView]:
         return cast(list[AmphoraView], list((await list_views(store, Amphora, query)).items))
 
+    found = _run(settings, load)
+    if ids:
+        print("\n".join(view.resource.id for view in found))
+        return
     table = Table("amphora", "load balancer", "host", "role", "status", "VIP", "heard", box=None)
-    for view in _run(settings, load):
+    for view in found:
         row = view.resource
         heard = _tell_age(row.last_heartbeat_at)
         table.add_row(row.id, row.load_balancer_id, row.host, row.role, row.status, view.vip.address, heard)

@@ -116,7 +116,7 @@ def clean(config: ConfigPath = None) -> None:
 
 
 @amphora.command(name="list")
-def list_amphorae(config: ConfigPath = None, *, host: str = "", load_balancer: str = "") -> None:
+def list_amphorae(config: ConfigPath = None, *, host: str = "", load_balancer: str = "", ids: bool = False) -> None:
     """List amphorae.
 
     Parameters
@@ -125,10 +125,12 @@ def list_amphorae(config: ConfigPath = None, *, host: str = "", load_balancer: s
         Only those on this host.
     load_balancer
         Only those of the load balancer with this id.
+    ids
+        Print the ids alone.
     """
     from statera.cli.amphorae import print_amphorae
 
-    print_amphorae(read_settings(config), host=host, load_balancer_id=load_balancer)
+    print_amphorae(read_settings(config), host=host, load_balancer_id=load_balancer, ids=ids)
 
 
 @amphora.command(name="show")

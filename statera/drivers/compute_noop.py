@@ -114,6 +114,9 @@ class NoopCompute:
         if sandbox is None:
             return None
         running = sandbox.haproxy_running
+        # One that needs no HAProxy is as it should be, as the agents tell it.
+        live = sandbox.configuration
+        running = sandbox.haproxy_running or live is None or live.haproxy is None
         return Metrics(amphora_id=amphora_id, haproxy_running=running, listeners=sandbox.counted, members=())
 
     async def ensure_amphora(

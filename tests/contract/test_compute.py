@@ -68,6 +68,17 @@ async def test_a_configuration_goes_live_and_is_told(compute: ComputeDriver, gro
     assert seen.configuration_digest == document.digest()
 
 
+async def test_what_haproxy_counts_is_told(compute: ComputeDriver, ground: Ground) -> None:  # noqa: F811
+    assert await compute.observe_metrics(HOST, ground.amphora_id) is None
+    await build(compute, ground)
+    for document in (None, ground.document([8080])):
+        configuration = ground.configuration(document)
+        await compute.apply_configuration(HOST, ground.amphora_id, configuration)
+        metrics = await compute.observe_metrics(HOST, ground.amphora_id)
+        assert metrics is not None
+        assert (metrics.amphora_id, metrics.haproxy_running) == (ground.amphora_id, True)
+
+
 async def test_without_a_document_nothing_runs(compute: ComputeDriver, ground: Ground) -> None:  # noqa: F811
     await build(compute, ground)
     for number, document in enumerate((ground.document([8080]), None), 1):

@@ -234,6 +234,7 @@ def test_an_operator_lists_shows_and_replaces(installation: Installation) -> Non
 
     assert re.search(rf"{old['id']}\s+{balancer['id']}\s+local\s+STANDALONE\s+ALLOCATED", statera("list"))
     assert old["id"] not in statera("list", "--host", "elsewhere")
+    assert statera("list", "--host", "local", "--ids").split() == [old["id"]]
     shown = statera("show", old["id"])
     assert balancer["vip_address"] in shown
     assert old["vrrp_ip"] in shown

@@ -283,7 +283,8 @@ class Cosmos:
         box = self.boxes.setdefault((row.host, row.id), Box(sandbox_digest=""))
         if step.with_vips and not box.has_vips and not box.configured:
             worn = [self.rows[one] for one in self.tree.load_balancer.amphorae_to_replace if one in self.rows]
-            serving = [one.id for one in worn if one.role == row.role and self._has_vips(one)]
+            answering = [one for one in worn if one.host not in self.silent_hosts]
+            serving = [one.id for one in answering if one.role == row.role and self._has_vips(one)]
             assert not serving, "one that is not configured yet takes the VIP from one that serves"
         box.sandbox_digest, box.networks, box.has_vips = sandbox.digest(), step.network_ids, step.with_vips
 
