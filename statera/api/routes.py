@@ -30,9 +30,9 @@ RESOURCES: tuple[Route, ...] = (
     *amphorae.ROUTES,
     *absent.ROUTES,
     *neutron.ROUTES,
+    *keymanager.ROUTES,
 )
 
-    *keymanager.ROUTES,
 
 def make_routes() -> tuple[Route, ...]:
     """Return the routes of one application."""
