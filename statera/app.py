@@ -15,6 +15,7 @@ from statera.base.clock import SystemClock
 from statera.base.errors import Lasting, StateraError
 from statera.base.listening import open_port
 from statera.base.logging import get_logger
+from statera.base.secret import Secret
 from statera.base.settings import BadSettings, HostSettings, Settings
 
 if TYPE_CHECKING:
@@ -317,6 +318,23 @@ async def check_database(settings: Settings) -> list[Finding]:
     if current != head:
         return [("database", f"revision {current or 'none'}, wanted {head}", "Run `statera db upgrade`.")]
     return [("database", f"revision {current}", "")]
+
+
+async def check_identity(settings: Settings) -> list[Finding]:
+    """Ask Keystone, if there is one, about a token that is none: only who may validate tokens is told so."""
+    try:
+        tokens = open_tokens(settings)
+    except StateraError as error:
+        return [("identity", error.sentence, "Mend the option.")]
+    if tokens is None:
+        return []
+    try:
+        await tokens.observe_token(Secret("doctor"))
+    except StateraError as error:
+        return [("identity", error.sentence, "The line above says why: start Keystone, or mend identity.keystone.")]
+    finally:
+        await tokens.close()
+    return [("identity", f"Keystone at {settings.identity.keystone.auth_url} validates tokens", "")]
 
 
 async def check_agents(settings: Settings) -> list[Finding]:

@@ -12,7 +12,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from statera.app import check_agents, check_certificates, check_database
+from statera.app import check_agents, check_certificates, check_database, check_identity
 from statera.base.settings import Settings
 from statera.cli.preflight import check_ready, find_program
 
@@ -122,6 +122,7 @@ async def check_deployment(settings: Settings) -> list[Finding]:
     """Check the database, every agent and the certificates, each on its own: one that is down hides no other."""
     findings: list[Finding] = []
     findings += [Finding(what, found, mend) for what, found, mend in await check_database(settings)]
+    findings += [Finding(what, found, mend) for what, found, mend in await check_identity(settings)]
     findings += [Finding(what, found, mend) for what, found, mend in await check_agents(settings)]
     findings += _judge_certificates(check_certificates(settings), dt.datetime.now(dt.UTC))
     return findings

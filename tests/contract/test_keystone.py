@@ -5,8 +5,11 @@ import contextlib
 import datetime as dt
 import json
 import logging
+import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ import pytest
 import pytest_asyncio
 
 from statera.api.application import create_application
+from statera.app import check_identity
 from statera.base.clock import SystemClock
 from statera.base.ids import new_id
 from statera.base.settings import BadSettings, Settings
@@ -27,7 +31,6 @@ from statera.store.engine import Store
 from tests.contract.client import Api
 from tests.contract.conftest import make_settings
 from tests.contract.serving import serve
-from tests.contract.test_openstack_client import Cloud
 from tests.fixtures.keystone import Keystone, User
 
 UNAUTHENTICATED = {
@@ -404,6 +407,13 @@ def test_wrong_options_stop_the_start(options: dict[str, str], named: str) -> No
         KeystoneTokens(settings.identity.keystone, SystemClock())
 
 
+async def test_doctor_asks_keystone(people: People) -> None:
+    for options, is_well in (({}, True), ({"password": "wrong"}, False)):
+        [(what, found, mend)] = await check_identity(make_settings(identity=people.identity(**options)))
+        assert (what, not mend) == ("identity", is_well), found
+    assert await check_identity(make_settings()) == []
+
+
 # Through the catalogue
 
 
@@ -424,16 +434,35 @@ def clouds_yaml(module_database_url: str, people: People) -> Iterator[str]:
         yield json.dumps({"clouds": {"statera": {"region_name": region, "auth": auth}}})
 
 
+def openstack(folder: Path, clouds_yaml: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the unmodified command with nothing but its file."""
+    file = folder / "clouds.yaml"
+    file.write_text(clouds_yaml, encoding="utf-8")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("OS_")}
+    return subprocess.run(
+        [Path(sys.executable).parent / "openstack", "loadbalancer", *words],
+        env=clean | {"OS_CLIENT_CONFIG_FILE": str(file), "OS_CLOUD": "statera"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
 def test_the_openstack_command(clouds_yaml: str, people: People, tmp_path: Path) -> None:
-    cloud = Cloud(tmp_path, clouds_yaml)
-    made = cloud.ask("create", "--name", "through-keystone", "--vip-subnet-id", "front4")
+    def ask(*words: str) -> Any:
+        done = openstack(tmp_path, clouds_yaml, *words, "-f", "json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    made = ask("create", "--name", "through-keystone", "--vip-subnet-id", "front4")
     assert (made["project_id"], made["provisioning_status"]) == (people.mine, "PENDING_CREATE")
-    assert made["id"] in {row["id"] for row in cloud.ask("list")}
-    cloud.do("listener", "create", "--name", "l", "--protocol", "HTTP", "--protocol-port", "80", "through-keystone")
-    assert [row["name"] for row in cloud.ask("listener", "list", "--loadbalancer", "through-keystone")] == ["l"]
-    cloud.do("delete", "--cascade", "through-keystone")
-    wrong = Cloud(tmp_path, clouds_yaml.replace(people.writer.password, "wrong"))
-    assert "401" in wrong.run("list").stderr
+    assert made["id"] in {row["id"] for row in ask("list")}
+    done = openstack(tmp_path, clouds_yaml, "delete", "--cascade", "through-keystone")
+    assert done.returncode == 0, done.stderr
+    refused = openstack(tmp_path, clouds_yaml.replace(people.writer.password, "wrong"), "list")
+    assert refused.returncode != 0
+    assert "401" in refused.stderr
 
 
 def test_links_keep_the_prefix(clouds_yaml: str, people: People) -> None:

@@ -40,6 +40,15 @@ def test_the_configuration_in_force_is_shown(tmp_path: Path) -> None:
     assert 'host = "::1"' in done.stdout
 
 
+def test_secrets_are_not_shown(tmp_path: Path) -> None:
+    file = tmp_path / "statera.toml"
+    file.write_text("[identity.keystone]\npassword = 'hush'\n")
+    done = _statera("config", "show", "--config", str(file))
+    assert done.returncode == 0, done.stderr
+    assert 'password = "[redacted]"' in done.stdout
+    assert 'application_credential_secret = ""' in done.stdout
+
+
 def test_every_option_is_described() -> None:
     done = _statera("config", "show", "--options", COLUMNS="200")
     assert done.returncode == 0, done.stderr
