@@ -18,6 +18,7 @@ from statera.api.identity import make_identity
 from statera.api.places import Places
 from statera.api.policy import Caller
 from statera.api.policy_file import load_policy
+from statera.api.quotas import enforced_limits
 from statera.api.routes import make_routes
 from statera.base.clock import Clock
 from statera.base.errors import Refusal, Refused, StateraError
@@ -50,9 +51,11 @@ def create_application(
     `tokens` checks those of callers when `identity.mode` is `keystone`.
     """
     identity, policy = make_identity(settings.identity, tokens), load_policy(settings.identity)
+    limits = enforced_limits(settings)
     room = Room(
         store=store,
-        editor=TreeEditor(store),
+        editor=TreeEditor(store, limits),
+        limits=limits,
         places=Places(store),
         network=network,
         secrets=secrets or keeper,

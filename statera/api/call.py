@@ -15,6 +15,7 @@ from statera.base.errors import Refusal, Refused
 from statera.base.settings import Settings
 from statera.model.edits import Decide, Terms
 from statera.model.ports import NetworkDriver, SecretsDriver, SecretsKeeper
+from statera.model.quota import Limits
 from statera.model.tree import Resource, Tree
 from statera.store.engine import Store
 from statera.store.trees import TreeEditor
@@ -34,6 +35,8 @@ class Room(msgspec.Struct, frozen=True, kw_only=True):
     keeper: SecretsKeeper | None = None
     """The same store when it is Statera's own."""
     settings: Settings
+    limits: Limits | None
+    """The default quotas of projects, None where quotas are not enforced."""
     clock: Clock
     provider: str
     """The provider's own name; `octavia` is another name of it."""

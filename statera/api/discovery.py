@@ -1,15 +1,10 @@
-"""What clients ask before anything else: versions, the API's root, providers, and whether the service is healthy."""
+"""What clients ask before anything else: versions, the API's root, and whether the service is healthy."""
 
 import time
-from collections.abc import Sequence
-from typing import Any
 from urllib.parse import urlsplit
-
-import msgspec
 
 from statera.api.call import Call, Route, answer_json
 from statera.api.errors import Answer, answer_routing
-from statera.api.listing import keep_fields
 from statera.base.errors import Transient
 
 _UPDATED = (
@@ -23,11 +18,6 @@ _UPDATED = (
     "2023-11-08T00:00:00Z", "2024-10-15T00:00:00Z", "2025-02-26T00:00:00Z",
 )  # fmt: skip
 """When each version from 2.0 on was published (`contract/versions.json`); 2.7 is older than its elders there too."""
-
-
-class Provider(msgspec.Struct, frozen=True):
-    name: str
-    description: str
 
 
 async def show_versions(call: Call) -> Answer:
@@ -48,16 +38,6 @@ async def show_versions(call: Call) -> Answer:
 
 async def show_root(_call: Call) -> Answer:
     return answer_json("v2")
-
-
-async def list_providers(call: Call) -> Answer:
-    """List the provider under both of its names."""
-    call.require_arguments("fields")
-    call.allow("provider:get_all", call.caller.project_id)
-    described = "Statera: amphorae as sandboxes."
-    providers: Sequence[Any] = [Provider(name, described) for name in dict.fromkeys((call.room.provider, "octavia"))]
-    wanted = [value for _name, value in call.query if value]
-    return answer_json({"providers": [keep_fields(one, wanted) for one in providers] if wanted else providers})
 
 
 class Health:
@@ -112,5 +92,4 @@ def make_discovery_routes() -> tuple[Route, ...]:
         Route(method="GET", path="//", act=show_versions, summary="List the versions of the API"),
         *(Route(method="GET", path=root, act=show_root, summary="Name the API's root") for root in roots),
         *probes,
-        Route(method="GET", path="/providers", act=list_providers, summary="List the providers"),
     )

@@ -14,9 +14,6 @@ from statera.base.logging import get_logger
 
 log = get_logger("api")
 
-UNSUPPORTED_ACTION = "unsupported-action"
-"""Slug of what the provider cannot do at all; any other UNSUPPORTED is about an option."""
-
 
 class Malformed(Refused):
     """Shape B with 400: a paging argument that cannot be read."""
@@ -141,8 +138,7 @@ def _status_of(kind: Refusal) -> int:
 def _tell_refusal(error: Refused, provider: str) -> str:
     if error.kind is not Refusal.UNSUPPORTED:
         return error.sentence
-    what = "action" if error.reason.slug == UNSUPPORTED_ACTION else "option"
-    return f"Provider '{provider}' does not support a requested {what}: {error.sentence}"
+    return f"Provider '{provider}' does not support a requested option: {error.sentence}"
 
 
 def _fault(status: int, sentence: str, headers: dict[str, str] | None = None) -> Answer:

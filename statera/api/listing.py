@@ -11,11 +11,8 @@ from statera.api.errors import Answer, Malformed
 from statera.api.fields import FALSE_WORDS, TRUE_WORDS
 from statera.api.policy import is_allowed, require
 from statera.base.errors import Refusal, Refused
-from statera.model.amphora import Amphora
 from statera.model.listing import ListQuery, Scalar, SortKey, TagFilter
-from statera.model.tree import Resource
-from statera.model.views import AmphoraView, View
-from statera.store.views import list_views
+from statera.store.views import Kind, list_views
 
 PAGING = frozenset({"limit", "marker", "page_reverse", "sort", "sort_key", "sort_dir", "fields"})
 TAG_KINDS = ("tags", "tags-any", "not-tags", "not-tags-any")
@@ -44,11 +41,17 @@ def constant_columns(values: Mapping[str, Any]) -> dict[str, Column]:
 class Collection(msgspec.Struct, frozen=True, kw_only=True):
     """What lists of one resource are made of."""
 
-    kind: type[Resource] | type[Amphora]
+    kind: Kind
     singular: str
     plural: str
+    links: str = ""
+    """The key of the links, unless it is the plural's."""
     target: str
     """Prefix of its policy targets."""
+    key: str = "id"
+    """The model's attribute that paths and markers name."""
+    is_shared: bool = False
+    """Its objects belong to no project: who may list in the own project may list all."""
     columns: Mapping[str, Column]
     """Names to filter and sort by."""
     show: Callable[[Any], Any]
@@ -70,19 +73,21 @@ COMMON_COLUMNS: dict[str, Column] = {
 
 async def answer_list(call: Call, collection: Collection, *, parent_id: str | None = None) -> Answer:
     """Return one page of a collection, as far as the caller may see it."""
-    project_id = None if parent_id is not None else _decide_scope(call, collection)
+    project_id = None if parent_id is not None or collection.is_shared else _decide_scope(call, collection)
+    if collection.is_shared:
+        call.allow(f"{collection.target}:get_all", call.caller.project_id)
     query, is_impossible = _read_query(call, collection, project_id, parent_id)
-    items: tuple[View, ...] = ()
+    items: Sequence[Any] = ()
     if not is_impossible:
         items = (await list_views(call.room.store, collection.kind, query)).items
     shown = [collection.show(view) for view in items]
-    links = _make_links(call, query, [view.resource.id for view in items])
+    links = _make_links(call, query, [getattr(view.resource, collection.key) for view in items])
     wanted = [value for name, value in call.query if name == "fields" and value]
     body = [keep_fields(item, wanted) for item in shown] if wanted else shown
-    return answer_json({collection.plural: body, f"{collection.plural}_links": links})
+    return answer_json({collection.plural: body, collection.links or f"{collection.plural}_links": links})
 
 
-def answer_one(call: Call, collection: Collection, view: View | AmphoraView) -> Answer:
+def answer_one(call: Call, collection: Collection, view: Any) -> Answer:
     """Return one object, of it the `fields` that are asked for."""
     call.require_arguments("fields")
     wanted = [value for _name, value in call.query if value]
@@ -94,12 +99,6 @@ def keep_fields(shown: Any, wanted: Sequence[str]) -> Any:
     """Return only the wanted attributes of a shown object; unknown names are no attributes of it."""
     whole: dict[str, Any] = msgspec.to_builtins(shown)
     return {name: value for name, value in whole.items() if name in wanted}
-
-
-def answer_empty_list(call: Call, plural: str, target: str) -> Answer:
-    """Return the list of a resource that has no objects."""
-    call.allow(target, call.caller.project_id)
-    return answer_json({plural: [], f"{plural}_links": []})
 
 
 def _decide_scope(call: Call, collection: Collection) -> str | None:
@@ -122,9 +121,9 @@ def _read_query(
     is_impossible = False
     hints = get_type_hints(collection.kind)
     for name, value in call.query:
-        if name in PAGING or (name == "project_id" and parent_id is None):
+        if name in PAGING or (name == "project_id" and parent_id is None and not collection.is_shared):
             continue
-        if name in TAG_KINDS:
+        if name in TAG_KINDS and "tags" in hints:
             tags.append(TagFilter(kind=name, tags=tuple(tag for tag in value.split(",") if tag)))  # type: ignore[arg-type]
             continue
         column = collection.columns.get(name)
@@ -193,7 +192,7 @@ def _read_sort(call: Call, collection: Collection) -> tuple[SortKey, ...]:
         column = collection.columns[name]
         if isinstance(column, str):
             keys.append(SortKey(column, descending))
-    return tuple(keys) or ListQuery().sort
+    return tuple(keys)
 
 
 def _read_sort_items(call: Call) -> list[tuple[str, bool]]:

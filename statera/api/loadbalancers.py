@@ -6,6 +6,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from statera.api.call import Call, Route, answer_json
+from statera.api.chosen import choose
 from statera.api.errors import Answer
 from statera.api.fields import TRUE_WORDS, Address, Several, Text, Uuid
 from statera.api.fulltree import ListenerInTree, PoolInTree, grow_tree, show_children
@@ -15,7 +16,7 @@ from statera.api.places import Place
 from statera.api.routing import make_routes
 from statera.api.shown import Shown, list_common, list_ids, view_of_load_balancer
 from statera.api.statustree import answer_status
-from statera.api.vips import allocate_vips
+from statera.api.vips import allocate_vips, plan_vips
 from statera.api.wire import (
     NULLS_ON_CREATE,
     NULLS_ON_UPDATE,
@@ -38,7 +39,6 @@ from statera.store.amphorae import list_amphora_ids
 from statera.store.events import list_events
 from statera.store.trees import insert_tree
 
-PROVIDER_ALIAS = "octavia"
 MOST_EVENTS = 1000
 
 Groups = Annotated[tuple[str, ...] | UnsetType | None, Several(Uuid(), unique=True)]
@@ -156,14 +156,19 @@ async def accept_create(call: Call) -> Answer:
         call.allow("loadbalancer:post:vip_sg_ids", project_id)
     load_balancer_id = new_id()
     wish = _read_vip_wish(wire)
-    vips = await allocate_vips(call.room.network, wish, load_balancer_id, lambda: _check_options(call, wire))
+    requests = await plan_vips(call.room.network, wish, load_balancer_id)
+    chosen = await choose(
+        call.room, flavor_id=wire.flavor_id or None, zone=wire.availability_zone or None, provider=wire.provider or None
+    )
+    _check_network_options(wire)
+    vips = await allocate_vips(call.room.network, wish, requests)
     try:
-        balancer = _build(call, wire, vips, id=load_balancer_id, project_id=project_id)
+        more = msgspec.structs.asdict(chosen) | {"id": load_balancer_id, "project_id": project_id}
+        balancer = _build(call, wire, vips, **more)
         settings, now = call.room.settings.api, balancer.created_at
         tree = grow_tree(balancer, wire.listeners or (), wire.pools or (), settings, now)
-        await insert_tree(
-            call.room.store, tree, actor=call.caller.name, what=f"Load balancer {load_balancer_id} created."
-        )
+        what, limits = f"Load balancer {load_balancer_id} created.", call.room.limits
+        await insert_tree(call.room.store, tree, actor=call.caller.name, what=what, limits=limits)
     except Refused:
         # Only then is it sure that nothing was stored. What any other end leaves here is collected as an orphan.
         await call.room.network.remove_ports(load_balancer_id)
@@ -194,17 +199,6 @@ def _read_vip_wish(wire: LoadBalancerCreate) -> VipWish:
     )
 
 
-def _check_options(call: Call, wire: LoadBalancerCreate) -> None:
-    """Refuse what no network decides, in the contract's order: flavor, zone, provider."""
-    if wire.flavor_id:
-        raise _invalid("Invalid flavor_id.")
-    if wire.availability_zone:
-        raise _invalid("Invalid availability zone.")
-    if wire.provider and wire.provider not in (call.room.provider, PROVIDER_ALIAS):
-        raise Refused(Refusal.INVALID, f"Provider '{wire.provider}' is not enabled.")
-    _check_network_options(wire)
-
-
 def _check_network_options(wire: LoadBalancerUpdate) -> None:
     if wire.vip_qos_policy_id:
         raise _invalid("VIP QoS policy is not allowed in this deployment.")
@@ -216,7 +210,6 @@ def _build(call: Call, wire: LoadBalancerCreate, vips: tuple[Vip, ...], **more: 
     given = _list_given(wire, NULLS_ON_CREATE)
     return LoadBalancer(
         **(given | more),
-        provider=wire.provider or call.room.provider,
         vip=vips[0],
         additional_vips=vips[1:],
         owns_vip_port=not wire.vip_port_id,

@@ -72,6 +72,11 @@ def _targets(resource: str, *, is_listed_by_project: bool = True) -> dict[str, W
     return found | ({f"{resource}:get_all-global": Who.READ_GLOBAL} if is_listed_by_project else {})
 
 
+def _offers(resource: str, *, read: Who) -> dict[str, Who]:
+    found = {f"{resource}:{verb}": Who.ADMIN for verb in ("post", "put", "delete")}
+    return found | {f"{resource}:{verb}": read for verb in ("get_all", "get_one")}
+
+
 POLICY: dict[str, Who] = {
     **_targets("loadbalancer"),
     "loadbalancer:get_stats": Who.READ,
@@ -91,9 +96,19 @@ POLICY: dict[str, Who] = {
         f"amphora:{verb}": Who.ADMIN
         for verb in ("get_all", "get_one", "get_stats", "put_config", "put_failover", "delete")
     },
+    "quota:get_all": Who.READ,
+    "quota:get_all-global": Who.READ_GLOBAL,
+    "quota:get_one": Who.READ,
+    "quota:get_defaults": Who.READ,
+    "quota:put": Who.ADMIN,
+    "quota:delete": Who.ADMIN,
     "provider:get_all": Who.READ,
-    "flavor:get_all": Who.READ,
-    "availability-zone:get_all": Who.READ,
+    "provider-flavor:get_all": Who.ADMIN,
+    "provider-availability-zone:get_all": Who.ADMIN,
+    **_offers("flavor", read=Who.READ),
+    **_offers("flavor-profile", read=Who.ADMIN),
+    **_offers("availability-zone", read=Who.READ),
+    **_offers("availability-zone-profile", read=Who.ADMIN),
 }
 """Target without its prefix `os_load-balancer_api:` to who passes. A new operation adds its line here."""
 

@@ -1,8 +1,10 @@
 """All operations: a new resource module adds its table here."""
 
 from statera.api import (
-    absent,
     amphorae,
+    availabilityzones,
+    capabilities,
+    flavors,
     healthmonitors,
     keymanager,
     l7policies,
@@ -12,6 +14,7 @@ from statera.api import (
     members,
     neutron,
     pools,
+    quotas,
     statistics,
 )
 from statera.api.call import Route
@@ -28,7 +31,10 @@ RESOURCES: tuple[Route, ...] = (
     *l7rules.ROUTES,
     *statistics.ROUTES,
     *amphorae.ROUTES,
-    *absent.ROUTES,
+    *quotas.ROUTES,
+    *capabilities.ROUTES,
+    *flavors.ROUTES,
+    *availabilityzones.ROUTES,
     *neutron.ROUTES,
     *keymanager.ROUTES,
 )

@@ -10,9 +10,10 @@ from msgspec import UNSET
 
 from statera.api.wire import Wire
 from statera.base.errors import Refusal, Refused
-from statera.model.enums import ListenerProtocol, PoolProtocol
+from statera.model.enums import ListenerProtocol, PoolProtocol, Topology
 
 SERVED_LISTENERS = (ListenerProtocol.HTTP, ListenerProtocol.HTTPS, ListenerProtocol.TCP)
+SERVED_TOPOLOGIES = (Topology.SINGLE,)
 UNSERVED_POOLS = (PoolProtocol.UDP, PoolProtocol.SCTP)
 TLS_OFFLOAD = (ListenerProtocol.TERMINATED_HTTPS, ListenerProtocol.PROMETHEUS)
 _CERTIFICATES = ("default_tls_container_ref", "sni_container_refs", "client_ca_tls_container_ref")

@@ -106,6 +106,19 @@ class IdentitySettings(Section, frozen=True, kw_only=True):
     )
 
 
+Quota = Annotated[int, Meta(ge=-1, le=2_000_000_000)]
+
+
+class QuotaSettings(Section, frozen=True, kw_only=True):
+    loadbalancer: Annotated[Quota, Meta(description="Load balancers a project may have by default; -1: no limit.")] = -1
+    listener: Annotated[Quota, Meta(description="Listeners, likewise.")] = -1
+    pool: Annotated[Quota, Meta(description="Pools, likewise.")] = -1
+    member: Annotated[Quota, Meta(description="Members, likewise.")] = -1
+    healthmonitor: Annotated[Quota, Meta(description="Health monitors, likewise.")] = -1
+    l7policy: Annotated[Quota, Meta(description="L7 policies, likewise.")] = -1
+    l7rule: Annotated[Quota, Meta(description="Rules of L7 policies, likewise.")] = -1
+
+
 class SubnetSettings(Section, frozen=True, kw_only=True):
     name: Annotated[str, Meta(min_length=1, max_length=255, description="Name shown to tenants.")]
     cidr: Annotated[str, Meta(description="IPv4 or IPv6 network, such as `10.0.0.0/24`.")]
@@ -221,6 +234,7 @@ class Settings(Section, frozen=True, kw_only=True):
     database: DatabaseSettings = DatabaseSettings()
     api: ApiSettings = ApiSettings()
     identity: IdentitySettings = IdentitySettings()
+    quotas: QuotaSettings = QuotaSettings()
     networks: tuple[NetworkSettings, ...] = ()
     network: NetworkDriverSettings = NetworkDriverSettings()
     compute: ComputeSettings = ComputeSettings()

@@ -12,40 +12,48 @@ from msgspec import UNSET, Meta, UnsetType
 from statera.model.enums import Topology
 
 
-class FlavorProfile(msgspec.Struct, frozen=True, kw_only=True):
-    id: str
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all of them."""
+
     name: str
-    provider_name: str
-    flavor_data: str
     created_at: dt.datetime
 
 
-class Flavor(msgspec.Struct, frozen=True, kw_only=True):
+class Profile(Record, frozen=True, kw_only=True):
+    """Base of profiles: data for one provider."""
+
     id: str
-    name: str
+    provider_name: str
+
+
+class FlavorProfile(Profile, frozen=True, kw_only=True):
+    flavor_data: str
+
+
+class Flavor(Record, frozen=True, kw_only=True):
+    id: str
     description: str = ""
     enabled: bool = True
     flavor_profile_id: str
-    created_at: dt.datetime
 
 
-class AvailabilityZoneProfile(msgspec.Struct, frozen=True, kw_only=True):
-    id: str
-    name: str
-    provider_name: str
+class AvailabilityZoneProfile(Profile, frozen=True, kw_only=True):
     availability_zone_data: str
-    created_at: dt.datetime
 
 
-class AvailabilityZone(msgspec.Struct, frozen=True, kw_only=True):
-    name: str
+class AvailabilityZone(Record, frozen=True, kw_only=True):
     description: str = ""
     enabled: bool = True
     availability_zone_profile_id: str
-    created_at: dt.datetime
 
 
-Record = FlavorProfile | Flavor | AvailabilityZoneProfile | AvailabilityZone
+RECORD_WORDS: dict[type[Record], str] = {
+    FlavorProfile: "Flavor Profile",
+    Flavor: "Flavor",
+    AvailabilityZoneProfile: "Availability Zone Profile",
+    AvailabilityZone: "Availability Zone",
+}
+"""What sentences call them."""
 
 
 class FlavorData(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

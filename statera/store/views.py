@@ -13,10 +13,16 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by
 from statera.base.errors import Refusal, Refused
 from statera.base.ids import is_uuid
 from statera.model.amphora import Amphora
+from statera.model.catalog import AvailabilityZone, AvailabilityZoneProfile, Flavor, FlavorProfile
 from statera.model.listing import ListQuery, Scalar, SortKey, TagFilter
+from statera.model.quota import Quota
 from statera.model.tree import HealthMonitor, L7Policy, L7Rule, Listener, LoadBalancer, Member, Pool, Resource
 from statera.model.views import (
     AmphoraView,
+    AvailabilityZoneProfileView,
+    AvailabilityZoneView,
+    FlavorProfileView,
+    FlavorView,
     HealthMonitorView,
     L7PolicyView,
     L7RuleView,
@@ -24,11 +30,14 @@ from statera.model.views import (
     LoadBalancerView,
     MemberView,
     PoolView,
+    QuotaView,
+    RecordView,
     View,
 )
 from statera.store.engine import Store
 from statera.store.rows import json_list, json_object
 from statera.store.tables import (
+    RECORD_TABLE_OF,
     TABLE_OF,
     amphorae,
     health_monitors,
@@ -42,18 +51,18 @@ from statera.store.tables import (
 
 V = TypeVar("V", bound=View)
 
+Kind = type[msgspec.Struct]
 Element = sa.ColumnElement[Any]
 
 
 class Page(msgspec.Struct, frozen=True):
     """Part of a list in its order. `has_more`: further objects follow, or with `reverse` precede, those of the page."""
 
-    items: tuple[View, ...]
+    items: tuple[View | RecordView, ...]
     has_more: bool
 
 
-Kind = type[Resource] | type[Amphora]
-_TABLE_OF: dict[Kind, sa.Table] = dict(TABLE_OF) | {Amphora: amphorae}
+_TABLES = dict[Kind, sa.Table]((*TABLE_OF.items(), *RECORD_TABLE_OF.items(), (Amphora, amphorae)))
 _VIEW_OF: dict[Kind, Any] = {
     LoadBalancer: LoadBalancerView,
     Listener: ListenerView,
@@ -63,6 +72,11 @@ _VIEW_OF: dict[Kind, Any] = {
     L7Policy: L7PolicyView,
     L7Rule: L7RuleView,
     Amphora: AmphoraView,
+    FlavorProfile: FlavorProfileView,
+    Flavor: FlavorView,
+    AvailabilityZoneProfile: AvailabilityZoneProfileView,
+    AvailabilityZone: AvailabilityZoneView,
+    Quota: QuotaView,
 }
 
 
@@ -116,10 +130,7 @@ _NEIGHBOURS: dict[Kind, dict[str, Element]] = {
         "member_ids": _ids(members, pools.c.id, members.c.pool_id),
         "health_monitor_id": _wanted_monitor(),
     },
-    Member: {},
-    HealthMonitor: {},
     L7Policy: {"rule_ids": _ids(l7rules, l7policies.c.id, l7rules.c.l7policy_id)},
-    L7Rule: {},
     Amphora: {"vip": _of_owner(load_balancers.c.vip)},
 }
 """What a view has beyond the resource: attribute of the view struct to SQL. A new neighbour adds its line here."""
@@ -143,25 +154,43 @@ _DERIVED: dict[Kind, dict[str, Element]] = {
 """Names to filter and sort by that are no columns."""
 
 
+def _key(kind: Kind) -> sa.Column[Any]:
+    """Return the column that tells objects apart: the id, or of some the name or the project."""
+    return next(iter(_TABLES[kind].primary_key.columns))
+
+
 def _item(kind: Kind) -> Element:
-    pairs: list[Any] = [sa.literal_column("'resource'"), json_object(_TABLE_OF[kind], kind)]
-    for attribute, element in _NEIGHBOURS[kind].items():
+    pairs: list[Any] = [sa.literal_column("'resource'"), json_object(_TABLES[kind], kind)]
+    for attribute, element in _NEIGHBOURS.get(kind, {}).items():
         pairs += [sa.literal_column(f"'{attribute}'"), element]
     return sa.func.json_build_object(*pairs)
 
 
 _LOAD = {
-    kind: sa.select(sa.cast(_item(kind), sa.Text)).where(table.c.id == sa.bindparam("id", type_=table.c.id.type))
-    for kind, table in _TABLE_OF.items()
+    kind: sa.select(sa.cast(_item(kind), sa.Text)).where(_key(kind) == sa.bindparam("id", type_=_key(kind).type))
+    for kind in _TABLES
 }
 
 
-async def load_view(store: Store, kind: Kind, object_id: str) -> View | None:
+async def load_view(store: Store, kind: type[Resource] | type[Amphora], object_id: str) -> View | None:
     """Return one object with the ids of its neighbours, None when there is none (or the id is no UUID)."""
-    if not is_uuid(object_id):
+    return await _load(store, kind, object_id)  # type: ignore[return-value]
+
+
+async def load_record(store: Store, kind: Kind, key: str) -> RecordView | None:
+    """Return what stands below no load balancer, None when there is none."""
+    return await _load(store, kind, key)  # type: ignore[return-value]
+
+
+async def _load(store: Store, kind: Kind, key: str) -> View | RecordView | None:
+    if not _is_key(kind, key):
         return None
-    rows = await store.execute(_LOAD[kind], {"id": object_id})
+    rows = await store.execute(_LOAD[kind], {"id": key})
     return msgspec.json.decode(rows[0][0], type=_VIEW_OF[kind]) if rows else None
+
+
+def _is_key(kind: Kind, text: str) -> bool:
+    return is_uuid(text) if isinstance(_key(kind).type, sa.Uuid) else _storable(text)
 
 
 async def list_views(store: Store, kind: Kind, query: ListQuery) -> Page:
@@ -171,16 +200,16 @@ async def list_views(store: Store, kind: Kind, query: ListQuery) -> Page:
     the struct's attributes: `vip_address`, `vip_subnet_id`, `vip_network_id`, `vip_port_id`, and on pools
     `health_monitor_id`. Raises `Refused` (INVALID) for an unknown marker, sort key or filter.
     """
-    table = _TABLE_OF[kind]
+    table = _TABLES[kind]
     backwards = query.reverse and query.marker is not None
     order = _order(kind, query.sort)
     scope = _scope(table, query)
     statement = sa.select(_item(kind).label("item")).where(*scope, *_filters(kind, query))
     known: Element = sa.true()
     if query.marker is not None:
-        if not is_uuid(query.marker):
+        if not _is_key(kind, query.marker):
             raise _unknown_marker(query.marker)
-        marked = _marked(table, order, [*scope, table.c.id == query.marker])
+        marked = _marked(table, order, [*scope, _key(kind) == query.marker])
         statement = statement.where(_follows(order, marked, backwards))
         known = sa.exists(sa.select(marked.c.k0))
     statement = statement.order_by(*(key.direction(backwards) for key in order))
@@ -197,7 +226,7 @@ async def list_views(store: Store, kind: Kind, query: ListQuery) -> Page:
     return Page(items=tuple(reversed(items) if backwards else items), has_more=has_more)
 
 
-def _decode_all(kind: Kind, text: str) -> list[View]:
+def _decode_all(kind: Kind, text: str) -> list[View | RecordView]:
     view: Any = _VIEW_OF[kind]
     return msgspec.json.decode(text, type=list[view])
 
@@ -229,8 +258,9 @@ class _Key:
 
 def _order(kind: Kind, sort: Sequence[SortKey]) -> list[_Key]:
     keys: dict[str, _Key] = {}
-    # The id makes any order total: without it two equal rows could both be skipped at a page's border.
-    for key in (*sort, SortKey("created_at"), SortKey("id")):
+    # The last key makes any order total: without it two equal rows could both be skipped at a page's border.
+    age = [SortKey("created_at")] if "created_at" in kind.__struct_fields__ else []
+    for key in (*sort, *age, SortKey(_key(kind).name)):
         element = _element(kind, key.field)
         if element is None:
             raise Refused(Refusal.INVALID, f"Supplied sort key '{key.field}' is not valid.")
@@ -243,7 +273,7 @@ def _element(kind: Kind, field: str) -> Element | None:
     derived = _DERIVED.get(kind, {}).get(field)
     if derived is not None:
         return derived
-    column = _TABLE_OF[kind].c[field] if field in kind.__struct_fields__ else None
+    column = _TABLES[kind].c[field] if field in kind.__struct_fields__ else None
     return None if column is None or isinstance(column.type, JSONB | ARRAY) else column
 
 
@@ -288,9 +318,9 @@ def _filters(kind: Kind, query: ListQuery) -> list[Element]:
         if element is None:
             raise Refused(Refusal.INVALID, "One or more arguments are either duplicate or invalid")
         conditions.append(_equals(element, value))
-    if query.tags and "tags" not in _TABLE_OF[kind].c:
+    if query.tags and "tags" not in _TABLES[kind].c:
         raise Refused(Refusal.INVALID, "One or more arguments are either duplicate or invalid")
-    return conditions + [_tagged(_TABLE_OF[kind].c.tags, wanted) for wanted in query.tags]
+    return conditions + [_tagged(_TABLES[kind].c.tags, wanted) for wanted in query.tags]
 
 
 def _equals(element: Element, value: Scalar) -> Element:

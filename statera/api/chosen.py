@@ -1,0 +1,84 @@
+"""What a new load balancer chooses from what operators offer: provider, flavor and availability zone."""
+
+import msgspec
+from msgspec import UNSET
+
+from statera.api.call import Room
+from statera.api.capabilities import check_flavor_data, read_data, require_provider
+from statera.base.errors import Refusal, Refused
+from statera.model.catalog import (
+    AvailabilityZone,
+    AvailabilityZoneProfile,
+    Flavor,
+    FlavorData,
+    FlavorProfile,
+    ZoneData,
+)
+from statera.model.enums import Topology
+from statera.model.views import AvailabilityZoneProfileView, AvailabilityZoneView, FlavorProfileView, FlavorView
+from statera.store.views import load_record
+
+
+class Chosen(msgspec.Struct, frozen=True, kw_only=True):
+    """The attributes of a load balancer that follow from its choices."""
+
+    provider: str
+    flavor_id: str | None = None
+    availability_zone: str | None = None
+    topology: Topology = Topology.SINGLE
+
+
+async def choose(room: Room, *, flavor_id: str | None, zone: str | None, provider: str | None) -> Chosen:
+    """Return what the choices mean. Raises `Refused`: first for the flavor, then the zone, then the provider."""
+    flavor = None if flavor_id is None else await _load_flavor(room, flavor_id)
+    data = None if zone is None else await _load_zone(room, zone)
+    name = _decide_provider(room, flavor_id, flavor, provider)
+    topology = Topology.SINGLE
+    if flavor is not None:
+        said = read_data(FlavorData, flavor.flavor_data, "flavor_data")
+        check_flavor_data(said)
+        topology = topology if said.loadbalancer_topology is UNSET else Topology(str(said.loadbalancer_topology))
+    if data is not None:
+        read_data(ZoneData, data.availability_zone_data, "availability_zone_data")
+    return Chosen(provider=name, flavor_id=flavor_id, availability_zone=zone, topology=topology)
+
+
+async def _load_flavor(room: Room, flavor_id: str) -> FlavorProfile:
+    found = await load_record(room.store, Flavor, flavor_id)
+    if not isinstance(found, FlavorView):
+        raise _invalid("Invalid flavor_id.")
+    if not found.resource.enabled:
+        raise _disabled("flavor", flavor_id)
+    profile = await load_record(room.store, FlavorProfile, found.resource.flavor_profile_id)
+    if not isinstance(profile, FlavorProfileView):
+        raise _invalid("Invalid flavor_id.")  # Deleted since, the flavor first.
+    return profile.resource
+
+
+async def _load_zone(room: Room, name: str) -> AvailabilityZoneProfile:
+    found = await load_record(room.store, AvailabilityZone, name)
+    if not isinstance(found, AvailabilityZoneView):
+        raise _invalid("Invalid availability zone.")
+    if not found.resource.enabled:
+        raise _disabled("availability_zone", name)
+    profile = await load_record(room.store, AvailabilityZoneProfile, found.resource.availability_zone_profile_id)
+    if not isinstance(profile, AvailabilityZoneProfileView):
+        raise _invalid("Invalid availability zone.")
+    return profile.resource
+
+
+def _decide_provider(room: Room, flavor_id: str | None, flavor: FlavorProfile | None, provider: str | None) -> str:
+    if flavor is not None and provider not in (None, flavor.provider_name):
+        what = f"Flavor '{flavor_id}' is not compatible with provider '{provider}'"
+        raise Refused(Refusal.INVALID, what)
+    name = provider or (room.provider if flavor is None else flavor.provider_name)
+    require_provider(room, name)
+    return name
+
+
+def _disabled(option: str, value: str) -> Refused:
+    return Refused(Refusal.INVALID, f"The selected {option} is not allowed in this deployment: {value}")
+
+
+def _invalid(detail: str) -> Refused:
+    return Refused(Refusal.INVALID, f"Validation failure: {detail}")
