@@ -15,7 +15,9 @@ MOST_SIZE = 20_000
 _CLASS_SIZE, _ITEM_SIZE = 40, 8
 _TOKEN = re.compile(
     r"""
-    (?P<escape>\\.)
+    (?P<octal>\\[0-3][0-7]{2})
+    | (?P<number>\\[1-9])
+    | (?P<escape>\\.)
     | (?P<set>\[\^?\]?(?:\\.|[^\]\\])*\])
     | (?P<comment>\(\?\#[^)]*\))
     | \(\?P<(?P<name>[^>]*)>
@@ -47,21 +49,22 @@ def compile_regex(text: str, *, ignore_case: bool = False) -> re.Pattern[bytes]:
 def _check_dialect(text: str) -> None:
     """Refuse what Python accepts and PCRE2 does not, or reads otherwise; and what is too large for PCRE2."""
     sizes = [0]
-    last = 0
-    """Size of the item before; a quantifier copies it."""
+    group = 0
+    """Size of the item before if it was a group: a quantifier copies groups."""
     for token in _TOKEN.finditer(text):
         if token["close"]:
-            last = sizes.pop() + _ITEM_SIZE
-            sizes[-1] += last
+            group = sizes.pop() + _ITEM_SIZE
+            sizes[-1] += group
         elif token["open"] or token["name"] is not None or token["end"] == ":":
             _check_group(token)
             sizes.append(0)
         elif token["comma"] is not None or token["repeat"]:
-            sizes[-1] += last * (_count_copies(token) - 1) + _ITEM_SIZE
+            sizes[-1] += group * (_count_copies(token) - 1) + _ITEM_SIZE
+            group = 0
         else:
             _check_item(token)
-            last = _CLASS_SIZE if token["set"] else _ITEM_SIZE
-            sizes[-1] += last
+            group = 0
+            sizes[-1] += _CLASS_SIZE if token["set"] else _ITEM_SIZE
         if sizes[-1] > MOST_SIZE:
             raise ValueError("the expression is too large")
 
@@ -75,6 +78,9 @@ def _check_group(token: re.Match[str]) -> None:
 
 def _check_item(token: re.Match[str]) -> None:
     _check_flags(token["flags"])
+    if token["number"]:
+        # HAProxy compiles without numbers for groups.
+        raise ValueError("references by number are not supported; name the group: (?P<name>...) and (?P=name)")
     if token["test"]:
         raise ValueError("conditional groups are not supported")
     if token["set"] and re.search(r"\[[:.=]", re.sub(r"\\.", "", token["set"][1:])):

@@ -9,7 +9,18 @@ import hashlib
 import msgspec
 
 from statera.model.document import Document
-from statera.model.enums import Algorithm, HttpMethod, ListenerProtocol, MonitorType, PersistenceType, PoolProtocol
+from statera.model.enums import (
+    Algorithm,
+    ClientAuthentication,
+    HttpMethod,
+    L7Action,
+    L7CompareType,
+    L7RuleType,
+    ListenerProtocol,
+    MonitorType,
+    PersistenceType,
+    PoolProtocol,
+)
 from statera.model.network import Attachment
 
 
@@ -51,6 +62,28 @@ class PoolSpec(msgspec.Struct, frozen=True, kw_only=True):
     members: tuple[MemberSpec, ...] = ()
     monitor: MonitorSpec | None = None
     persistence: PersistenceSpec | None = None
+    tls: PoolTlsSpec | None = None
+
+
+class L7RuleSpec(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    type: L7RuleType
+    compare_type: L7CompareType
+    key: str | None = None
+    value: str
+    invert: bool = False
+
+
+class L7PolicySpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One policy that has an effect."""
+
+    id: str
+    action: L7Action
+    target: str = ""
+    """The pool's id, the URL or the prefix."""
+    http_code: int = 302
+    rules: tuple[L7RuleSpec, ...]
+    """Those that a request must match, at least one."""
 
 
 class ListenerSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +103,14 @@ class ListenerSpec(msgspec.Struct, frozen=True, kw_only=True):
     insert_headers: tuple[str, ...] = ()
     """Names of the headers that are switched on, sorted."""
     pool_id: str | None = None
+    tls: ListenerTlsSpec | None = None
+    l7policies: tuple[L7PolicySpec, ...] = ()
+    """In the order of evaluation."""
+
+    def pool_ids(self) -> tuple[str, ...]:
+        """Return the pools that serve it, each once, the default pool first."""
+        redirected = [policy.target for policy in self.l7policies if policy.action == L7Action.REDIRECT_TO_POOL]
+        return tuple(dict.fromkeys([self.pool_id, *redirected] if self.pool_id else redirected))
 
 
 class LimitsSpec(msgspec.Struct, frozen=True, kw_only=True):

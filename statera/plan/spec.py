@@ -1,17 +1,21 @@
 """What one amphora should be: the tenant's tree as the spec that `render/` reads, and the sandbox an agent builds."""
 
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
 from statera.base.errors import Transient
 from statera.model.amphora import Amphora
-from statera.model.enums import ListenerProtocol, Topology
+from statera.model.document import FileKind
+from statera.model.enums import L7_LISTENER_PROTOCOLS, ListenerProtocol, Topology
+from statera.model.l7 import list_effective_rules, order_policies, tell_idle
 from statera.model.network import Network, Port
 from statera.model.spec import (
     AmphoraSpec,
     InterfaceSpec,
+    L7PolicySpec,
+    L7RuleSpec,
     LimitsSpec,
     ListenerSpec,
     MemberSpec,
@@ -20,7 +24,8 @@ from statera.model.spec import (
     PoolSpec,
     SandboxSpec,
 )
-from statera.model.tree import HealthMonitor, Listener, LoadBalancer, Member, Pool, Tree, Vip
+from statera.model.tree import HealthMonitor, L7Rule, Listener, LoadBalancer, Member, Pool, Tree, Vip
+from statera.plan.tls import decide_listener_tls, decide_pool_tls, list_own_references
 
 BYTES_PER_CONNECTION = 36 * 1024
 """Two buffers of 16 KiB and the session around them, measured on HAProxy 2.6."""
@@ -49,8 +54,8 @@ def decide_amphora_spec(tree: Tree, amphora_id: str, limits: LimitsSpec) -> Amph
     """Return what the amphora's engine should serve: enabled, wanted things only."""
     balancer = tree.load_balancer
     wanted = [listener for listener in tree.listeners if _is_served(balancer, listener)]
-    listeners = tuple(_listener_spec(tree, listener, limits) for listener in wanted)
-    used = {listener.pool_id for listener in listeners if listener.pool_id}
+    listeners = tuple(_listener_spec(tree, listener, limits, digests) for listener in wanted)
+    used = {pool_id for listener in listeners for pool_id in listener.pool_ids()}
     return AmphoraSpec(
         amphora_id=amphora_id,
         load_balancer_id=balancer.id,
@@ -81,7 +86,25 @@ def _listener_spec(tree: Tree, listener: Listener, limits: LimitsSpec) -> Listen
         allowed_cidrs=listener.allowed_cidrs or (),
         insert_headers=tuple(sorted(k for k, v in listener.insert_headers.items() if v.lower() == "true")),
         pool_id=pool.id if pool is not None and not pool.deleting else None,
+        l7policies=tuple(_l7policy_specs(tree, listener)),
+        tls=decide_listener_tls(listener, digests),
     )
+
+
+def _l7policy_specs(tree: Tree, listener: Listener) -> Iterator[L7PolicySpec]:
+    for policy in order_policies(tree, listener):
+        if listener.protocol in L7_LISTENER_PROTOCOLS and tell_idle(tree, policy) is None:
+            yield L7PolicySpec(
+                id=policy.id,
+                action=policy.action,
+                target=policy.redirect_pool_id or policy.redirect_url or policy.redirect_prefix or "",
+                http_code=policy.redirect_http_code or 302,
+                rules=tuple(_l7rule_spec(rule) for rule in list_effective_rules(tree, policy)),
+            )
+
+
+def _l7rule_spec(rule: L7Rule) -> L7RuleSpec:
+    return L7RuleSpec(**{name: getattr(rule, name) for name in L7RuleSpec.__struct_fields__})
 
 
 def list_vips(balancer: LoadBalancer) -> tuple[Vip, ...]:

@@ -6,13 +6,14 @@ Keywords are those of the HAProxy 2.6 configuration manual.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from statera.model.document import Document, Part, Server, ServersPart, TextPart
 from statera.model.enums import Algorithm, ListenerProtocol, MonitorType, PersistenceType, PoolProtocol
 from statera.model.spec import AmphoraSpec, ListenerSpec, MemberSpec, MonitorSpec, PersistenceSpec, PoolSpec
 from statera.render import tokens
 from statera.render.engine import EngineCapabilities
+from statera.render.l7 import list_l7_lines
 from statera.render.paths import HaproxyPaths
 
 HARD_STOP_AFTER = "30m"
@@ -32,9 +33,9 @@ def render_haproxy(spec: AmphoraSpec, engine: EngineCapabilities, paths: Haproxy
     pools = {pool.id: pool for pool in spec.pools}
     parts: list[Part] = [_global_part(spec, engine, paths)]
     for listener in spec.listeners:
-        pool = pools.get(listener.pool_id) if listener.pool_id else None
-        parts.append(_frontend_part(listener, pool))
-        if pool is not None:
+        serving = [pools[pool_id] for pool_id in listener.pool_ids()]
+        parts.append(_text(_frontend_lines(listener, serving)))
+        for pool in serving:
             parts += _backend_parts(listener, pool, engine, paths)
     return Document(parts=tuple(parts))
 
@@ -85,11 +86,7 @@ def _global_lines(spec: AmphoraSpec, engine: EngineCapabilities, paths: HaproxyP
     yield "    timeout tunnel 1h"
 
 
-def _frontend_part(listener: ListenerSpec, pool: PoolSpec | None) -> TextPart:
-    return _text(_frontend_lines(listener, pool))
-
-
-def _frontend_lines(listener: ListenerSpec, pool: PoolSpec | None) -> Iterator[str]:
+def _frontend_lines(listener: ListenerSpec, serving: Sequence[PoolSpec]) -> Iterator[str]:
     yield f"frontend {tokens.name(listener.id)}"
     yield f"    mode {_mode(listener)}"
     yield f"    maxconn {tokens.number(listener.max_connections)}"
@@ -106,12 +103,14 @@ def _frontend_lines(listener: ListenerSpec, pool: PoolSpec | None) -> Iterator[s
         for cidr in listener.allowed_cidrs:
             yield f"    acl allowed src {tokens.network(cidr)}"
         yield "    tcp-request connection reject unless allowed"
-    if pool is not None and pool.algorithm == Algorithm.SOURCE_IP_PORT:
+    if any(pool.algorithm == Algorithm.SOURCE_IP_PORT for pool in serving):
         yield "    tcp-request connection set-var(sess.port) src_port"
     if listener.timeout_tcp_inspect_ms:
         yield f"    tcp-request inspect-delay {_time(listener.timeout_tcp_inspect_ms)}"
-    if pool is not None and pool.enabled:
-        yield f"    default_backend {tokens.name(backend_name(pool.id, listener.id))}"
+    yield from list_l7_lines(listener, lambda pool_id: tokens.name(backend_name(pool_id, listener.id)))
+    for pool in serving:
+        if pool.id == listener.pool_id and pool.enabled:
+            yield f"    default_backend {tokens.name(backend_name(pool.id, listener.id))}"
 
 
 def _mode(listener: ListenerSpec) -> str:

@@ -14,6 +14,7 @@ _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _CODES = re.compile(r"[0-9]{3}(,[0-9]{3})*|[0-9]{3}-[0-9]{3}")
 _QUOTED = re.compile(r"[ -~]{1,4096}")
 _COOKIE = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,255}")
+_ARGUMENT = re.compile(r"[A-Za-z0-9!#$%&'*+,.^_`|~-]{1,255}")
 _ADDRESS = re.compile(r"[0-9A-Fa-f.:]{2,45}")
 _NETWORK = re.compile(r"[0-9A-Fa-f.:]{2,45}(/[0-9.]{1,15})?")
 """Not left to `ipaddress` alone: it lets any text stand behind the `%` of a scoped IPv6 address."""
@@ -69,12 +70,30 @@ def format_literal(text: str, field: str) -> Token:
     return quoted(text.replace("%", "%%"), field)
 
 
-def cookie_name(text: str) -> Token:
-    """Make a cookie's name (RFC 6265: a token) as a quoted argument of a sample fetch, for use within `quoted`.
+def pattern(text: bytes, field: str) -> Token:
+    """Make a word that says just these bytes, whatever they are but line ends and NUL. Raises `BadToken`.
+
+    What is no printable ASCII stands outside of the quotes as `\\xHH` (HAProxy manual 2.2): the file stays ASCII.
+    """
+    if not text or set(text) & set(b"\0\r\n"):
+        raise BadToken(field)
+    parts = re.split(rb"([^ -~]+)", text)
+    plain = [quoted(part.decode("ascii"), field) if part else "" for part in parts[::2]]
+    coded = ["".join(f"\\x{byte:02x}" for byte in part) for part in parts[1::2]]
+    return Token("".join(word for pair in zip(plain, [*coded, ""], strict=True) for word in pair))
+
+
+def argument(text: str, field: str) -> Token:
+    """Make a header's or a cookie's name as a quoted argument of a sample fetch, for use within `quoted`.
 
     The double quotes are those of arguments (HAProxy manual 7.3); such a name holds none, and no backslash. Raises
     `BadToken`.
     """
+    return Token(f'"{_checked(_ARGUMENT, text, field)}"')
+
+
+def cookie_name(text: str) -> Token:
+    """Make a cookie's name (RFC 6265: a token) as such an argument. Raises `BadToken`."""
     return Token(f'"{_checked(_COOKIE, text, "cookie_name")}"')
 
 

@@ -1,6 +1,6 @@
 """Reads the cases: a short YAML form of a tree, in which ids are readable words and what never matters is filled in.
 
-Members and the health monitor stand below their pool; every other key is the model's own.
+Members and the health monitor stand below their pool, rules below their policy; every other key is the model's own.
 """
 
 import datetime as dt
@@ -12,7 +12,18 @@ import msgspec
 import yaml
 
 from statera.model.document import Document
-from statera.model.tree import HealthMonitor, Listener, LoadBalancer, Member, Pool, Resource, SessionPersistence, Tree
+from statera.model.tree import (
+    HealthMonitor,
+    L7Policy,
+    L7Rule,
+    Listener,
+    LoadBalancer,
+    Member,
+    Pool,
+    Resource,
+    SessionPersistence,
+    Tree,
+)
 from statera.plan.spec import decide_amphora_spec, decide_limits
 from statera.render.engine import haproxy_capabilities
 from statera.render.haproxy import render_haproxy
@@ -40,7 +51,7 @@ def render_case(case: str) -> Document:
 
 def make_tree(values: Mapping[str, Any]) -> Tree:
     """Return the tree of a case. Raises `ValueError` for a key that the model does not have."""
-    left = set(values) - {"load_balancer", "listeners", "pools"}
+    left = set(values) - {"load_balancer", "listeners", "pools", "l7policies"}
     if left:
         raise ValueError(f"unknown keys {left}")
     pools, members, monitors = [], [], []
@@ -55,12 +66,23 @@ def make_tree(values: Mapping[str, Any]) -> Tree:
         if "session_persistence" in plain:
             plain["session_persistence"] = _convert(SessionPersistence, plain["session_persistence"])
         pools.append(_make(Pool, plain))
+    policies, rules = [], []
+    for given in values.get("l7policies", ()):
+        plain = dict(given)
+        below = {"l7policy_id": plain["id"]}
+        rules += [
+            _make(L7Rule, {"id": f"{plain['id']}-{number}"} | rule | below)
+            for number, rule in enumerate(plain.pop("rules", ()), start=1)
+        ]
+        policies.append(_make(L7Policy, plain))
     return Tree(
         load_balancer=_make(LoadBalancer, values.get("load_balancer", {})),
         listeners=tuple(_make(Listener, listener) for listener in values.get("listeners", ())),
         pools=tuple(pools),
         members=tuple(members),
         health_monitors=tuple(monitors),
+        l7policies=tuple(policies),
+        l7rules=tuple(rules),
     )
 
 

@@ -91,6 +91,17 @@ def plain_tree() -> Tree:
                     },
                 }
             ],
+            "l7policies": [
+                {
+                    "id": "policy",
+                    "listener_id": "listener",
+                    "action": "REDIRECT_TO_URL",
+                    "redirect_url": "https://harmless.example.org/",
+                    "rules": [
+                        {"type": "HEADER", "compare_type": "STARTS_WITH", "key": "X-Harmless", "value": "harmless"}
+                    ],
+                }
+            ],
         }
     )
 
@@ -112,10 +123,13 @@ PLACES: dict[str, tuple[str, str, Callable[[str], Any]]] = {
     "url_path": ("health_monitors", "url_path", str),
     "expected_codes": ("health_monitors", "expected_codes", str),
     "domain_name": ("health_monitors", "domain_name", str),
+    "redirect_url": ("l7policies", "redirect_url", str),
+    "rule key": ("l7rules", "key", str),
+    "rule value": ("l7rules", "value", str),
 }
-for _where in ("load_balancer", "listeners", "pools", "members", "health_monitors"):
+for _where in ("load_balancer", "listeners", "pools", "members", "health_monitors", "l7policies"):
     PLACES[f"{_where} name"] = (_where, "name", str)
-for _where in ("load_balancer", "listeners", "pools"):
+for _where in ("load_balancer", "listeners", "pools", "l7policies"):
     PLACES[f"{_where} description"] = (_where, "description", str)
 
 
@@ -151,6 +165,8 @@ def test_text_stays_one_word(place: str, text: str):
         return
     if place in ("monitor_address", "domain_name") and not text:
         return  # the same as none given
+    if place == "rule value" and not text.strip('"'):
+        return  # another comparison
     words = words_of(document)
     assert [len(line) for line in words] == [len(line) for line in HARMLESS]
     changed = [
@@ -159,8 +175,8 @@ def test_text_stays_one_word(place: str, text: str):
         for position, (before, after) in enumerate(zip(old, new, strict=True))
         if before != after
     ]
-    # Only the text's own word differs, and never the keyword before it; a cookie's name stands on two lines.
-    most = 0 if place.split(" ")[-1] in FREE else 2 if place == "cookie_name" else 1
+    # Only the text's own word differs, and never the keyword before it; some texts stand on two lines.
+    most = 0 if place.split(" ")[-1] in FREE else 2 if place in ("cookie_name", "rule key", "rule value") else 1
     assert len(changed) <= most
     assert 0 not in changed
 
@@ -239,6 +255,16 @@ def test_a_log_format_says_just_the_text(text: str):
     # HAProxy manual 8.2.4: `%%` is a percent sign; any other use of one begins a variable.
     assert "%" not in word.replace("%%", "")
     assert word.replace("%%", "%") == text
+
+
+@given(hostile.map(str.encode) | st.binary(max_size=20))
+def test_a_pattern_says_just_its_bytes(text: bytes):
+    try:
+        made = tokens.pattern(text, "field")
+    except tokens.BadToken:
+        assert text == b"" or set(text) & set(b"\0\r\n")
+        return
+    assert split_words(f"before {made} after") == ["before", text.decode("latin-1"), "after"]
 
 
 @given(hostile)

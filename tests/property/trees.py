@@ -3,6 +3,7 @@
 import datetime as dt
 import ipaddress
 import string
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -21,7 +22,19 @@ from statera.model.enums import (
     PoolProtocol,
     Topology,
 )
-from statera.model.tree import HealthMonitor, Listener, LoadBalancer, Member, Pool, SessionPersistence, Tree, Vip
+from statera.model.tree import (
+    HealthMonitor,
+    L7Policy,
+    L7Rule,
+    Listener,
+    LoadBalancer,
+    Member,
+    Pool,
+    SessionPersistence,
+    Tree,
+    Vip,
+)
+from tests.property.policies import policies, rules, wild_regexes
 
 NOW = dt.datetime(2026, 11, 21, 12, 0, tzinfo=dt.UTC)
 BALANCER = "00000000-0000-4000-8000-000000000000"
@@ -69,9 +82,13 @@ def trees(draw: st.DrawFn, *, deleting: bool = True) -> Tree:
     gone = st.booleans() if deleting else st.just(False)
     protocols = draw(st.lists(st.sampled_from(PoolProtocol), max_size=4))
     pools = tuple(draw(pool_trees(number, protocol, gone)) for number, protocol in enumerate(protocols))
+    served = draw(listener_lists([pool for pool, _, _ in pools], gone))
+    routed = draw(l7_lists(served, [pool for pool, _, _ in pools], gone))
     return Tree(
         load_balancer=draw(load_balancers()),
-        listeners=draw(listener_lists([pool for pool, _, _ in pools], gone)),
+        listeners=served,
+        l7policies=tuple(policy for policy, _ in routed),
+        l7rules=tuple(rule for _, ruled in routed for rule in ruled),
         pools=tuple(pool for pool, _, _ in pools),
         members=tuple(member for _, members, _ in pools for member in members),
         health_monitors=tuple(monitor for _, _, monitor in pools if monitor is not None),
@@ -153,6 +170,27 @@ def listeners(draw: st.DrawFn, number: int, pools: list[Pool], gone: st.SearchSt
         insert_headers=draw(headers) if protocol == ListenerProtocol.HTTP else {},
         deleting=draw(gone),
     )
+
+
+@st.composite
+def l7_lists(
+    draw: st.DrawFn, served: Sequence[Listener], pools: Sequence[Pool], gone: st.SearchStrategy[bool]
+) -> list[tuple[L7Policy, list[L7Rule]]]:
+    """Policies of some listeners that see requests; a pool that is being deleted is none's any more."""
+    made = []
+    for listener in served:
+        if listener.protocol != ListenerProtocol.HTTP:
+            continue
+        fitting = [
+            pool.id
+            for pool in pools
+            if pool.protocol in POOL_PROTOCOLS_OF_LISTENER[listener.protocol] and not pool.deleting
+        ]
+        for position in range(1, draw(st.integers(0, 3)) + 1):
+            policy = draw(policies(listener, position, fitting))
+            ruled = [draw(rules(policy, number, wild_regexes)) for number in range(draw(st.integers(0, 3)))]
+            made.append((msgspec.structs.replace(policy, deleting=draw(gone)), ruled))
+    return made
 
 
 PoolTree = tuple[Pool, tuple[Member, ...], HealthMonitor | None]

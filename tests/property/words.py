@@ -21,7 +21,11 @@ def split_words(line: str) -> list[str]:
                 word = (word or "") + sign
         elif sign == "\\":
             following = next(signs, "")
-            word = (word or "") + SPECIAL_ESCAPES.get(following, following)
+            if following == "x":
+                following = chr(int(next(signs) + next(signs), 16))
+                word = (word or "") + following
+            else:
+                word = (word or "") + SPECIAL_ESCAPES.get(following, following)
         elif sign == "$" and quote == '"':
             raise Expands(line)
         elif sign == quote:
