@@ -269,6 +269,21 @@ async def test_events_name_who_did_it(api: Opened, people: People) -> None:
     assert people.writer.name in json.dumps(told)
 
 
+async def test_credentials_that_may_only_use_other_services(api: Opened, people: People) -> None:
+    """What the access rules of an application credential allow is not looked at: such tokens are refused."""
+    owner = people.writer
+    rules = [{"service": "compute", "method": "GET", "path": "/v2.1/servers"}]
+    with httpx.Client(headers={"X-Auth-Token": owner.ask_token()}, trust_env=False, timeout=30) as client:
+        wish = {"application_credential": {"name": new_id(), "access_rules": rules}}
+        answer = client.post(f"{people.keystone.url}/users/{owner.id}/application_credentials", json=wish)
+    assert answer.status_code == 201, answer.text
+    made = answer.json()["application_credential"]
+    credential = {"id": made["id"], "secret": made["secret"]}
+    token = people.keystone.authenticate({"methods": ["application_credential"], "application_credential": credential})
+    status, told = await api.ask_as(token, "GET", "/loadbalancers")
+    assert (status, told) == (401, UNAUTHENTICATED)
+
+
 # Until when
 
 
