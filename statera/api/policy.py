@@ -50,6 +50,9 @@ class Who(Enum):
     READ_OR_SERVICE = "rule:load-balancer:read or rule:service"
     READ_GLOBAL = "rule:load-balancer:read-global"
     WRITE = "rule:load-balancer:write"
+    READ_QUOTA = "rule:load-balancer:read-quota"
+    READ_QUOTA_GLOBAL = "rule:load-balancer:read-quota-global"
+    WRITE_QUOTA = "rule:load-balancer:write-quota"
     ADMIN = "rule:load-balancer:admin"
 
 
@@ -57,10 +60,10 @@ READERS = frozenset({"reader", "member", "load-balancer_observer", "load-balance
 WRITERS = frozenset({"member", "load-balancer_member"})
 ADMINS = frozenset({"admin", "load-balancer_admin"})
 GLOBAL_OBSERVER = "load-balancer_global_observer"
+QUOTA_ADMIN = "load-balancer_quota_admin"
 LEGACY_ROLES = frozenset(
     {
-        "load-balancer_observer", "load-balancer_member", "load-balancer_admin", GLOBAL_OBSERVER,
-        "load-balancer_quota_admin",
+        "load-balancer_observer", "load-balancer_member", "load-balancer_admin", GLOBAL_OBSERVER, QUOTA_ADMIN,
     }
 )  # fmt: skip
 """Roles that count only where they are let in."""
@@ -96,12 +99,12 @@ POLICY: dict[str, Who] = {
         f"amphora:{verb}": Who.ADMIN
         for verb in ("get_all", "get_one", "get_stats", "put_config", "put_failover", "delete")
     },
-    "quota:get_all": Who.READ,
-    "quota:get_all-global": Who.READ_GLOBAL,
-    "quota:get_one": Who.READ,
-    "quota:get_defaults": Who.READ,
-    "quota:put": Who.ADMIN,
-    "quota:delete": Who.ADMIN,
+    "quota:get_all": Who.READ_QUOTA,
+    "quota:get_all-global": Who.READ_QUOTA_GLOBAL,
+    "quota:get_one": Who.READ_QUOTA,
+    "quota:get_defaults": Who.READ_QUOTA,
+    "quota:put": Who.WRITE_QUOTA,
+    "quota:delete": Who.WRITE_QUOTA,
     "provider:get_all": Who.READ,
     "provider-flavor:get_all": Who.ADMIN,
     "provider-availability-zone:get_all": Who.ADMIN,
@@ -132,6 +135,12 @@ def _admits(who: Who, caller: Caller, project_id: str | None, roles: frozenset[s
             return is_own and not roles.isdisjoint(WRITERS)
         case Who.READ_GLOBAL:
             return GLOBAL_OBSERVER in roles
+        case Who.READ_QUOTA:
+            return may_read or QUOTA_ADMIN in roles
+        case Who.READ_QUOTA_GLOBAL:
+            return not roles.isdisjoint({GLOBAL_OBSERVER, QUOTA_ADMIN})
+        case Who.WRITE_QUOTA:
+            return QUOTA_ADMIN in roles
         case Who.ADMIN:
             return False
         case _:
