@@ -65,12 +65,14 @@ def exists(amphora_id: str) -> bool:
 
 
 def is_whole(spec: SandboxSpec) -> bool:
-    """Say whether the namespace is there with its interfaces, as far as this can be seen from outside."""
-    # An interface that is deleted inside takes its other end along; one of macvlan has none.
-    bridged = [one.name for one in spec.interfaces if one.attachment.kind == "bridge"]
-    return exists(spec.amphora_id) and all(
-        Path("/sys/class/net", outside_name(spec.amphora_id, name)).exists() for name in bridged
-    )
+    """Say whether the namespace is there with its interfaces on their bridges, as far as this is seen from outside."""
+    return exists(spec.amphora_id) and all(_is_attached(spec.amphora_id, one) for one in spec.interfaces)
+
+
+def _is_attached(amphora_id: str, interface: InterfaceSpec) -> bool:
+    # An interface deleted inside takes its other end along, a deleted bridge leaves it. Macvlan has no other end.
+    outside = Path("/sys/class/net", outside_name(amphora_id, interface.name))
+    return interface.attachment.kind != "bridge" or (outside / "master").exists()
 
 
 def inode(amphora_id: str) -> int | None:
@@ -164,6 +166,9 @@ def _ensure_interfaces(host: Any, spec: SandboxSpec) -> None:
     for name, interface in wanted.items():
         if there.get(name) != interface.mac_address:
             _add_interface(host, spec.amphora_id, interface)
+        elif not _is_attached(spec.amphora_id, interface):
+            bridge = _ensure_bridge(host, interface.attachment, interface.mtu)
+            _attach(host, outside_name(spec.amphora_id, name), bridge)
 
 
 def _list_interfaces(amphora_id: str) -> dict[str, str]:
@@ -198,6 +203,10 @@ def _add_interface(host: Any, amphora_id: str, interface: InterfaceSpec) -> None
         with _missing_is_fine():
             host.link("del", index=index)
     host.link("add", ifname=outside, kind="veth", mtu=interface.mtu, peer=inside)
+    _attach(host, outside, bridge)
+
+
+def _attach(host: Any, outside: str, bridge: int) -> None:
     index = host.link_lookup(ifname=outside)[0]
     host.link("set", index=index, master=bridge, state="up")
 

@@ -242,6 +242,22 @@ async def test_a_missing_bridge_is_named(host: AmphoraHost, ground: Ground) -> N
     assert [one.sandbox_digest for one in host.observe()] == [ground.sandbox().digest()]
 
 
+async def test_a_bridge_that_was_deleted_comes_back_with_its_ports(host: AmphoraHost, ground: Ground) -> None:
+    with web_server() as port:
+        await host.ensure(ground.request())
+        await host.apply(ground.amphora_id, ground.configuration(ground.document([port])))
+        pid = (await _observed(host, ground)).engine.find_pid()
+        subprocess.run(["ip", "link", "delete", ground.bridge], check=True)
+        assert [one.sandbox_digest for one in host.observe()] == [""]
+
+        async def serves() -> bool:
+            return await fetch(ground.vip) == str(port) and await fetch(ground.vip6) == str(port)
+
+        await eventually(serves, "An answer")
+        assert [one.sandbox_digest for one in host.observe()] == [ground.sandbox().digest()]
+        assert (await _observed(host, ground)).engine.find_pid() == pid
+
+
 async def test_a_haproxy_that_hangs_is_started_again(host: AmphoraHost, ground: Ground) -> None:
     with web_server() as port:
         await host.ensure(ground.request())
