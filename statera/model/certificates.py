@@ -247,7 +247,7 @@ def _has_issued(issuer: x509.Certificate, certificate: x509.Certificate) -> bool
 def read_authorities(found: SecretParts, field: str) -> Bundle:
     """Return a bundle of CA certificates. Raises `BadCertificate`."""
     certificates = _read_authorities(found, field)
-    return _bundle(b"".join(one.public_bytes(serialization.Encoding.PEM) for one in certificates), certificates)
+    return _bundle(b"".join(one.public_bytes(serialization.Encoding.PEM) for one in certificates), certificates[:1])
 
 
 def _read_authorities(found: SecretParts, field: str) -> list[x509.Certificate]:

@@ -5,8 +5,12 @@ Only `render/` makes documents of tenants' input, so every text here is already 
 """
 
 import hashlib
+from typing import Literal
 
 import msgspec
+
+
+FileKind = Literal["certificate", "authorities", "revocations"]
 
 
 class TextPart(msgspec.Struct, frozen=True, kw_only=True, tag="text"):
@@ -58,7 +62,16 @@ class ServersPart(msgspec.Struct, frozen=True, kw_only=True, tag="servers"):
         return "".join(f"    {server.line()}\n" for server in self.servers)
 
 
-Part = TextPart | ServersPart
+class FilePart(msgspec.Struct, frozen=True, kw_only=True, tag="file"):
+    """A file of certificates or keys beside the configuration. Its content is not here, only what tells it apart."""
+
+    name: str
+    """Below the folder of certificates."""
+    digest: str
+    kind: FileKind = "certificate"
+
+
+Part = TextPart | ServersPart | FilePart
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +79,21 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
 
     def text(self) -> str:
         """Return the whole configuration file."""
-        return "".join(part.text if isinstance(part, TextPart) else part.lines() for part in self.parts)
+        return "".join(_text_of(part) for part in self.parts)
+
+    def files(self) -> dict[str, str]:
+        """Return the files of certificates and keys, digest by name."""
+        return {part.name: part.digest for part in self.parts if isinstance(part, FilePart)}
 
     def digest(self) -> str:
         return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()[:32]
+
+
+def _text_of(part: Part) -> str:
+    match part:
+        case TextPart():
+            return part.text
+        case ServersPart():
+            return part.lines()
+        case FilePart():
+            return ""

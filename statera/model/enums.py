@@ -191,3 +191,6 @@ COMPARES_OF_L7RULE: dict[L7RuleType, tuple[L7CompareType, ...]] = {
     L7RuleType.SSL_VERIFY_RESULT: (L7CompareType.EQUAL_TO,),
     L7RuleType.SSL_DN_FIELD: _ALL_COMPARES,
 }
+
+TLS_VERSIONS = ("SSLv3", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
+"""Oldest first."""

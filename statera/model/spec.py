@@ -8,6 +8,7 @@ import hashlib
 
 import msgspec
 
+from statera.base.secret import Secret
 from statera.model.document import Document
 from statera.model.enums import (
     Algorithm,
@@ -36,6 +37,7 @@ class MonitorSpec(msgspec.Struct, frozen=True, kw_only=True):
     expected_codes: str = "200"
     http_version: float | None = None
     domain_name: str | None = None
+    enabled: bool = True
 
 
 class MemberSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +54,33 @@ class MemberSpec(msgspec.Struct, frozen=True, kw_only=True):
 class PersistenceSpec(msgspec.Struct, frozen=True, kw_only=True):
     type: PersistenceType
     cookie_name: str | None = None
+
+
+class PoolTlsSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """How members are spoken to. Files are named by the digest of their content."""
+
+    certificate: str | None = None
+    authorities: str | None = None
+    """None: members are not verified."""
+    revocations: str | None = None
+    versions: tuple[str, ...]
+    ciphers: str
+    alpn_protocols: tuple[str, ...] = ()
+
+
+class ListenerTlsSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """How clients are spoken to. Files are named by the digest of their content."""
+
+    certificates: tuple[str, ...]
+    """The default one first."""
+    client_authentication: ClientAuthentication = ClientAuthentication.NONE
+    authorities: str | None = None
+    revocations: str | None = None
+    versions: tuple[str, ...]
+    ciphers: str
+    alpn_protocols: tuple[str, ...] = ()
+    hsts: str | None = None
+    """The value of the header."""
 
 
 class PoolSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,3 +206,5 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int
     haproxy: Document | None
     """None when no listener needs HAProxy; the agent then stops it."""
+    contents: dict[str, Secret[bytes]] = {}
+    """Of the files that the document names, by digest. They stay in memory on both sides."""

@@ -35,7 +35,12 @@ DESCRIPTORS_KEPT = 256
 DESCRIPTORS_PER_CONNECTION = 2
 TIMEOUT_CLIENT_MS, TIMEOUT_CONNECT_MS, TIMEOUT_SERVER_MS = 50_000, 5_000, 50_000
 """Used where the API holds 0 (rules.md section 13)."""
-RENDERED_PROTOCOLS = (ListenerProtocol.HTTP, ListenerProtocol.HTTPS, ListenerProtocol.TCP)
+RENDERED_PROTOCOLS = (
+    ListenerProtocol.HTTP,
+    ListenerProtocol.HTTPS,
+    ListenerProtocol.TCP,
+    ListenerProtocol.TERMINATED_HTTPS,
+)
 
 
 def decide_limits(*, memory_mib: int, file_descriptors: int, cpu_percent: int) -> LimitsSpec:
@@ -50,8 +55,14 @@ def decide_limits(*, memory_mib: int, file_descriptors: int, cpu_percent: int) -
     )
 
 
-def decide_amphora_spec(tree: Tree, amphora_id: str, limits: LimitsSpec) -> AmphoraSpec:
-    """Return what the amphora's engine should serve: enabled, wanted things only."""
+def decide_amphora_spec(
+    tree: Tree, amphora_id: str, limits: LimitsSpec, digests: Mapping[str, str] = {}
+) -> AmphoraSpec:
+    """Return what the amphora's engine should serve: enabled, wanted things only.
+
+    `digests` are those of certificates and keys by reference. Raises `Lasting` (slug `secret-not-found`) for a
+    reference that is not among them.
+    """
     balancer = tree.load_balancer
     wanted = [listener for listener in tree.listeners if _is_served(balancer, listener)]
     listeners = tuple(_listener_spec(tree, listener, limits, digests) for listener in wanted)
@@ -61,8 +72,19 @@ def decide_amphora_spec(tree: Tree, amphora_id: str, limits: LimitsSpec) -> Amph
         load_balancer_id=balancer.id,
         limits=limits,
         listeners=listeners,
-        pools=tuple(_pool_spec(tree, pool) for pool in tree.pools if pool.id in used),
+        pools=tuple(_pool_spec(tree, pool, digests) for pool in tree.pools if pool.id in used),
     )
+
+
+def list_references(tree: Tree) -> dict[str, FileKind]:
+    """Return what `decide_amphora_spec` needs digests of: the kind of content by reference."""
+    wanted = [listener for listener in tree.listeners if _is_served(tree.load_balancer, listener)]
+    owners: list[Listener | Pool] = [*wanted, *(pool for pool in tree.pools if not pool.deleting)]
+    return {
+        ref: kind
+        for one in owners
+        for ref, kind in list_own_references(one)
+    }
 
 
 def _is_served(balancer: LoadBalancer, listener: Listener) -> bool:
@@ -70,7 +92,7 @@ def _is_served(balancer: LoadBalancer, listener: Listener) -> bool:
     return wanted and listener.protocol in RENDERED_PROTOCOLS
 
 
-def _listener_spec(tree: Tree, listener: Listener, limits: LimitsSpec) -> ListenerSpec:
+def _listener_spec(tree: Tree, listener: Listener, limits: LimitsSpec, digests: Mapping[str, str]) -> ListenerSpec:
     pool = tree.find_pool(listener.default_pool_id) if listener.default_pool_id else None
     limit = listener.connection_limit
     return ListenerSpec(
@@ -112,7 +134,7 @@ def list_vips(balancer: LoadBalancer) -> tuple[Vip, ...]:
     return (balancer.vip, *balancer.additional_vips)
 
 
-def _pool_spec(tree: Tree, pool: Pool) -> PoolSpec:
+def _pool_spec(tree: Tree, pool: Pool, digests: Mapping[str, str]) -> PoolSpec:
     members = [member for member in tree.list_members(pool.id) if not member.deleting]
     monitor = tree.find_health_monitor(pool.id)
     persistence = pool.session_persistence
@@ -126,6 +148,7 @@ def _pool_spec(tree: Tree, pool: Pool) -> PoolSpec:
         persistence=PersistenceSpec(type=persistence.type, cookie_name=persistence.cookie_name)
         if persistence
         else None,
+        tls=decide_pool_tls(pool, digests),
     )
 
 

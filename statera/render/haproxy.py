@@ -15,6 +15,14 @@ from statera.render import tokens
 from statera.render.engine import EngineCapabilities
 from statera.render.l7 import list_l7_lines
 from statera.render.paths import HaproxyPaths
+from statera.render.tls import (
+    list_bind_words,
+    list_client_lines,
+    list_listener_files,
+    list_pool_files,
+    list_response_lines,
+    list_server_words,
+)
 
 HARD_STOP_AFTER = "30m"
 """An old worker of a reload ends at the latest then, so that old ones never pile up."""
@@ -34,9 +42,13 @@ def render_haproxy(spec: AmphoraSpec, engine: EngineCapabilities, paths: Haproxy
     parts: list[Part] = [_global_part(spec, engine, paths)]
     for listener in spec.listeners:
         serving = [pools[pool_id] for pool_id in listener.pool_ids()]
-        parts.append(_text(_frontend_lines(listener, serving)))
+        parts.append(_text(_frontend_lines(listener, serving, paths)))
+        parts += list_listener_files(listener)
         for pool in serving:
             parts += _backend_parts(listener, pool, engine, paths)
+    for pool in spec.pools:
+        if pool.enabled:
+            parts += list_pool_files(pool)
     return Document(parts=tuple(parts))
 
 
@@ -86,18 +98,19 @@ def _global_lines(spec: AmphoraSpec, engine: EngineCapabilities, paths: HaproxyP
     yield "    timeout tunnel 1h"
 
 
-def _frontend_lines(listener: ListenerSpec, serving: Sequence[PoolSpec]) -> Iterator[str]:
+def _frontend_lines(listener: ListenerSpec, serving: Sequence[PoolSpec], paths: HaproxyPaths) -> Iterator[str]:
     yield f"frontend {tokens.name(listener.id)}"
     yield f"    mode {_mode(listener)}"
     yield f"    maxconn {tokens.number(listener.max_connections)}"
-    if listener.protocol == ListenerProtocol.HTTP:
+    if _is_http(listener):
         # Else a reload closes kept connections just when a request may be on its way. They end with their next answer,
         # or after the idle time of `timeout http-request`.
         yield "    option idle-close-on-response"
     yield f"    timeout client {_time(listener.timeout_client_ms)}"
     for address in listener.addresses:
         checked = tokens.address(address)
-        yield f"    bind {f'[{checked}]' if ':' in checked else checked}:{tokens.number(listener.port)}"
+        place = f"{f'[{checked}]' if ':' in checked else checked}:{tokens.number(listener.port)}"
+        yield " ".join(["    bind", place, *list_bind_words(listener, paths)])
     if listener.allowed_cidrs:
         # One line each: HAProxy takes at most 64 words on a line, and lines of one name are OR-ed.
         for cidr in listener.allowed_cidrs:
@@ -107,6 +120,7 @@ def _frontend_lines(listener: ListenerSpec, serving: Sequence[PoolSpec]) -> Iter
         yield "    tcp-request connection set-var(sess.port) src_port"
     if listener.timeout_tcp_inspect_ms:
         yield f"    tcp-request inspect-delay {_time(listener.timeout_tcp_inspect_ms)}"
+    yield from list_response_lines(listener)
     yield from list_l7_lines(listener, lambda pool_id: tokens.name(backend_name(pool_id, listener.id)))
     for pool in serving:
         if pool.id == listener.pool_id and pool.enabled:
@@ -114,7 +128,11 @@ def _frontend_lines(listener: ListenerSpec, serving: Sequence[PoolSpec]) -> Iter
 
 
 def _mode(listener: ListenerSpec) -> str:
-    return "http" if listener.protocol == ListenerProtocol.HTTP else "tcp"
+    return "http" if _is_http(listener) else "tcp"
+
+
+def _is_http(listener: ListenerSpec) -> bool:
+    return listener.protocol in (ListenerProtocol.HTTP, ListenerProtocol.TERMINATED_HTTPS)
 
 
 def _time(milliseconds: int) -> str:
@@ -128,7 +146,7 @@ def _backend_parts(
         return
     name = tokens.name(backend_name(pool.id, listener.id))
     yield _text(_backend_lines(name, listener, pool, paths))
-    options = " ".join(_server_options(pool))
+    options = " ".join([*_server_options(pool, listener), *list_server_words(pool, paths, is_http=_is_http(listener))])
     numbers = _hash_numbers(pool)
     servers = tuple(_server(member, pool, f"{numbers.get(member.id, '')} {options}".strip()) for member in pool.members)
     yield ServersPart(
@@ -159,11 +177,11 @@ def _hash_numbers(pool: PoolSpec) -> dict[str, str]:
 def _has_dynamic_cookies(listener: ListenerSpec, pool: PoolSpec) -> bool:
     # Cookies cannot be seen in a stream; such a pool balances without persistence.
     kept = pool.persistence is not None and pool.persistence.type == PersistenceType.HTTP_COOKIE
-    return kept and listener.protocol == ListenerProtocol.HTTP
+    return kept and _is_http(listener)
 
 
 def _backend_lines(name: str, listener: ListenerSpec, pool: PoolSpec, paths: HaproxyPaths) -> Iterator[str]:
-    is_http = listener.protocol == ListenerProtocol.HTTP
+    is_http = _is_http(listener)
     yield f"backend {name}"
     yield f"    mode {_mode(listener)}"
     yield f"    timeout connect {_time(listener.timeout_connect_ms)}"
@@ -199,7 +217,9 @@ def _header_lines(listener: ListenerSpec) -> Iterator[str]:
     if "X-Forwarded-Port" in listener.insert_headers:
         yield "    http-request set-header X-Forwarded-Port %[dst_port]"
     if "X-Forwarded-Proto" in listener.insert_headers:
-        yield "    http-request set-header X-Forwarded-Proto http"
+        scheme = "http" if listener.tls is None else "https"
+        yield f"    http-request set-header X-Forwarded-Proto {scheme}"
+    yield from list_client_lines(listener)
 
 
 def _persistence_lines(persistence: PersistenceSpec, pool_id: str, *, is_http: bool) -> Iterator[str]:
@@ -243,8 +263,9 @@ def _http_check_lines(monitor: MonitorSpec) -> Iterator[str]:
     yield f"    http-check expect status {tokens.status_codes(monitor.expected_codes)}"
 
 
-def _server_options(pool: PoolSpec) -> Iterator[str]:
-    proxied = {PoolProtocol.PROXY: "send-proxy", PoolProtocol.PROXYV2: "send-proxy-v2"}.get(pool.protocol)
+def _server_options(pool: PoolSpec, listener: ListenerSpec) -> Iterator[str]:
+    newer = "send-proxy-v2" if listener.tls is None else "send-proxy-v2-ssl-cn"
+    proxied = {PoolProtocol.PROXY: "send-proxy", PoolProtocol.PROXYV2: newer}.get(pool.protocol)
     if proxied:
         yield proxied
     monitor = pool.monitor
@@ -255,7 +276,7 @@ def _server_options(pool: PoolSpec) -> Iterator[str]:
     if proxied and monitor.type != MonitorType.PING:
         yield "check-send-proxy"
     if monitor.type in (MonitorType.HTTPS, MonitorType.TLS_HELLO):
-        yield "check-ssl verify none"
+        yield "check-ssl" if pool.tls is not None else "check-ssl verify none"
 
 
 def _server(member: MemberSpec, pool: PoolSpec, options: str) -> Server:

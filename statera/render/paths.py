@@ -30,6 +30,10 @@ class HaproxyPaths(msgspec.Struct, frozen=True, kw_only=True):
     def configuration(self) -> str:
         return f"{self.folder}/haproxy.cfg"
 
+    def tls_file(self, name: str) -> str:
+        """Return where a file of certificates or keys stands, or a folder of them."""
+        return f"{self.folder}/tls/{name}"
+
     @property
     def ping_command(self) -> str:
         return f"{self.folder}/ping"

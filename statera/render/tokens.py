@@ -6,6 +6,7 @@ types stays one word of one line.
 
 import ipaddress
 import re
+from collections.abc import Collection
 from typing import NewType
 
 from statera.base.errors import Lasting
@@ -13,6 +14,7 @@ from statera.base.errors import Lasting
 _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _CODES = re.compile(r"[0-9]{3}(,[0-9]{3})*|[0-9]{3}-[0-9]{3}")
 _QUOTED = re.compile(r"[ -~]{1,4096}")
+_CIPHERS = re.compile(r"[A-Za-z0-9+!:@=_.-]{1,2048}")
 _COOKIE = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,255}")
 _ARGUMENT = re.compile(r"[A-Za-z0-9!#$%&'*+,.^_`|~-]{1,255}")
 _ADDRESS = re.compile(r"[0-9A-Fa-f.:]{2,45}")
@@ -118,6 +120,18 @@ def number(value: int) -> Token:
     if value < 0:
         raise BadToken("number")
     return Token(str(int(value)))
+
+
+def ciphers(text: str) -> Token:
+    """Make a list of ciphers as OpenSSL takes it. Raises `BadToken`."""
+    return _checked(_CIPHERS, text, "tls_ciphers")
+
+
+def one_of(text: str, known: Collection[str], field: str) -> Token:
+    """Make one of a few words. Raises `BadToken` naming the field."""
+    if text not in known:
+        raise BadToken(field)
+    return Token(text)
 
 
 def _checked(pattern: re.Pattern[str], text: str, field: str) -> Token:
