@@ -15,7 +15,7 @@ import msgspec
 
 from statera.api.call import Call, Route, answer_json
 from statera.api.errors import Answer, answer_plain_refusal
-from statera.api.policy import ADMINS
+from statera.api.policy import is_cloud_admin
 from statera.base.errors import Refusal, Refused
 from statera.base.ids import new_id
 from statera.base.secret import Secret
@@ -64,7 +64,7 @@ def reader_of(call: Call) -> SecretReader:
     token = call.headers.get("x-auth-token")
     return SecretReader(
         project_id=caller.project_id,
-        is_admin=caller.is_admin or not caller.roles.isdisjoint(ADMINS),
+        is_admin=is_cloud_admin(caller),
         token=Secret(token) if token else None,
     )
 

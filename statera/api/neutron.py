@@ -9,6 +9,7 @@ from typing import Any
 from statera.api.call import Call, Route, answer_json
 from statera.api.errors import Answer
 from statera.api.listing import keep_fields
+from statera.api.policy import is_cloud_admin
 from statera.model.listing import ListQuery
 from statera.model.network import Network, Port, Subnet
 from statera.model.tree import LoadBalancer
@@ -42,7 +43,7 @@ async def gather_subnets(call: Call) -> _Items:
 async def gather_ports(call: Call) -> _Items:
     """Return all ports to an admin, to others those of their project's VIPs."""
     ports: Iterable[Port] = await call.room.network.observe_ports()
-    if not (call.caller.is_admin or "admin" in call.caller.roles):
+    if not is_cloud_admin(call.caller):
         own = await _list_own_ports(call)
         ports = [port for port in ports if port.id in own]
     free = [await call.room.network.observe_port(port_id) for port_id in _list_asked(call)]

@@ -56,9 +56,9 @@ class Who(Enum):
     ADMIN = "rule:load-balancer:admin"
 
 
-READERS = frozenset({"reader", "member", "load-balancer_observer", "load-balancer_member"})
-WRITERS = frozenset({"member", "load-balancer_member"})
-ADMINS = frozenset({"admin", "load-balancer_admin"})
+_READERS = frozenset({"reader", "member", "load-balancer_observer", "load-balancer_member"})
+_WRITERS = frozenset({"member", "load-balancer_member"})
+_ADMINS = frozenset({"admin", "load-balancer_admin"})
 GLOBAL_OBSERVER = "load-balancer_global_observer"
 QUOTA_ADMIN = "load-balancer_quota_admin"
 LEGACY_ROLES = frozenset(
@@ -121,18 +121,23 @@ def is_allowed(caller: Caller, target: str, project_id: str | None) -> bool:
     return caller.policy.allows(caller, target, project_id)
 
 
+def is_cloud_admin(caller: Caller) -> bool:
+    """Say whether the caller administers the cloud: for what no target of the API names."""
+    return caller.is_admin or "admin" in caller.roles
+
+
 def _admits(who: Who, caller: Caller, project_id: str | None, roles: frozenset[str]) -> bool:
-    if caller.is_admin or not roles.isdisjoint(ADMINS):
+    if caller.is_admin or not roles.isdisjoint(_ADMINS):
         return True
     is_own = project_id is not None and project_id == caller.project_id
-    may_read = GLOBAL_OBSERVER in roles or (is_own and not roles.isdisjoint(READERS))
+    may_read = GLOBAL_OBSERVER in roles or (is_own and not roles.isdisjoint(_READERS))
     match who:
         case Who.READ:
             return may_read
         case Who.READ_OR_SERVICE:
             return may_read or "service" in roles
         case Who.WRITE:
-            return is_own and not roles.isdisjoint(WRITERS)
+            return is_own and not roles.isdisjoint(_WRITERS)
         case Who.READ_GLOBAL:
             return GLOBAL_OBSERVER in roles
         case Who.READ_QUOTA:
