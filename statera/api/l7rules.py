@@ -79,7 +79,9 @@ COLLECTION = Collection(
     plural="rules",
     kind=L7Rule,
     target="l7rule",
-    columns={name: column for name, column in COMMON_COLUMNS.items() if name != "name"} | same_columns(*_SAME),
+    # Rules have no name. The SDK filters by the policy that is in the path already.
+    columns={name: column for name, column in COMMON_COLUMNS.items() if name != "name"}
+    | same_columns(*_SAME, "l7policy_id"),
     show=show_l7rule,
 )
 

@@ -80,7 +80,7 @@ COLLECTION = Collection(
     plural="members",
     kind=Member,
     target="member",
-    columns=COMMON_COLUMNS | same_columns(*_SAME) | {"vnic_type": Constant("normal")},
+    columns=COMMON_COLUMNS | same_columns(*_SAME, "pool_id") | {"vnic_type": Constant("normal")},
     show=show_member,
 )
 

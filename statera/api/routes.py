@@ -4,6 +4,7 @@ from statera.api import (
     amphorae,
     availabilityzones,
     capabilities,
+    explain,
     flavors,
     healthmonitors,
     keymanager,
@@ -14,6 +15,7 @@ from statera.api import (
     members,
     neutron,
     pools,
+    projects,
     quotas,
     statistics,
 )
@@ -29,6 +31,7 @@ RESOURCES: tuple[Route, ...] = (
     *healthmonitors.ROUTES,
     *l7policies.ROUTES,
     *l7rules.ROUTES,
+    *explain.ROUTES,
     *statistics.ROUTES,
     *amphorae.ROUTES,
     *quotas.ROUTES,
@@ -36,6 +39,7 @@ RESOURCES: tuple[Route, ...] = (
     *flavors.ROUTES,
     *availabilityzones.ROUTES,
     *neutron.ROUTES,
+    *projects.ROUTES,
     *keymanager.ROUTES,
 )
 

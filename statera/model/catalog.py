@@ -72,6 +72,6 @@ class ZoneData(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What an availability zone decides about a load balancer."""
 
     compute_zone: Annotated[
-        str | UnsetType,
-        Meta(min_length=1, max_length=255, description="Zone of the hosts that may carry the load balancer."),
+        Annotated[str, Meta(min_length=1, max_length=255)] | UnsetType,
+        Meta(description="Zone of the hosts that may carry the load balancer."),
     ] = UNSET

@@ -6,10 +6,16 @@ With `compute.driver = "noop"` a worker runs beside it, so that everything becom
 import asyncio
 import contextlib
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+import httpx
+import tomli_w
 import uvicorn
 
 from statera.api.application import create_application
@@ -21,6 +27,7 @@ from statera.store.engine import Store
 from tests.contract.keeper import make_keeper
 
 WITHIN_S = 20.0
+PROCESSES_WITHIN_S = 60.0
 
 
 @contextlib.contextmanager
@@ -68,3 +75,35 @@ async def _run(database_url: str, settings: Settings, listener: socket.socket, s
 async def _work(store: Store, settings: Settings, stop: asyncio.Event) -> None:
     network, compute = open_network(settings, store), open_compute(settings)
     await run_control(store=store, network=network, compute=compute, settings=settings, clock=SystemClock(), stop=stop)
+
+
+@contextlib.contextmanager
+def run_noop(database_url: str, folder: Path, **sections: Any) -> Iterator[str]:
+    """Give the URL of `statera up` with drivers that build nothing: all that is asked for becomes ACTIVE."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    noop: dict[str, Any] = {"compute": {"driver": "noop"}, "network": {"driver": "noop"}}
+    places = {"data_dir": f"{folder}/data", "run_dir": f"{folder}/run", "database": {"url": database_url}}
+    config, log = folder / "statera.toml", folder / "log"
+    config.write_text(tomli_w.dumps(places | noop | sections | {"api": {"port": port}}), encoding="utf-8")
+    command = [sys.executable, "-m", "statera", "up", "--config", str(config)]
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=file)
+    url = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + PROCESSES_WITHIN_S
+    try:
+        while not _listens(url):
+            assert process.poll() is None, log.read_text(encoding="utf-8")
+            assert time.monotonic() < deadline, "the API did not start"
+            time.sleep(0.05)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(PROCESSES_WITHIN_S)
+
+
+def _listens(url: str) -> bool:
+    try:
+        return httpx.get(url).status_code == 200
+    except httpx.TransportError:
+        return False
