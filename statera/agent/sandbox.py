@@ -79,7 +79,8 @@ class Sandbox:
 
     @property
     def is_whole(self) -> bool:
-        return namespace.is_whole(self.record.sandbox)
+        # Folders go by hand or by a tidy-up: HAProxy serves on without them, but nobody can reach it.
+        return namespace.is_whole(self.record.sandbox) and self.folders.live.is_dir()
 
     def note_answer(self, *, is_answer: bool) -> None:
         """Note whether HAProxy answered a question: one that runs and never does serves nobody."""
@@ -218,7 +219,7 @@ class Sandbox:
     async def _mend(self) -> None:
         log.warning("sandbox broken, mending it", amphora=self.id, running=self.is_running, hung=self.is_hung)
         try:
-            if not self.is_whole or not self.folders.live.is_dir():
+            if not self.is_whole:
                 await self.build()
             if self._lacks_haproxy() and self.record.document is not None:
                 await asyncio.to_thread(self._limit)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from statera.agent import cgroups, namespace
+from statera.agent import cgroups, namespace, process
 from statera.agent.host import AmphoraHost
 from statera.agent.sandbox import MOST_SILENCES
 from statera.base.errors import Lasting, LostClaim, Transient
@@ -256,6 +256,20 @@ async def test_a_bridge_that_was_deleted_comes_back_with_its_ports(host: Amphora
         await eventually(serves, "An answer")
         assert [one.sandbox_digest for one in host.observe()] == [ground.sandbox().digest()]
         assert (await _observed(host, ground)).engine.find_pid() == pid
+
+
+async def test_a_run_folder_that_was_deleted_comes_back(host: AmphoraHost, ground: Ground) -> None:
+    with web_server() as port:
+        await host.ensure(ground.request())
+        await host.apply(ground.amphora_id, ground.configuration(ground.document([port])))
+        shutil.rmtree(ground.run_dir / "amphorae")
+
+        async def is_told() -> bool:
+            seen = (await _observed(host, ground)).observe()
+            return seen.haproxy_running and await fetch(ground.vip) == str(port)
+
+        await eventually(is_told, "HAProxy")
+        assert len(process.list_inside(ground.amphora_id)) == 2, "a master and its worker"
 
 
 async def test_a_haproxy_that_hangs_is_started_again(host: AmphoraHost, ground: Ground) -> None:
