@@ -1,12 +1,19 @@
 """What the code says in its own tables is what the contract's tables say."""
 
 import itertools
-import re
 from typing import Any
 
 import pytest
 
 from statera.api import listeners
+from statera.api.availabilityzones import (
+    AvailabilityZoneCreate,
+    AvailabilityZoneProfileCreate,
+    AvailabilityZoneProfileUpdate,
+    AvailabilityZoneUpdate,
+)
+from statera.api.capabilities import list_capabilities
+from statera.api.flavors import FlavorCreate, FlavorProfileCreate, FlavorProfileUpdate, FlavorUpdate
 from statera.api.fulltree import L7PolicyInTree, ListenerInTree, PoolInTree
 from statera.api.healthmonitors import HealthMonitorCreate, HealthMonitorUpdate, NewHealthMonitor
 from statera.api.l7policies import L7PolicyCreate, L7PolicyUpdate
@@ -14,12 +21,16 @@ from statera.api.l7rules import L7RuleCreate, L7RuleUpdate, NewL7Rule
 from statera.api.listeners import ListenerCreate, ListenerUpdate
 from statera.api.loadbalancers import AdditionalVipGiven, LoadBalancerCreate, LoadBalancerUpdate
 from statera.api.members import MemberCreate, MemberUpdate, NewMember
-from statera.api.policy import POLICY, Caller, is_allowed
+from statera.api.policy import POLICY, Caller, RolePolicy, is_allowed
 from statera.api.pools import PersistenceGiven, PoolCreate, PoolUpdate
-from statera.api.unsupported import SERVED_LISTENERS
+from statera.api.quotas import QuotaUpdate
+from statera.api.unsupported import SERVED_LISTENERS, SERVED_TOPOLOGIES
 from statera.api.wire import Wire, fields_of
 from statera.model import enums, l7rules
-from tests.contract.tables import list_fields, read_json, read_table
+from statera.model.catalog import FlavorData, ZoneData
+from statera.model.quota import Limits
+from tests.contract.policies import ROLES, TARGETS, evaluate
+from tests.contract.tables import list_fields, read_json
 
 CREATED: dict[str, type[Wire]] = {
     "loadbalancer": LoadBalancerCreate,
@@ -31,6 +42,10 @@ CREATED: dict[str, type[Wire]] = {
     "healthmonitor": HealthMonitorCreate,
     "l7policy": L7PolicyCreate,
     "rule": L7RuleCreate,
+    "flavor": FlavorCreate,
+    "flavorprofile": FlavorProfileCreate,
+    "availability_zone": AvailabilityZoneCreate,
+    "availability_zone_profile": AvailabilityZoneProfileCreate,
 }
 UPDATED: dict[str, type[Wire]] = {
     "loadbalancer": LoadBalancerUpdate,
@@ -40,6 +55,11 @@ UPDATED: dict[str, type[Wire]] = {
     "healthmonitor": HealthMonitorUpdate,
     "l7policy": L7PolicyUpdate,
     "rule": L7RuleUpdate,
+    "quota": QuotaUpdate,
+    "flavor": FlavorUpdate,
+    "flavorprofile": FlavorProfileUpdate,
+    "availability_zone": AvailabilityZoneUpdate,
+    "availability_zone_profile": AvailabilityZoneProfileUpdate,
 }
 NESTED: dict[str, type[Wire]] = {
     "listener": ListenerInTree,
@@ -137,51 +157,38 @@ def test_l7_patterns() -> None:
     }
 
 
+def test_capabilities() -> None:
+    table = read_json("enums")
+    for kind, key in (
+        (FlavorData, "flavor_keys_amphora_provider"),
+        (ZoneData, "availability_zone_keys_amphora_provider"),
+    ):
+        assert {one.name for one in list_capabilities(kind)} <= table[key].keys()
+        assert all(one.description for one in list_capabilities(kind))
+    assert set(SERVED_TOPOLOGIES) <= set(enums.Topology)
+
+
+def test_quotas_bound_every_kind() -> None:
+    assert set(Limits.__struct_fields__) == set(read_json("enums")["quota_resources"])
+
+
 def test_inserted_headers() -> None:
     table = read_json("enums")["insert_headers"]
     assert set(listeners.HTTP_HEADERS) == set(table["http"])
     assert set(listeners.CERTIFICATE_HEADERS) == set(table["client_certificate"])
 
 
-RULES = {row["policy_target"]: row["default_rule"] for row in read_table("policies") if row["kind"] == "named rule"}
-TARGETS = {
-    row["policy_target"].partition(":")[2]: row["default_rule"]
-    for row in read_table("policies")
-    if row["kind"] == "api"
-}
-
-
-def _evaluate(rule: str, caller: Caller, project_id: str) -> bool:
-    """Decide as the policy language does: `and` binds tighter than `or`."""
-    return any(
-        all(_check(check.strip(), caller, project_id) for check in clause.split(" and "))
-        for clause in rule.split(" or ")
-    )
-
-
-def _check(check: str, caller: Caller, project_id: str) -> bool:
-    kind, _, value = check.partition(":")
-    if kind == "rule":
-        return _evaluate(RULES[value], caller, project_id)
-    if kind == "role":
-        return value in caller.roles
-    if kind == "is_admin":
-        return caller.is_admin
-    assert check == "project_id:%(project_id)s"
-    return caller.project_id == project_id
-
-
 @pytest.mark.parametrize("target", POLICY)
-def test_policies(target: str) -> None:
-    roles = ("reader", "member", "admin", "service", "load-balancer_admin")
+@pytest.mark.parametrize("legacy", [False, True])
+def test_policies(target: str, legacy: bool) -> None:
+    policy = RolePolicy(legacy=legacy)
     for count in range(3):
-        for held in itertools.combinations(roles, count):
+        for held in itertools.combinations(ROLES, count):
             for own, is_admin in itertools.product(("mine", "other", None), (False, True)):
-                caller = Caller(name="x", project_id=own, roles=frozenset(held), is_admin=is_admin)
-                wanted = _evaluate(TARGETS[target], caller, "mine")
+                caller = Caller(name="x", project_id=own, roles=frozenset(held), is_admin=is_admin, policy=policy)
+                wanted = evaluate(TARGETS[target], caller, "mine", legacy=legacy)
                 assert is_allowed(caller, target, "mine") == wanted, (held, own, is_admin)
 
 
-def test_every_operation_that_is_built_has_a_policy() -> None:
-    built = re.compile(r"(loadbalancer|listener|pool|member|healthmonitor|l7policy|l7rule):")
-    assert {target for target in TARGETS if built.match(target)} <= POLICY.keys()
+def test_every_operation_has_a_policy() -> None:
+    assert TARGETS.keys() == POLICY.keys()
