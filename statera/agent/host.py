@@ -184,7 +184,7 @@ class AmphoraHost:
                 self._watch_process(sandbox)
             await sandbox.engine.finish_deletes()
             # A neighbour that missed the first announcement learns it from a later one.
-            if turn % ANNOUNCE_EVERY == 0 and namespace.exists(sandbox.id):
+            if turn and turn % ANNOUNCE_EVERY == 0 and sandbox.may_announce:
                 await asyncio.to_thread(namespace.announce_vips, sandbox.record.sandbox)
         except Exception:
             # The edge of the loop: one broken sandbox must not end the watch over the others.
@@ -196,7 +196,7 @@ class AmphoraHost:
     async def _announce_often(self, sandbox: Sandbox) -> None:
         for wait_s in ANNOUNCE_AFTER_S:
             await asyncio.sleep(wait_s)
-            if not namespace.exists(sandbox.id):
+            if not sandbox.may_announce:
                 return
             # Best effort: the sandbox may be going this very moment.
             with contextlib.suppress(OSError):

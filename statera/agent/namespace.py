@@ -26,6 +26,8 @@ CLONE_NEWNET = 0x40000000
 FOLDER = Path("/run/netns")
 IFA_F_NODAD = 0x02
 FOREVER = 0xFFFFFFFF
+BRIDGE_FORWARDING = "3"
+"""State of a bridge's port (linux/if_bridge.h, BR_STATE_FORWARDING)."""
 SYSCTLS = {
     # HAProxy runs without capabilities, and must bind port 80.
     "net/ipv4/ip_unprivileged_port_start": "0",
@@ -73,6 +75,18 @@ def _is_attached(amphora_id: str, interface: InterfaceSpec) -> bool:
     # An interface deleted inside takes its other end along, a deleted bridge leaves it. Macvlan has no other end.
     outside = Path("/sys/class/net", outside_name(amphora_id, interface.name))
     return interface.attachment.kind != "bridge" or (outside / "master").exists()
+
+
+def is_connected(spec: SandboxSpec) -> bool:
+    """Say whether the bridges carry what the sandbox sends. The kernel lets a new port wait, up to a second."""
+    ports = [
+        Path("/sys/class/net", outside_name(spec.amphora_id, one.name), "brport/state")
+        for one in spec.interfaces
+        if one.attachment.kind == "bridge"
+    ]
+    with contextlib.suppress(OSError):
+        return all(port.read_text(encoding="ascii").strip() == BRIDGE_FORWARDING for port in ports)
+    return False
 
 
 def inode(amphora_id: str) -> int | None:
