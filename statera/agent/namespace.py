@@ -229,13 +229,24 @@ def _ensure_bridge(host: Any, attachment: Attachment, mtu: int) -> int:
     if attachment.create and not host.link_lookup(ifname=attachment.device):
         # Another sandbox may be making it this very moment.
         with _existing_is_fine():
-            host.link("add", ifname=attachment.device, kind="bridge", mtu=mtu)
+            address = bridge_address(os.uname().nodename, attachment.device)
+            host.link("add", ifname=attachment.device, kind="bridge", mtu=mtu, address=address)
     index = _find_device(host, attachment.device)
     if attachment.create:
         for text in attachment.host_addresses:
             _add_address(host, index, text, is_vip=False)
         host.link("set", index=index, state="up")
     return index
+
+
+def bridge_address(host: str, device: str) -> str:
+    """Return a locally administered MAC for a bridge, always the same.
+
+    One of its own: a bridge without takes that of one of its ports, another one whenever ports come and go, and its
+    neighbours cannot reach this host until they have noticed.
+    """
+    digest = hashlib.sha256(f"{host}/{device}".encode()).digest()
+    return ":".join(f"{byte:02x}" for byte in (0x02, *digest[:5]))
 
 
 def _find_device(host: Any, name: str) -> int:

@@ -258,6 +258,19 @@ async def test_a_bridge_that_was_deleted_comes_back_with_its_ports(host: Amphora
         assert (await _observed(host, ground)).engine.find_pid() == pid
 
 
+async def test_a_bridge_keeps_its_address_while_sandboxes_come_and_go(host: AmphoraHost, ground: Ground) -> None:
+    ids = [ground.amphora_id, *(new_id() for _ in range(4))]
+    address = Path(f"/sys/class/net/{ground.bridge}/address")
+    seen = set()
+    for number, one in enumerate(ids):
+        await host.ensure(ground.request(amphora_id=one, mac_address=f"02:00:00:00:0b:0{number}", vips=()))
+        seen.add(address.read_text())
+    for one in ids[1:]:
+        await host.remove(one, 1)
+        seen.add(address.read_text())
+    assert len(seen) == 1
+
+
 async def test_a_run_folder_that_was_deleted_comes_back(host: AmphoraHost, ground: Ground) -> None:
     with web_server() as port:
         await host.ensure(ground.request())
