@@ -32,6 +32,8 @@ MOST_SILENCES = 3
 """Questions in a row that HAProxy leaves without an answer, each of some seconds, before it is taken for hung."""
 MOST_INTERFACES = 64
 MOST_FAREWELLS = 16
+CONNECTED_WITHIN_S = 2.0
+LOOK_AGAIN_S = 0.01
 
 CONNECTED_WITHIN_S = 2.0
 LOOK_AGAIN_S = 0.01
@@ -93,6 +95,11 @@ class Sandbox:
     def is_hung(self) -> bool:
         return self._silences >= MOST_SILENCES
 
+    @property
+    def may_announce(self) -> bool:
+        """Say whether the VIPs are here: who is being removed must not call clients back from its successor."""
+        return not self._is_removed and namespace.exists(self.id)
+
     def observe(self) -> AmphoraObserved:
     @property
     def may_announce(self) -> bool:
@@ -125,6 +132,8 @@ class Sandbox:
                 # The removal came first: building again would leave a sandbox that nobody knows.
                 raise Transient("sandbox-missing", f"Amphora {self.id} has just been removed from this host.")
             self.check_epoch(request.epoch)
+            if self._takes_over(request.sandbox):
+                await self._wait_connected()
             self.record = msgspec.structs.replace(
                 self.record, sandbox=request.sandbox, epoch=request.epoch, is_built=False
             )
@@ -132,6 +141,16 @@ class Sandbox:
             await self.build()
             if self._takes_over(request.sandbox):
                 await self._wait_connected()
+
+    def _takes_over(self, wanted: SandboxSpec) -> bool:
+        has_vips = any(interface.vips for interface in self.record.sandbox.interfaces)
+        return self.record.is_built and not has_vips and any(interface.vips for interface in wanted.interfaces)
+
+    async def _wait_connected(self) -> None:
+        # Whoever has the VIPs serves on meanwhile; neighbours would not hear that they have come here.
+        deadline = time.monotonic() + CONNECTED_WITHIN_S
+        while not namespace.is_connected(self.record.sandbox) and time.monotonic() < deadline:
+            await asyncio.sleep(LOOK_AGAIN_S)
 
     async def build(self) -> None:
         """Bring folders, namespace and limits to the record. The caller holds the lock."""
