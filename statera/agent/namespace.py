@@ -28,8 +28,6 @@ IFA_F_NODAD = 0x02
 FOREVER = 0xFFFFFFFF
 BRIDGE_FORWARDING = "3"
 """State of a bridge's port (linux/if_bridge.h, BR_STATE_FORWARDING)."""
-BRIDGE_FORWARDING = "3"
-"""State of a bridge's port (linux/if_bridge.h, BR_STATE_FORWARDING)."""
 SYSCTLS = {
     # HAProxy runs without capabilities, and must bind port 80.
     "net/ipv4/ip_unprivileged_port_start": "0",
@@ -77,18 +75,6 @@ def _is_attached(amphora_id: str, interface: InterfaceSpec) -> bool:
     # An interface deleted inside takes its other end along, a deleted bridge leaves it. Macvlan has no other end.
     outside = Path("/sys/class/net", outside_name(amphora_id, interface.name))
     return interface.attachment.kind != "bridge" or (outside / "master").exists()
-
-
-def is_connected(spec: SandboxSpec) -> bool:
-    """Say whether the bridges carry what the sandbox sends. The kernel lets a new port wait, up to a second."""
-    ports = [
-        Path("/sys/class/net", outside_name(spec.amphora_id, one.name), "brport/state")
-        for one in spec.interfaces
-        if one.attachment.kind == "bridge"
-    ]
-    with contextlib.suppress(OSError):
-        return all(port.read_text(encoding="ascii").strip() == BRIDGE_FORWARDING for port in ports)
-    return False
 
 
 def is_connected(spec: SandboxSpec) -> bool:
@@ -243,13 +229,24 @@ def _ensure_bridge(host: Any, attachment: Attachment, mtu: int) -> int:
     if attachment.create and not host.link_lookup(ifname=attachment.device):
         # Another sandbox may be making it this very moment.
         with _existing_is_fine():
-            host.link("add", ifname=attachment.device, kind="bridge", mtu=mtu)
+            address = bridge_address(os.uname().nodename, attachment.device)
+            host.link("add", ifname=attachment.device, kind="bridge", mtu=mtu, address=address)
     index = _find_device(host, attachment.device)
     if attachment.create:
         for text in attachment.host_addresses:
             _add_address(host, index, text, is_vip=False)
         host.link("set", index=index, state="up")
     return index
+
+
+def bridge_address(host: str, device: str) -> str:
+    """Return a locally administered MAC for a bridge, always the same.
+
+    One of its own: a bridge without takes that of one of its ports, another one whenever ports come and go, and its
+    neighbours cannot reach this host until they have noticed.
+    """
+    digest = hashlib.sha256(f"{host}/{device}".encode()).digest()
+    return ":".join(f"{byte:02x}" for byte in (0x02, *digest[:5]))
 
 
 def _find_device(host: Any, name: str) -> int:

@@ -35,8 +35,6 @@ MOST_FAREWELLS = 16
 CONNECTED_WITHIN_S = 2.0
 LOOK_AGAIN_S = 0.01
 
-CONNECTED_WITHIN_S = 2.0
-LOOK_AGAIN_S = 0.01
 
 class Farewell(msgspec.Struct, frozen=True, kw_only=True):
     """What a HAProxy process had counted when it was replaced, and what it had been configured to."""
@@ -101,11 +99,6 @@ class Sandbox:
         return not self._is_removed and namespace.exists(self.id)
 
     def observe(self) -> AmphoraObserved:
-    @property
-    def may_announce(self) -> bool:
-        """Say whether the VIPs are here: who is being removed must not call clients back from its successor."""
-        return not self._is_removed and namespace.exists(self.id)
-
         """Say what there is. A sandbox that was taken from us by a reboot or by hand has no digest."""
         is_built = self.record.is_built and self.is_whole
         document = self.record.document
@@ -139,8 +132,6 @@ class Sandbox:
             )
             self.key = Secret(request.heartbeat_key)
             await self.build()
-            if self._takes_over(request.sandbox):
-                await self._wait_connected()
 
     def _takes_over(self, wanted: SandboxSpec) -> bool:
         has_vips = any(interface.vips for interface in self.record.sandbox.interfaces)
@@ -157,16 +148,6 @@ class Sandbox:
         has_run = self.record.document is not None or self.folders.pid.exists()
         if has_run and not namespace.exists(self.id):
             # Whoever took the namespace away has left HAProxy in it: it serves nobody, and nobody would end it.
-    def _takes_over(self, wanted: SandboxSpec) -> bool:
-        has_vips = any(interface.vips for interface in self.record.sandbox.interfaces)
-        return self.record.is_built and not has_vips and any(interface.vips for interface in wanted.interfaces)
-
-    async def _wait_connected(self) -> None:
-        # Whoever has the VIPs serves on meanwhile; neighbours would not hear that they have come here.
-        deadline = time.monotonic() + CONNECTED_WITHIN_S
-        while not namespace.is_connected(self.record.sandbox) and time.monotonic() < deadline:
-            await asyncio.sleep(LOOK_AGAIN_S)
-
             await asyncio.to_thread(process.end_strays, self.id)
         try:
             await asyncio.to_thread(self._build)
