@@ -7,7 +7,7 @@ A request passes `door.py` (request id, content negotiation, identity), then Lit
 resource module with a `Call`. Start with `application.py`, then any resource, `listeners.py` say: its wire structs
 (`wire.py`, `fields.py`), its conversions to and from the model, its handlers and its table of routes.
 
-What is not built yet has its place: L7 policies, quotas, flavors and zones are resource modules of their own
+What is not built yet has its place: quotas, flavors and zones are resource modules of their own
 (`absent.py` answers for them now); TLS options are fields of listeners and pools that `unsupported.py` refuses now;
 Keystone is one more `Identity` in `identity.py`.
 """

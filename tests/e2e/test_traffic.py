@@ -75,6 +75,44 @@ def test_members_come_go_and_drain_without_a_reload(installation: Installation) 
     _delete(installation, balancer["id"])
 
 
+def test_l7_policies_choose_as_explained(installation: Installation) -> None:
+    playground = installation.playground
+    balancer = _create(installation, "routed")
+    listener_id = balancer["listeners"][0]["id"]
+    web3 = installation.servers[2]
+    pool = {"loadbalancer_id": balancer["id"], "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN"}
+    pool = playground.request("POST", "/v2/lbaas/pools", {"pool": pool})["pool"]
+    member = {"member": {"address": web3.address, "protocol_port": WEB_PORT}}
+    playground.request("POST", f"/v2/lbaas/pools/{pool['id']}/members", member)
+    for target, kind, value in (
+        ({"action": "REDIRECT_TO_POOL", "redirect_pool_id": pool["id"]}, "PATH", "/static"),
+        (
+            {"action": "REDIRECT_PREFIX", "redirect_prefix": "https://new.example", "redirect_http_code": 308},
+            "PATH",
+            "/old",
+        ),
+        ({"action": "REJECT"}, "HOST_NAME", "Secret.example"),
+    ):
+        rule = {"type": kind, "compare_type": "STARTS_WITH", "value": value}
+        policy = {"listener_id": listener_id, "rules": [rule]} | target
+        playground.request("POST", "/v2/lbaas/l7policies", {"l7policy": policy})
+    playground.wait_active(balancer["id"])
+    for host, path, wanted in (
+        ("a.example", "/static/x", (200, None, {"web3"})),
+        ("a.example", "/old?q=1", (308, "https://new.example/old?q=1", set())),
+        ("secret.example:80", "/static", (403, None, set())),
+        ("a.example", "/", (200, None, {"web1", "web2", "web3"})),
+    ):
+        answers = [httpx.get(f"http://{balancer['vip_address']}{path}", headers={"Host": host}) for _ in range(6)]
+        bodies = {answer.text.strip() for answer in answers if answer.status_code == 200}
+        assert (answers[0].status_code, answers[0].headers.get("location"), bodies) == wanted
+        described = {"request": {"port": 80, "host": host, "path": path}}
+        told = playground.request("POST", f"/v2/lbaas/loadbalancers/{balancer['id']}/explain", described)["explanation"]
+        assert (told["status_code"] or 200, told["location"]) == wanted[:2]
+        assert sum(member["takes_requests"] for member in told["members"]) == len(bodies)
+    _delete(installation, balancer["id"])
+
+
 def test_listeners_of_all_protocols_and_their_edits(installation: Installation) -> None:
     playground = installation.playground
     balancer = _create(installation, "edits")
