@@ -242,6 +242,7 @@ async def run_worker(settings: Settings) -> None:
             settings=settings,
             clock=SystemClock(),
             stop=_stop_on_signals(),
+            secrets=open_keeper(settings, store),
         )
     finally:
         await compute.close()

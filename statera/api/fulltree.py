@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from msgspec import UNSET, UnsetType
 
+from statera.api.call import Call
 from statera.api.fields import Choice, Several
 from statera.api.healthmonitors import NewHealthMonitor, build_health_monitor, show_health_monitor
 from statera.api.l7policies import L7PolicyShown, NewL7Policy, list_policy_edits, show_l7policy
@@ -20,6 +21,7 @@ from statera.api.members import NewMember, build_member, change_matched_member, 
 from statera.api.places import place_of
 from statera.api.pools import PoolShown, PoolUpdate, build_pool, list_pool
 from statera.api.shown import list_ids
+from statera.api.tls import check_listener_secrets, check_pool_secrets
 from statera.api.wire import Nested
 from statera.base.errors import Refusal, Refused
 from statera.base.settings import ApiSettings
@@ -69,7 +71,7 @@ def grow_tree(
     decisions: list[Decide] = []
     by_name: dict[str, Pool] = {}
     for wire in definitions:
-        pool = build_pool(wire, _read_protocol(wire), owner, created_at=next(clock))
+        pool = build_pool(wire, _read_protocol(wire), owner, settings, created_at=next(clock))
         if pool.name:
             by_name[pool.name] = pool
         decisions.append(create_pool(pool, None, terms))
@@ -83,6 +85,14 @@ def grow_tree(
         redirects = [_find_redirect(policy, by_name) for policy in policies]
         decisions += [create_listener(listener, terms), *list_policy_edits(policies, listener, now, redirects)]
     return plant_tree(balancer, decisions)
+
+
+async def check_tree_secrets(call: Call, listeners: Sequence[ListenerInTree], pools: Sequence[PoolInTree]) -> None:
+    """Fetch and read what the references of a whole tree lead to. Raises `Refused`."""
+    for listener in listeners:
+        await check_listener_secrets(call, listener)
+    for pool in (*pools, *_list_used_pools(listeners)):
+        await check_pool_secrets(call, pool)
 
 
 def _find_redirect(policy: L7PolicyInTree, by_name: Mapping[str, Pool]) -> str | None:

@@ -1,7 +1,7 @@
 """Listeners."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -10,12 +10,19 @@ from statera.api.call import Call, answer_json
 from statera.api.errors import Answer
 from statera.api.fields import Choice, Cidr, Integer, Several, Text, Texts, Uuid
 from statera.api.l7policies import NewL7Policy, list_policy_edits
-from statera.api.listing import COMMON_COLUMNS, Collection, answer_list, answer_one, constant_columns, same_columns
+from statera.api.listing import COMMON_COLUMNS, Collection, answer_list, answer_one, same_columns
 from statera.api.loading import find, load
 from statera.api.places import Place
 from statera.api.routing import make_routes
 from statera.api.shown import Id, Shown, list_common, list_ids, view_of_listener
-from statera.api.unsupported import LISTENER_NULLS, LISTENER_TLS, check_listener_options
+from statera.api.tls import (
+    check_hsts,
+    check_listener_secrets,
+    check_listener_tls,
+    fill_listener_terms,
+    names_authority,
+)
+from statera.api.unsupported import LISTENER_NULLS, check_listener_options
 from statera.api.wire import (
     NULLS_ON_CREATE,
     NULLS_ON_UPDATE,
@@ -37,11 +44,13 @@ from statera.model.edits import Change, create_listener, delete_listener, update
 from statera.model.enums import ClientAuthentication, ListenerProtocol
 from statera.model.tree import Listener, LoadBalancer
 from statera.model.views import ListenerView
+from statera.store.views import load_view
 
 MOST_TIMEOUT_MS = 2_073_600_000
 """24 days, the most that HAProxy takes."""
 Timeout = Annotated[int | UnsetType | None, Integer(0, MOST_TIMEOUT_MS)]
 TIMEOUTS = ("timeout_client_data", "timeout_member_connect", "timeout_member_data", "timeout_tcp_inspect")
+AUTHORITY = ("client_ca_tls_container_ref", "client_crl_container_ref")
 HTTP_HEADERS = (
     "X-Forwarded-For",
     "X-Forwarded-Port",
@@ -101,7 +110,7 @@ class ListenerCreate(NewListener, frozen=True, kw_only=True):
 
 
 class ListenerShown(Shown, frozen=True, kw_only=True):
-    """Every attribute of the v2 API; what TLS will fill has the value of "none" now."""
+    """Every attribute of the v2 API."""
 
     description: str
     protocol: str
@@ -116,19 +125,29 @@ class ListenerShown(Shown, frozen=True, kw_only=True):
     allowed_cidrs: tuple[str, ...] | None
     loadbalancers: tuple[Id, ...] | UnsetType
     l7policies: tuple[Any, ...]
-    default_tls_container_ref: str | None = None
-    sni_container_refs: tuple[str, ...] = ()
-    client_ca_tls_container_ref: str | None = None
-    client_authentication: str = "NONE"
-    client_crl_container_ref: str | None = None
-    tls_ciphers: str | None = None
-    tls_versions: tuple[str, ...] | None = None
-    alpn_protocols: tuple[str, ...] | None = None
-    hsts_max_age: int | None = None
-    hsts_include_subdomains: bool = False
-    hsts_preload: bool = False
+    default_tls_container_ref: str | None
+    sni_container_refs: tuple[str, ...]
+    client_ca_tls_container_ref: str | None
+    client_authentication: str
+    client_crl_container_ref: str | None
+    tls_ciphers: str | None
+    tls_versions: tuple[str, ...] | None
+    alpn_protocols: tuple[str, ...] | None
+    hsts_max_age: int | None
+    hsts_include_subdomains: bool
+    hsts_preload: bool
 
 
+TLS_COLUMNS = (
+    "default_tls_container_ref",
+    "client_ca_tls_container_ref",
+    "client_authentication",
+    "client_crl_container_ref",
+    "tls_ciphers",
+    "hsts_max_age",
+    "hsts_include_subdomains",
+    "hsts_preload",
+)
 _SAME = (
     "description",
     "protocol",
@@ -138,6 +157,10 @@ _SAME = (
     "insert_headers",
     *TIMEOUTS,
     "allowed_cidrs",
+    *TLS_COLUMNS,
+    "sni_container_refs",
+    "tls_versions",
+    "alpn_protocols",
 )
 
 
@@ -157,8 +180,8 @@ COLLECTION = Collection(
     target="listener",
     columns=COMMON_COLUMNS
     | same_columns("description", "protocol", "protocol_port", "connection_limit", "default_pool_id", *TIMEOUTS)
-    | {"loadbalancer_id": "load_balancer_id", "load_balancer_id": "load_balancer_id"}
-    | constant_columns(LISTENER_TLS),
+    | same_columns(*TLS_COLUMNS)
+    | {"loadbalancer_id": "load_balancer_id", "load_balancer_id": "load_balancer_id"},
     show=show_listener,
 )
 
@@ -171,7 +194,12 @@ def build_listener(wire: NewListener, owner: Place, settings: ApiSettings, **mor
     given = defaults | _list_listener(wire, nulls)
     _check_headers(given.get("insert_headers", {}), wire.protocol, is_new=True)
     owned = {"project_id": owner.project_id, "load_balancer_id": owner.load_balancer_id}
-    return Listener(**(given | {"id": new_id()} | owned | more))
+    if wire.client_authentication is None:
+        raise Refused(Refusal.INVALID, "None is not a valid option for client_authentication")
+    listener = fill_listener_terms(Listener(**(given | {"id": new_id()} | owned | more)), settings.tls)
+    check_hsts(wire, listener, is_new=True)
+    check_listener_tls(listener, settings.tls)
+    return listener
 
 
 def change_listener(wire: ListenerUpdate, settings: ApiSettings) -> Change[Listener]:
@@ -184,7 +212,14 @@ def change_listener(wire: ListenerUpdate, settings: ApiSettings) -> Change[Liste
     def change(listener: Listener) -> Listener:
         check_listener_options(wire, listener.protocol, is_new=False)
         _check_headers(given.get("insert_headers", {}), listener.protocol, is_new=False)
-        return msgspec.structs.replace(listener, **given)
+        wanted = fill_listener_terms(msgspec.structs.replace(listener, **given), settings.tls)
+        if wire.client_authentication is None and not wanted.client_ca_tls_container_ref:
+            raise _invalid(
+                "Validation failure: Client authentication setting NONE requires a client CA container reference."
+            )
+        check_hsts(wire, wanted, is_new=False)
+        check_listener_tls(wanted, settings.tls)
+        return wanted
 
     return change
 
@@ -234,6 +269,7 @@ async def accept_create(call: Call) -> Answer:
     wire = await call.read(ListenerCreate, "listener_", "listener")
     balancer = await find(call, LoadBalancer, wire.loadbalancer_id, "listener:post")
     listener = build_listener(wire, balancer, call.room.settings.api, created_at=call.room.clock.now())
+    await check_listener_secrets(call, wire)
     below = list_policy_edits(wire.l7policies or (), listener, call.room.clock.now())
     decide = join_edits([create_listener(listener, call.terms()), *below])
     tree = await call.edit(balancer.id, decide, f"Listener {listener.id} created.")
@@ -245,6 +281,8 @@ async def accept_update(call: Call) -> Answer:
     wire = await call.read(ListenerUpdate, "listener_", "listener")
     listener = await _find(call, "listener:put")
     change = change_listener(wire, call.room.settings.api)
+    stored = await load_view(call.room.store, Listener, listener.id) if names_authority(wire, *AUTHORITY) else None
+    await check_listener_secrets(call, wire, None if stored is None else cast(Listener, stored.resource))
     decide = update_listener(listener.id, change, call.terms())
     tree = await call.edit(listener.load_balancer_id, decide, f"Listener {listener.id} updated.")
     return answer_json({"listener": show_listener(view_of_listener(tree, listener.id))})

@@ -1,6 +1,6 @@
 """Pools and their session persistence."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -8,12 +8,19 @@ from msgspec import UNSET, UnsetType
 from statera.api.call import Call, answer_json
 from statera.api.errors import Answer
 from statera.api.fields import Address, Choice, Integer, Several, Text
-from statera.api.listing import COMMON_COLUMNS, Collection, answer_list, answer_one, constant_columns, same_columns
+from statera.api.listing import COMMON_COLUMNS, Collection, answer_list, answer_one, same_columns
 from statera.api.loading import find, load
 from statera.api.places import Place
 from statera.api.routing import make_routes
 from statera.api.shown import Id, Shown, list_common, list_ids, view_of_pool
-from statera.api.unsupported import POOL_TLS, UNSERVED_POOLS, refuse_option, require_absent
+from statera.api.tls import (
+    check_authority_stays,
+    check_pool_secrets,
+    check_pool_tls,
+    fill_pool_terms,
+    names_authority,
+)
+from statera.api.unsupported import UNSERVED_POOLS, refuse_option
 from statera.api.wire import (
     NULLS_ON_CREATE,
     NULLS_ON_UPDATE,
@@ -30,12 +37,16 @@ from statera.api.wire import (
 )
 from statera.base.errors import Refusal, Refused
 from statera.base.ids import new_id
+from statera.base.settings import ApiSettings
 from statera.model.edits import Change, create_pool, delete_pool, update_pool
 from statera.model.enums import Algorithm, PersistenceType, PoolProtocol
 from statera.model.rules import DATAGRAM_PROTOCOLS
 from statera.model.tree import Listener, LoadBalancer, Pool, SessionPersistence
 from statera.model.views import PoolView
+from statera.store.views import load_view
 
+AUTHORITY = ("ca_tls_container_ref", "crl_container_ref")
+TLS_COLUMNS = ("tls_enabled", "tls_container_ref", *AUTHORITY, "tls_ciphers")
 COOKIE_NAME_PATTERN = r"^[^\s,;\\]+$"
 _BARRED_IN_COOKIE = frozenset('"(),/:;<=>?@[\\]{}\x7f')
 
@@ -73,7 +84,7 @@ class PoolCreate(PoolUpdate, frozen=True, kw_only=True):
 
 
 class PoolShown(Shown, frozen=True, kw_only=True):
-    """Every attribute of the v2 API; what TLS to members will fill has the value of "none" now."""
+    """Every attribute of the v2 API."""
 
     description: str
     protocol: str
@@ -82,17 +93,17 @@ class PoolShown(Shown, frozen=True, kw_only=True):
     loadbalancers: tuple[Id, ...] | UnsetType
     listeners: tuple[Id, ...]
     members: tuple[Any, ...]
+    tls_enabled: bool
+    tls_container_ref: str | None
+    ca_tls_container_ref: str | None
+    crl_container_ref: str | None
+    tls_ciphers: str | None
+    tls_versions: tuple[str, ...] | None
+    alpn_protocols: tuple[str, ...] | None
     healthmonitor_id: str | UnsetType = UNSET
     """The key is absent when there is no monitor."""
     healthmonitor: Any = UNSET
     """The whole monitor or null, in the answer to the creation of a load balancer with its pools."""
-    tls_container_ref: str | None = None
-    ca_tls_container_ref: str | None = None
-    crl_container_ref: str | None = None
-    tls_enabled: bool = False
-    tls_ciphers: str | None = None
-    tls_versions: tuple[str, ...] | None = None
-    alpn_protocols: tuple[str, ...] | None = None
 
 
 def show_pool(view: PoolView) -> PoolShown:
@@ -114,6 +125,7 @@ def list_pool(pool: Pool) -> dict[str, Any]:
         "protocol": pool.protocol,
         "lb_algorithm": pool.lb_algorithm,
         "session_persistence": pool.session_persistence,
+        **{name: getattr(pool, name) for name in (*TLS_COLUMNS, "tls_versions", "alpn_protocols")},
     }
 
 
@@ -126,33 +138,39 @@ COLLECTION = Collection(
     | same_columns("description", "protocol", "lb_algorithm")
     | {"loadbalancer_id": "load_balancer_id", "load_balancer_id": "load_balancer_id"}
     | {"healthmonitor_id": "health_monitor_id"}
-    | constant_columns(POOL_TLS),
+    | same_columns(*TLS_COLUMNS),
     show=show_pool,
 )
 
 
-def build_pool(wire: PoolUpdate, protocol: PoolProtocol, owner: Place, **more: Any) -> Pool:
+def build_pool(wire: PoolUpdate, protocol: PoolProtocol, owner: Place, settings: ApiSettings, **more: Any) -> Pool:
     """Return the pool that a create request asks for. Raises `Refused`."""
-    _check_options(wire, protocol)
+    _check_options(protocol)
     nulls = NULLS_ON_CREATE | {"lb_algorithm": REFUSE, "tls_enabled": False}
     given = _list_pool(wire, nulls)
     if isinstance(wire.session_persistence, PersistenceGiven):
         given["session_persistence"] = _build_persistence(wire.session_persistence, None, protocol)
     owned = {"protocol": protocol, "project_id": owner.project_id, "load_balancer_id": owner.load_balancer_id}
-    return Pool(**(given | {"id": new_id()} | owned | more))
+    pool = fill_pool_terms(Pool(**(given | {"id": new_id()} | owned | more)), settings.tls)
+    check_pool_tls(pool, settings.tls, is_new=True)
+    return pool
 
 
-def change_pool(wire: PoolUpdate) -> Change[Pool]:
+def change_pool(wire: PoolUpdate, settings: ApiSettings) -> Change[Pool]:
     """Return what an update request makes of the stored pool."""
     given = _list_pool(wire, NULLS_ON_UPDATE | {"lb_algorithm": REFUSE, "tls_enabled": REFUSE})
 
     def change(pool: Pool) -> Pool:
-        _check_options(wire, pool.protocol)
+        _check_options(pool.protocol)
         values = dict(given)
         if isinstance(wire.session_persistence, PersistenceGiven):
             stored = pool.session_persistence
             values["session_persistence"] = _build_persistence(wire.session_persistence, stored, pool.protocol)
-        return msgspec.structs.replace(pool, **values)
+        wanted = msgspec.structs.replace(pool, **values)
+        wanted = fill_pool_terms(wanted, settings.tls, keeps_alpn=pool.tls_enabled or wire.alpn_protocols is None)
+        check_authority_stays(pool, wanted)
+        check_pool_tls(wanted, settings.tls, is_new=False)
+        return wanted
 
     return change
 
@@ -161,8 +179,7 @@ def _list_pool(wire: PoolUpdate, nulls: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in list_given(wire, nulls).items() if name in Pool.__struct_fields__}
 
 
-def _check_options(wire: PoolUpdate, protocol: PoolProtocol) -> None:
-    require_absent(wire, POOL_TLS, "pool")
+def _check_options(protocol: PoolProtocol) -> None:
     if protocol in UNSERVED_POOLS:
         raise refuse_option(f"pool protocol {protocol}")
 
@@ -214,7 +231,8 @@ async def accept_create(call: Call) -> Answer:
     call.require_arguments()
     wire = await call.read(PoolCreate, "pool_", "pool")
     owner, listener_id = await _find_owner(call, wire)
-    pool = build_pool(wire, wire.protocol, owner, created_at=call.room.clock.now())
+    pool = build_pool(wire, wire.protocol, owner, call.room.settings.api, created_at=call.room.clock.now())
+    await check_pool_secrets(call, wire)
     tree = await call.edit(
         owner.load_balancer_id, create_pool(pool, listener_id, call.terms()), f"Pool {pool.id} created."
     )
@@ -234,7 +252,9 @@ async def accept_update(call: Call) -> Answer:
     call.require_arguments()
     wire = await call.read(PoolUpdate, "pool_", "pool")
     pool = await _find(call, "pool:put")
-    decide = update_pool(pool.id, change_pool(wire), call.terms())
+    stored = await load_view(call.room.store, Pool, pool.id) if names_authority(wire, *AUTHORITY) else None
+    await check_pool_secrets(call, wire, None if stored is None else cast(Pool, stored.resource))
+    decide = update_pool(pool.id, change_pool(wire, call.room.settings.api), call.terms())
     tree = await call.edit(pool.load_balancer_id, decide, f"Pool {pool.id} updated.")
     return answer_json({"pool": show_pool(view_of_pool(tree, pool.id))})
 

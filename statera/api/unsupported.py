@@ -1,18 +1,22 @@
-"""What the contract knows and this provider does not do yet: TLS options, and protocols over datagrams.
+"""What the contract knows and a protocol cannot have, or this provider does not do yet.
 
 Asked with the values that mean "not wanted", they are accepted: clients send those.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 from msgspec import UNSET
 
 from statera.api.wire import Wire
 from statera.base.errors import Refusal, Refused
-from statera.model.enums import ListenerProtocol, PoolProtocol, Topology
+from statera.model.enums import ClientAuthentication, ListenerProtocol, PoolProtocol, Topology
 
-SERVED_LISTENERS = (ListenerProtocol.HTTP, ListenerProtocol.HTTPS, ListenerProtocol.TCP)
+SERVED_LISTENERS = (
+    ListenerProtocol.HTTP,
+    ListenerProtocol.HTTPS,
+    ListenerProtocol.TCP,
+    ListenerProtocol.TERMINATED_HTTPS,
+)
 SERVED_TOPOLOGIES = (Topology.SINGLE,)
 UNSERVED_POOLS = (PoolProtocol.UDP, PoolProtocol.SCTP)
 TLS_OFFLOAD = (ListenerProtocol.TERMINATED_HTTPS, ListenerProtocol.PROMETHEUS)
@@ -25,20 +29,12 @@ def refuse_option(why: str) -> Refused:
     return Refused(Refusal.UNSUPPORTED, why)
 
 
-def require_absent(wire: Wire, absent: Mapping[str, Any], what: str) -> None:
-    """Refuse every field of `absent` that is wanted."""
-    for name in absent:
-        if getattr(wire, name, UNSET) not in _NOT_WANTED:
-            raise refuse_option(f"{what} {name}")
-
-
 def check_listener_options(wire: Wire, protocol: ListenerProtocol, *, is_new: bool) -> None:
     """Refuse what this protocol cannot have (INVALID), then what is not served (UNSUPPORTED)."""
     if protocol not in TLS_OFFLOAD:
         _check_plain_listener(wire, protocol, is_new=is_new)
     if protocol not in SERVED_LISTENERS:
         raise refuse_option(f"listener protocol {protocol}")
-    require_absent(wire, LISTENER_TLS, "listener")
 
 
 def _check_plain_listener(wire: Wire, protocol: ListenerProtocol, *, is_new: bool) -> None:
@@ -64,31 +60,10 @@ def _invalid(detail: str) -> Refused:
     return Refused(Refusal.INVALID, f"Validation failure: {detail}")
 
 
-LISTENER_TLS: dict[str, Any] = {
-    "default_tls_container_ref": None,
+LISTENER_NULLS: dict[str, Any] = {
     "sni_container_refs": (),
-    "client_ca_tls_container_ref": None,
-    "client_authentication": "NONE",
-    "client_crl_container_ref": None,
-    "tls_ciphers": None,
-    "tls_versions": None,
-    "alpn_protocols": None,
-    "hsts_max_age": None,
+    "client_authentication": ClientAuthentication.NONE,
     "hsts_include_subdomains": False,
     "hsts_preload": False,
 }
-"""Fields of listeners that wait for TLS, and what every listener shows for them."""
-
-POOL_TLS: dict[str, Any] = {
-    "tls_container_ref": None,
-    "ca_tls_container_ref": None,
-    "crl_container_ref": None,
-    "tls_enabled": False,
-    "tls_ciphers": None,
-    "tls_versions": None,
-    "alpn_protocols": None,
-}
-"""Likewise of pools."""
-
-LISTENER_NULLS = {name: value for name, value in LISTENER_TLS.items() if value is not None}
-"""What null means for those that have no null."""
+"""What null means for the TLS attributes that have no null."""

@@ -41,6 +41,31 @@ class DatabaseSettings(Section, frozen=True, kw_only=True):
     bin_dir: Annotated[str, Meta(description="Folder of `initdb` and `postgres`; empty: found by itself.")] = ""
 
 
+_CIPHERS = (
+    "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:"
+    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
+    "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
+    "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305:"
+    "DHE-RSA-AES128-GCM-SHA256:DHE-RSA-AES256-GCM-SHA384:DHE-RSA-CHACHA20-POLY1305"
+)
+_VERSIONS = ("TLSv1.2", "TLSv1.3")
+_ALPN = ("h2", "http/1.1", "http/1.0")
+
+
+class TlsSettings(Section, frozen=True, kw_only=True):
+    allow_terminated_listeners: Annotated[bool, Meta(description="Accept listeners of TERMINATED_HTTPS.")] = True
+    listener_ciphers: Annotated[str, Meta(description="Default of listeners, as OpenSSL lists them.")] = _CIPHERS
+    listener_versions: Annotated[tuple[str, ...], Meta(description="Default of listeners.")] = _VERSIONS
+    listener_alpn_protocols: Annotated[tuple[str, ...], Meta(description="Default of listeners.")] = _ALPN
+    pool_ciphers: Annotated[str, Meta(description="Default of pools with TLS, as OpenSSL lists them.")] = _CIPHERS
+    pool_versions: Annotated[tuple[str, ...], Meta(description="Default of pools with TLS.")] = _VERSIONS
+    pool_alpn_protocols: Annotated[tuple[str, ...], Meta(description="Default of pools with TLS.")] = _ALPN
+    cipher_prohibit_list: Annotated[tuple[str, ...], Meta(description="Ciphers that nobody may ask for.")] = ()
+    minimum_version: Annotated[
+        Literal["TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"], Meta(description="Least version that anybody may ask for.")
+    ] = "TLSv1.2"
+
+
 class ApiSettings(Section, frozen=True, kw_only=True):
     host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="TCP port to listen on.")] = 9876
@@ -60,6 +85,7 @@ class ApiSettings(Section, frozen=True, kw_only=True):
     timeout_member_connect: Annotated[int, Meta(ge=0, description="Default of listeners, in milliseconds.")] = 5_000
     timeout_member_data: Annotated[int, Meta(ge=0, description="Default of listeners, in milliseconds.")] = 50_000
     timeout_tcp_inspect: Annotated[int, Meta(ge=0, description="Default of listeners, in milliseconds.")] = 0
+    tls: TlsSettings = TlsSettings()
 
 
 class UserSettings(Section, frozen=True, kw_only=True):
@@ -104,6 +130,19 @@ class IdentitySettings(Section, frozen=True, kw_only=True):
     default_project_id: Annotated[str, Meta(max_length=36, description="Project of everybody in mode `none`.")] = (
         "00000000000000000000000000000000"
     )
+
+
+Quota = Annotated[int, Meta(ge=-1, le=2_000_000_000)]
+
+
+class QuotaSettings(Section, frozen=True, kw_only=True):
+    loadbalancer: Annotated[Quota, Meta(description="Load balancers a project may have by default; -1: no limit.")] = -1
+    listener: Annotated[Quota, Meta(description="Listeners, likewise.")] = -1
+    pool: Annotated[Quota, Meta(description="Pools, likewise.")] = -1
+    member: Annotated[Quota, Meta(description="Members, likewise.")] = -1
+    healthmonitor: Annotated[Quota, Meta(description="Health monitors, likewise.")] = -1
+    l7policy: Annotated[Quota, Meta(description="L7 policies, likewise.")] = -1
+    l7rule: Annotated[Quota, Meta(description="Rules of L7 policies, likewise.")] = -1
 
 
 Quota = Annotated[int, Meta(ge=-1, le=2_000_000_000)]
@@ -238,6 +277,7 @@ class Settings(Section, frozen=True, kw_only=True):
     networks: tuple[NetworkSettings, ...] = ()
     network: NetworkDriverSettings = NetworkDriverSettings()
     compute: ComputeSettings = ComputeSettings()
+    quotas: QuotaSettings = QuotaSettings()
     secrets: SecretsSettings = SecretsSettings()
     agent: AgentSettings = AgentSettings()
     reconcile: ReconcileSettings = ReconcileSettings()

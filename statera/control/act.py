@@ -109,7 +109,14 @@ class Actor:
     async def _configure(self, run: Run, step: Configure) -> AppliedConfiguration:
         amphora = run.amphorae[step.amphora_id]
         document = await self._observer.render(run, amphora)
-        wanted = Configuration(generation=run.generation, epoch=run.claim.epoch, haproxy=document)
+        known = {bundle.digest: bundle.content for bundle in (run.bundles or {}).values()}
+        files = document.files().values() if document is not None else ()
+        wanted = Configuration(
+            generation=run.generation,
+            epoch=run.claim.epoch,
+            haproxy=document,
+            contents={digest: known[digest] for digest in files},
+        )
         return await self._compute.apply_configuration(amphora.host, amphora.id, wanted)
 
     async def _keep_counted(self, run: Run, step: RemoveSandbox) -> None:

@@ -8,14 +8,15 @@ from statera.base.clock import Clock
 from statera.base.errors import Lasting, Transient
 from statera.base.ids import new_id
 from statera.base.settings import Settings
+from statera.control.certificates import CertificateBook
 from statera.control.hosts import HostBook
 from statera.control.run import Run
 from statera.model.amphora import Amphora, AmphoraObserved
 from statera.model.document import Document
 from statera.model.network import Network
-from statera.model.ports import ComputeDriver, NetworkDriver
+from statera.model.ports import ComputeDriver, NetworkDriver, SecretsDriver
 from statera.plan.plan import MOST_FRESH_IDS, needs_hosts
-from statera.plan.spec import decide_amphora_spec, decide_limits, list_vips
+from statera.plan.spec import decide_amphora_spec, decide_limits, list_references, list_vips
 from statera.plan.world import Sighting, Unseen, World
 from statera.render.engine import haproxy_capabilities
 from statera.render.haproxy import render_haproxy
@@ -33,7 +34,13 @@ class Observer:
     """Looks at the world. Holds nothing between passes but what hosts said of themselves last."""
 
     def __init__(
-        self, store: Store, network: NetworkDriver, compute: ComputeDriver, settings: Settings, clock: Clock
+        self,
+        store: Store,
+        network: NetworkDriver,
+        compute: ComputeDriver,
+        settings: Settings,
+        clock: Clock,
+        secrets: SecretsDriver | None = None,
     ) -> None:
         self._store = store
         self._network = network
@@ -43,6 +50,7 @@ class Observer:
         self._silent_after_s = settings.health.stale_after_s * 1.5
         self.max_skew_s = settings.health.max_skew_s
         self._hosts = HostBook(compute)
+        self._certificates = CertificateBook(secrets)
         self.limits = decide_limits(
             memory_mib=settings.compute.memory_mib,
             file_descriptors=settings.compute.file_descriptors,
@@ -75,7 +83,10 @@ class Observer:
         Raises `Transient` when its host has never told which engine it has, `Lasting` for text that cannot be rendered.
         """
         if amphora.id not in run.documents:
-            spec = decide_amphora_spec(run.tree, amphora.id, self.limits)
+            if run.bundles is None:
+                run.bundles = await self._certificates.load(list_references(run.tree))
+            digests = {ref: bundle.digest for ref, bundle in run.bundles.items()}
+            spec = decide_amphora_spec(run.tree, amphora.id, self.limits, digests)
             # Only the slow re-check takes the time to ask a host again.
             is_edit = run.generation != run.balancer.observed_generation
             age_s = float("inf") if is_edit else VERSIONS_AGE_S

@@ -15,7 +15,7 @@ from statera.control.observe import Observer
 from statera.control.run import Run
 from statera.model.amphora import AmphoraObserved
 from statera.model.enums import ProvisioningStatus
-from statera.model.ports import ComputeDriver, NetworkDriver
+from statera.model.ports import ComputeDriver, NetworkDriver, SecretsDriver
 from statera.model.work import Claim
 from statera.plan.failure import decide_failure
 from statera.plan.plan import decide_plan
@@ -35,12 +35,18 @@ class Reconciler:
     """Runs passes. Holds nothing between them but what hosts said of themselves last."""
 
     def __init__(
-        self, store: Store, network: NetworkDriver, compute: ComputeDriver, settings: Settings, clock: Clock
+        self,
+        store: Store,
+        network: NetworkDriver,
+        compute: ComputeDriver,
+        settings: Settings,
+        clock: Clock,
+        secrets: SecretsDriver | None = None,
     ) -> None:
         self._store = store
         self._options = settings.reconcile
         self._clock = clock
-        self._observer = Observer(store, network, compute, settings, clock)
+        self._observer = Observer(store, network, compute, settings, clock, secrets)
         self._actor = Actor(store, network, compute, self._observer, clock)
 
     async def run_pass(self, claim: Claim) -> bool:

@@ -4,6 +4,7 @@ import datetime as dt
 
 from statera.base.reason import Reason
 from statera.model.amphora import Amphora
+from statera.model.certificates import Bundle
 from statera.model.document import Document
 from statera.model.network import Network
 from statera.model.tree import LoadBalancer, Tree
@@ -21,6 +22,8 @@ class Run:
         """The rows as they are now, oldest first."""
         self.documents: dict[str, Document | None] = {}
         """What has been rendered, by amphora; None: no engine is needed."""
+        self.bundles: dict[str, Bundle] | None = None
+        """What references to certificates lead to; None until they have been read."""
         self.history: list[Event] = []
         """Written with the end of the pass, in one statement."""
 

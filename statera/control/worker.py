@@ -7,8 +7,8 @@ it; a pass that lost its claim is cancelled.
 import asyncio
 import contextlib
 import os
-import secrets
 import socket
+from secrets import token_hex
 
 from statera.base.clock import Clock
 from statera.base.errors import LostClaim, Transient
@@ -16,7 +16,7 @@ from statera.base.logging import get_logger
 from statera.base.settings import Settings
 from statera.control.chores import Chores
 from statera.control.reconcile import Reconciler
-from statera.model.ports import ComputeDriver, NetworkDriver
+from statera.model.ports import ComputeDriver, NetworkDriver, SecretsDriver
 from statera.model.work import Claim
 from statera.store.bell import WorkBell
 from statera.store.claims import claim_load_balancer, release_claim, renew_claim
@@ -32,7 +32,7 @@ AFTER_FAULT_S = 1.0
 
 def name_worker() -> str:
     """Return a name that no other worker has, nor this process after a restart with the same pid."""
-    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+    return f"{socket.gethostname()}:{os.getpid()}:{token_hex(3)}"
 
 
 async def run_control(
@@ -43,10 +43,11 @@ async def run_control(
     settings: Settings,
     clock: Clock,
     stop: asyncio.Event,
+    secrets: SecretsDriver | None = None,
 ) -> None:
     """Reconcile load balancers and do the chores until `stop` is set. Any number of processes may."""
     name = name_worker()
-    worker = Worker(store, network, compute, settings, clock, name=name)
+    worker = Worker(store, network, compute, settings, clock, name=name, secrets=secrets)
     chores = Chores(store, network, compute, settings, clock, name=name)
     async with asyncio.TaskGroup() as group:
         group.create_task(worker.run(stop))
@@ -65,10 +66,11 @@ class Worker:
         clock: Clock,
         *,
         name: str = "",
+        secrets: SecretsDriver | None = None,
     ) -> None:
         self._store = store
         self._options = settings.reconcile
-        self._reconciler = Reconciler(store, network, compute, settings, clock)
+        self._reconciler = Reconciler(store, network, compute, settings, clock, secrets)
         self._name = name or name_worker()
         self._running: set[asyncio.Task[None]] = set()
         self._bell = WorkBell(store)

@@ -255,22 +255,21 @@ def _read_authorities(found: SecretParts, field: str) -> list[x509.Certificate]:
         return x509.load_pem_x509_certificates(_read_payload(found, field))
     except ValueError as error:
         raise BadCertificate(
-            f"Validation failure: The {_AUTHORITY[field]} certificate is invalid. It must be a valid x509 PEM format "
-            f"certificate. Error: {field}: {_shorten(error)}"
+            f"Validation failure: The {_WORDS.get(field, 'named CA')} certificate is invalid. It must be a valid x509 "
+            f"PEM format certificate. Error: {field}: {_shorten(error)}"
         ) from None
 
 
-def read_revocations(found: SecretParts, authorities: SecretParts, field: str, authorities_field: str) -> Bundle:
-    """Return lists of revocations, each signed by one of the authorities. Raises `BadCertificate`."""
-    try:
-        lists = [x509.load_pem_x509_crl(block) for block in _cut_lists(_read_payload(found, field))]
-    except ValueError as error:
-        raise BadCertificate(
-            f"Validation failure: The {_AUTHORITY[field]} certificate revocation list is invalid. It must be a valid "
-            f"x509 PEM format certificate revocation list. Error: {field}: {_shorten(error)}"
-        ) from None
+def read_revocations(found: SecretParts, field: str) -> Bundle:
+    """Return lists of revocations, as they are. Raises `BadCertificate`."""
+    lists = _read_lists(found, field)
+    return _bundle(b"".join(one.public_bytes(serialization.Encoding.PEM) for one in lists))
+
+
+def check_revocations(found: SecretParts, authorities: SecretParts, field: str, authorities_field: str) -> None:
+    """Refuse (INVALID) a list of revocations that none of the authorities has signed."""
     known = _read_authorities(authorities, authorities_field)
-    for one in lists:
+    for one in _read_lists(found, field):
         if not any(authority.subject == one.issuer and _has_signed(authority, one) for authority in known):
             raise BadCertificate(
                 "Validation failure: The CRL specified is not valid for client certificate authority reference "
@@ -278,7 +277,16 @@ def read_revocations(found: SecretParts, authorities: SecretParts, field: str, a
                 if field == "client_crl_container_ref"
                 else f"Validation failure: {field}: it is not signed by the authority in {authorities_field}."
             )
-    return _bundle(b"".join(one.public_bytes(serialization.Encoding.PEM) for one in lists))
+
+
+def _read_lists(found: SecretParts, field: str) -> list[x509.CertificateRevocationList]:
+    try:
+        return [x509.load_pem_x509_crl(block) for block in _cut_lists(_read_payload(found, field))]
+    except ValueError as error:
+        raise BadCertificate(
+            f"Validation failure: The {_WORDS.get(field, 'named')} certificate revocation list is invalid. It must be "
+            f"a valid x509 PEM format certificate revocation list. Error: {field}: {_shorten(error)}"
+        ) from None
 
 
 def _cut_lists(payload: bytes) -> list[bytes]:
@@ -294,7 +302,7 @@ def _has_signed(authority: x509.Certificate, revocations: x509.CertificateRevoca
         return False
 
 
-_AUTHORITY = {
+_WORDS = {
     "client_ca_tls_container_ref": "client authentication CA",
     "client_crl_container_ref": "client authentication",
     "ca_tls_container_ref": "pool CA",
