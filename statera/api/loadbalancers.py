@@ -9,7 +9,7 @@ from statera.api.call import Call, Route, answer_json
 from statera.api.chosen import choose
 from statera.api.errors import Answer
 from statera.api.fields import TRUE_WORDS, Address, Several, Text, Uuid
-from statera.api.fulltree import ListenerInTree, PoolInTree, grow_tree, show_children
+from statera.api.fulltree import ListenerInTree, PoolInTree, check_tree_secrets, grow_tree, show_children
 from statera.api.listing import COMMON_COLUMNS, Collection, Constant, answer_list, answer_one, same_columns
 from statera.api.loading import find, load
 from statera.api.places import Place
@@ -165,6 +165,7 @@ async def accept_create(call: Call) -> Answer:
     try:
         more = msgspec.structs.asdict(chosen) | {"id": load_balancer_id, "project_id": project_id}
         balancer = _build(call, wire, vips, **more)
+        await check_tree_secrets(call, wire.listeners or (), wire.pools or ())
         settings, now = call.room.settings.api, balancer.created_at
         tree = grow_tree(balancer, wire.listeners or (), wire.pools or (), settings, now)
         what, limits = f"Load balancer {load_balancer_id} created.", call.room.limits
