@@ -74,7 +74,15 @@ async def _run(database_url: str, settings: Settings, listener: socket.socket, s
 
 async def _work(store: Store, settings: Settings, stop: asyncio.Event) -> None:
     network, compute = open_network(settings, store), open_compute(settings)
-    await run_control(store=store, network=network, compute=compute, settings=settings, clock=SystemClock(), stop=stop)
+    await run_control(
+        store=store,
+        network=network,
+        compute=compute,
+        settings=settings,
+        clock=SystemClock(),
+        stop=stop,
+        secrets=make_keeper(store),
+    )
 
 
 @contextlib.contextmanager
