@@ -170,7 +170,9 @@ class Playground:
             # A private IPv6 range (RFC 4193) that follows the IPv4 one, so that two playgrounds never share it.
             second, third = ipaddress.ip_network(self.subnet).network_address.packed[1:3]
             self.subnet6 = f"fd5a:7e4a:{second:x}:{third:x}::/64"
-            run_ip("link", "add", self.bridge, "type", "bridge")
+            # A bridge without a MAC of its own takes another one whenever ports come and go: those who know it lose it.
+            address = f"02:00:0a:{second:02x}:{third:02x}:{HOST_NUMBER:02x}"
+            run_ip("link", "add", self.bridge, "address", address, "type", "bridge")
             for network in (self.subnet, self.subnet6):
                 length = ipaddress.ip_network(network).prefixlen
                 flags = ["nodad"] if ":" in network else []
