@@ -113,7 +113,6 @@ class NoopCompute:
         sandbox = self.reach(host).sandboxes.get(amphora_id)
         if sandbox is None:
             return None
-        running = sandbox.haproxy_running
         # One that needs no HAProxy is as it should be, as the agents tell it.
         live = sandbox.configuration
         running = sandbox.haproxy_running or live is None or live.haproxy is None
