@@ -9,14 +9,18 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
 
 from statera.agent import process
+from statera.agent.contents import drop_contents, keep_contents, list_missing, read_content
+from statera.agent.draining import Drains
 from statera.agent.folders import AmphoraFolders
 from statera.agent.process import Launch
 from statera.agent.runtime import Processes, RuntimeUnavailable, ask, parse_processes
-from statera.agent.server_state import keep_unchanged
+from statera.agent.server_state import make_state
 from statera.base.errors import Lasting, Transient
 from statera.base.logging import get_logger
+from statera.base.secret import Secret
 from statera.base.settings import AgentSettings
 from statera.model.amphora import AppliedConfiguration
 from statera.model.document import Document
@@ -31,8 +35,6 @@ LOOK_AGAIN_S = 0.005
 MOST_WORDS_BYTES = 256 * 1024
 TOLD_LENGTH = 600
 """Characters of HAProxy's words that go into a reason."""
-COMMANDS_AT_ONCE = 32
-"""One line may hold several commands; HAProxy reads at most 16 KiB of it."""
 
 
 class Engine:
@@ -42,8 +44,7 @@ class Engine:
         self.launch = launch
         self._agent = agent
         self._capabilities = capabilities
-        self._deletes: dict[str, Command] = {}
-        """Servers out of use that still had connections when they were to be deleted."""
+        self._drains = Drains(launch.folders.live, agent.drain_s)
         self._child: subprocess.Popen[bytes] | None = None
         self.parting = ""
         """Statistics of the last process that was replaced or stopped on purpose, as they were just before."""
@@ -58,27 +59,43 @@ class Engine:
             self._child = None
         return process.find_master(self._folders, self.launch.amphora_id)
 
-    async def apply(self, live: Document | None, wanted: Document | None) -> AppliedConfiguration:
-        """Go from the live document to the wanted one; None stands for no HAProxy.
+    async def apply(
+        self, live: Document | None, wanted: Document | None, contents: Mapping[str, Secret[bytes]]
+    ) -> AppliedConfiguration:
+        """Go from the live document to the wanted one, whose files have these contents; None stands for no HAProxy.
 
         Raises `Lasting` (slug `configuration-rejected`) with HAProxy's words while the live one goes on serving.
         """
+        run, serving = self._folders.run, live
+        try:
+            keep_contents(run, contents, process.find_group(self._agent))
+            if wanted is not None and list_missing(run, wanted):
+                raise Transient("certificates-awaited", "The contents of certificates did not come with their names.")
+            applied = await self._apply(live, wanted, contents)
+            serving = wanted
+        finally:
+            drop_contents(run, [serving])
+        return applied
+
+    async def _apply(
+        self, live: Document | None, wanted: Document | None, contents: Mapping[str, Secret[bytes]]
+    ) -> AppliedConfiguration:
         if wanted is None:
             await self.stop()
             return AppliedConfiguration(means="unchanged" if live is None else "reload", why="No listener is enabled.")
         if self.find_pid() is None:
-            await self._check(wanted)
-            self._publish()
-            await self.start()
+            await self._check(wanted, contents)
+            self._folders.write_document(wanted)
+            await self.start(wanted)
             return AppliedConfiguration(means="reload", why="HAProxy was not running.")
         change = decide_change(live, wanted, self._capabilities)
         if isinstance(change, Unchanged):
             return AppliedConfiguration(means="unchanged")
-        await self._check(wanted)
+        await self._check(wanted, contents)
         if isinstance(change, RuntimeChange):
-            refused = await self._run_commands(change.commands)
+            refused = await self._run_commands(change.commands, wanted)
             if not refused:
-                self._publish()
+                self._folders.write_document(wanted)
                 return AppliedConfiguration(means="runtime")
             change = Reload(why=f"HAProxy did not take the change at run time: {refused}")
         await self._reload(live, wanted)
@@ -86,45 +103,43 @@ class Engine:
 
     # Files
 
-    async def _check(self, wanted: Document) -> None:
-        self._folders.write(self._folders.candidate.name, wanted.text())
-        told = await process.check_configuration(self.launch, self._agent, self._folders.candidate.name)
+    async def _check(self, wanted: Document, contents: Mapping[str, Secret[bytes]]) -> None:
+        told = await process.check_document(self.launch, self._agent, wanted, contents)
         if told:
             raise Lasting("configuration-rejected", f"HAProxy rejects the configuration: {shorten(told)}")
 
-    def _publish(self) -> None:
-        self._folders.candidate.replace(self._folders.configuration)
-
     # Run time
 
-    async def _run_commands(self, commands: tuple[Command, ...]) -> str:
+    async def _run_commands(self, commands: tuple[Command, ...], wanted: Document) -> str:
         """Run them in order; return the first answer that is not a success, "" when all went well.
 
         HAProxy prefixes no answer with its command, so commands whose answer must be told apart go alone.
         """
         for command in commands:
             # A server that waits for its last connection must make room before one of its name comes back.
-            if command.text in self._deletes:
+            if self._drains.is_leaving(command):
                 continue
             with contextlib.suppress(RuntimeUnavailable):
-                answer = await ask(self._folders.live / "stats", command.text)
-                if not answer.strip() or answer.strip().startswith(command.expects or ("\0",)):
+                answer = (await ask(self._folders.live / "stats", self._complete(command, wanted))).strip()
+                if _succeeded(command, answer):
+                    self._drains.note(command)
                     continue
                 if command.may_wait:
-                    self._deletes[command.text] = command
+                    self._drains.note(command, is_waiting=True)
                     continue
-                return answer.strip()
+                return answer
             return "its socket did not answer"
         return ""
 
+    def _complete(self, command: Command, wanted: Document) -> str:
+        """Return what goes over the socket: with a file's content behind the command, which an empty line ends."""
+        if not command.file:
+            return command.text
+        return f"{command.text} <<\n{read_content(self._folders.run, command.file, wanted).decode('ascii')}"
+
     async def finish_deletes(self) -> None:
-        """Try again to delete the servers that still had connections."""
-        for text in list(self._deletes):
-            with contextlib.suppress(RuntimeUnavailable):
-                answer = await ask(self._folders.live / "stats", text)
-                if answer.strip().startswith(("Server deleted", "No such")):
-                    # A reload may have forgotten them all meanwhile.
-                    self._deletes.pop(text, None)
+        """Try again to delete the servers that still had connections, and close those whose time is over."""
+        await self._drains.look()
 
     async def read_statistics(self) -> str:
         """Return the answers to `show info` and `show stat`. Raises `RuntimeUnavailable`."""
@@ -137,10 +152,11 @@ class Engine:
 
     # Processes
 
-    async def start(self) -> None:
-        """Start HAProxy on the live file and wait until it answers. Raises `Lasting` with its words."""
+    async def start(self, document: Document) -> None:
+        """Start HAProxy on the live file, `document`, and wait until it answers. Raises `Lasting` with its words."""
         await process.end_all(self.launch.amphora_id)
-        self._deletes.clear()
+        self._drains.note_end()
+        self._folders.write("state", make_state("", None, document))
         self._trim_words()
         begun = self._words_size()
         self._child = child = await asyncio.to_thread(process.start, self.launch, self._agent)
@@ -165,7 +181,7 @@ class Engine:
             while self.find_pid() is not None and time.monotonic() < deadline:
                 await asyncio.sleep(LOOK_AGAIN_S)
         await process.end_all(self.launch.amphora_id)
-        self._deletes.clear()
+        self._drains.note_end()
         for file in (self._folders.configuration, self._folders.pid):
             file.unlink(missing_ok=True)
 
@@ -175,14 +191,14 @@ class Engine:
         await self._note_parting()
         self._trim_words()
         begun = self._words_size()
-        self._publish()
+        self._folders.write_document(wanted)
         failure = await self._load_anew()
         if not failure:
-            self._deletes.clear()
+            self._drains.note_reload(live, wanted)
             return
         told = self._read_words(begun) or failure
         if live is not None:
-            self._folders.write(self._folders.configuration.name, live.text())
+            self._folders.write_document(live)
             again = await self._load_anew()
             log.warning("reload rolled back", amphora=self.launch.amphora_id, again=again)
         raise Lasting("configuration-rejected", f"HAProxy could not load the configuration: {shorten(told)}")
@@ -228,11 +244,10 @@ class Engine:
 
     async def _save_server_state(self, live: Document | None, wanted: Document) -> None:
         # Without it a new worker takes every member for healthy until its first checks.
-        kept = ""
+        now = ""
         with contextlib.suppress(RuntimeUnavailable):
-            if live is not None:
-                kept = keep_unchanged(await ask(self._folders.live / "stats", "show servers state"), live, wanted)
-        self._folders.write("state", kept)
+            now = await ask(self._folders.live / "stats", "show servers state")
+        self._folders.write("state", make_state(now, live, wanted))
 
     # What HAProxy printed
 
@@ -250,6 +265,12 @@ class Engine:
             file.seek(begun)
             return shorten(file.read(MOST_WORDS_BYTES).decode("utf-8", errors="replace"))
         return ""
+
+
+def _succeeded(command: Command, answer: str) -> bool:
+    if command.says:
+        return all(words in answer for words in command.says)
+    return not answer or answer.startswith(command.expects or ("\0",))
 
 
 def shorten(words: str) -> str:

@@ -7,12 +7,14 @@ tmpfs: the live configuration, HAProxy's sockets, its pid and its words.
 import contextlib
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
+from statera.agent.contents import NAMES, link_files
 from statera.base.ids import is_uuid
 from statera.base.secret import Secret
 from statera.base.settings import Settings
@@ -21,6 +23,8 @@ from statera.model.spec import SandboxSpec
 
 TOMBSTONE_KEPT_S = 3600.0
 """A removed amphora's epoch is remembered so long: a late request of a former worker must not build it again."""
+
+BESIDE = "check-"
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,8 +50,9 @@ class AmphoraFolders:
         return self.run / "haproxy.cfg"
 
     @property
-    def candidate(self) -> Path:
-        return self.run / "haproxy.cfg.new"
+    def lists(self) -> Path:
+        """Values that rules of the configuration read, one file for each list."""
+        return self.run / "lists"
 
     @property
     def pid(self) -> Path:
@@ -76,6 +81,33 @@ class AmphoraFolders:
     def write(self, name: str, text: str, mode: int = 0o644) -> None:
         """Replace a file of the run folder at once, so that nobody reads half of it."""
         write_whole(self.run / name, text.encode(), mode)
+
+    def write_document(self, document: Document) -> None:
+        """Write a configuration with its lists: before it what it reads, after it goes what it reads no more."""
+        link_files(self.run, document)
+        lists = document.lists()
+        self.lists.mkdir(exist_ok=True)
+        self.lists.chmod(0o755)
+        for name, text in lists.items():
+            write_whole(self.lists / name, text.encode(), 0o644)
+        self.write(self.configuration.name, document.text())
+        for path in self.lists.iterdir():
+            if path.name not in lists:
+                path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def beside(self) -> Iterator["AmphoraFolders"]:
+        """Give a run folder like this one for a while, to write another configuration into: the rest is the same."""
+        self.run.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=BESIDE, dir=self.run.parent))
+        try:
+            folder.chmod(0o755)
+            for path in self.run.iterdir() if self.run.is_dir() else ():
+                if path not in (self.configuration, self.lists, self.run / NAMES):
+                    (folder / path.name).symlink_to(path)
+            yield AmphoraFolders(self.keep, folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def save(self, record: Record) -> None:
         write_whole(self.keep / "record.json", msgspec.json.encode(record), 0o600)
@@ -121,6 +153,11 @@ class HostFolders:
 
     def of(self, amphora_id: str) -> AmphoraFolders:
         return AmphoraFolders(self._keep / amphora_id, self._run / amphora_id)
+
+    def clear(self) -> None:
+        """Remove what a check that was cut off has left."""
+        for path in self._run.glob(f"{BESIDE}*"):
+            shutil.rmtree(path, ignore_errors=True)
 
     def list_ids(self) -> list[str]:
         """Return the amphorae that left a trace in either place."""

@@ -31,33 +31,40 @@ class HeartbeatSender:
         self._boot = time.time_ns() // 1_000_000
         self._sequence = 0
         self._due: dict[str, float] = {}
+        self._sending: dict[str, asyncio.Task[None]] = {}
+        """Under way, by amphora. One whose HAProxy is slow to answer holds up nobody else."""
         self._limit = asyncio.Semaphore(AT_ONCE)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Send until `stop` is set."""
         try:
             while not stop.is_set():
-                await self._send_due(time.monotonic())
+                self._start_due(time.monotonic())
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), min(LOOK_S, self._interval_s))
         finally:
+            sending = list(self._sending.values())
+            for task in sending:
+                task.cancel()
+            await asyncio.gather(*sending, return_exceptions=True)
             for one in self._sockets.values():
                 one.close()
 
-    async def _send_due(self, now: float) -> None:
+    def _start_due(self, now: float) -> None:
         sandboxes = self._host.sandboxes
         for gone in self._due.keys() - sandboxes.keys():
             del self._due[gone]
-        due = []
-        for sandbox in list(sandboxes.values()):
+        for sandbox in sandboxes.values():
+            if sandbox.id in self._sending:
+                continue
             if sandbox.news.is_set():
                 sandbox.news.clear()
-                due.append(sandbox)
                 self._due[sandbox.id] = now + SOON_AFTER_S
             elif now >= self._due.get(sandbox.id, 0.0):
-                due.append(sandbox)
                 self._due[sandbox.id] = now + self._interval_s
-        await asyncio.gather(*(self._send(sandbox) for sandbox in due))
+            else:
+                continue
+            self._sending[sandbox.id] = asyncio.create_task(self._send(sandbox))
 
     async def _send(self, sandbox: Sandbox) -> None:
         async with self._limit:
@@ -70,6 +77,8 @@ class HeartbeatSender:
             except Exception:
                 # The edge of the loop: what one amphora says must not silence the others.
                 log.exception("heartbeat not sent", amphora=sandbox.id)
+            finally:
+                self._sending.pop(sandbox.id, None)
 
     def _tell(self, sandbox: Sandbox, metrics: Metrics, generation: int, epoch: int) -> None:
         self._sequence += 1

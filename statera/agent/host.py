@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from statera import __version__
-from statera.agent import namespace
+from statera.agent import namespace, process
+from statera.agent.engine import shorten
 from statera.agent.folders import HostFolders, Record
+from statera.agent.process import Launch
 from statera.agent.runtime import RuntimeUnavailable
 from statera.agent.sandbox import Sandbox, open_pid, remove_traces
 from statera.agent.statistics import parse_process, parse_statistics
@@ -20,9 +22,9 @@ from statera.base.errors import Lasting, LostClaim, Transient
 from statera.base.logging import get_logger
 from statera.base.secret import Secret
 from statera.base.settings import Settings
-from statera.model.agent_wire import HostFacts, Metrics, SandboxRequest
+from statera.model.agent_wire import HostFacts, Metrics, SandboxRequest, Verdict
 from statera.model.amphora import AmphoraObserved, AppliedConfiguration
-from statera.model.spec import Configuration
+from statera.model.spec import Configuration, LimitsSpec
 from statera.render.engine import haproxy_capabilities
 from statera.render.paths import SANDBOX_PATHS
 
@@ -39,6 +41,10 @@ ANNOUNCE_AFTER_S = (0.02, 0.05, 0.1, 0.3, 1.0, 3.0)
 and a neighbour that knows the VIP under a former MAC asks again only after 5 to 8 s."""
 BUILDS_AT_ONCE = 4
 """More would only make the netlink lock and the processor busier."""
+LOOKS_AT_ONCE = 8
+"""One HAProxy that does not come up, or does not answer, takes seconds: the others must not wait for it."""
+CHECKS_AT_ONCE = 2
+"""Of configurations that are only planned: those that are to go live come first."""
 
 
 class AmphoraHost:
@@ -50,6 +56,8 @@ class AmphoraHost:
         self._versions = find_engine_versions(settings)
         self._capabilities = haproxy_capabilities(self._versions.get("haproxy", ""))
         self._building = asyncio.Semaphore(BUILDS_AT_ONCE)
+        self._looking = asyncio.Semaphore(LOOKS_AT_ONCE)
+        self._checking = asyncio.Semaphore(CHECKS_AT_ONCE)
         self._watched: dict[str, tuple[int, int]] = {}
         """By amphora: its master's pid, and the descriptor that tells when it ends."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -69,6 +77,7 @@ class AmphoraHost:
     async def adopt(self) -> None:
         """Take over what an earlier life of the agent left: running processes are left alone, ended ones come back."""
         Path(SANDBOX_PATHS.folder).mkdir(parents=True, exist_ok=True)
+        self._folders.clear()
         for amphora_id in self._folders.list_ids():
             folders = self._folders.of(amphora_id)
             known = folders.load()
@@ -132,6 +141,28 @@ class AmphoraHost:
         finally:
             self._watch_process(sandbox)
 
+    async def check(self, amphora_id: str, configuration: Configuration) -> Verdict:
+        """Return what HAProxy says of a configuration, beside a sandbox or without one. Nothing changes."""
+        if configuration.haproxy is None:
+            return Verdict(accepted=True)
+        sandbox = self.sandboxes.get(amphora_id)
+        launch = sandbox.engine.launch if sandbox is not None else self._make_launch(amphora_id)
+        async with self._checking:
+            told = await process.check_document(
+                launch, self._settings.agent, configuration.haproxy, configuration.contents
+            )
+        return Verdict(accepted=not told, words=shorten(told))
+
+    def _make_launch(self, amphora_id: str) -> Launch:
+        options = self._settings.compute
+        limits = LimitsSpec(
+            memory_mib=options.memory_mib,
+            file_descriptors=options.file_descriptors,
+            cpu_percent=options.cpu_percent,
+            max_connections=0,
+        )
+        return Launch(amphora_id=amphora_id, folders=self._folders.of(amphora_id), limits=limits)
+
     async def remove(self, amphora_id: str, epoch: int) -> None:
         """Remove a sandbox, whatever is left of it; the epoch is remembered. Raises `LostClaim`, `Transient`."""
         sandbox = self.sandboxes.get(amphora_id)
@@ -164,8 +195,7 @@ class AmphoraHost:
         turn = 0
         while not stop.is_set():
             turn += 1
-            for sandbox in list(self.sandboxes.values()):
-                await self._look_after(sandbox, turn)
+            await asyncio.gather(*(self._look_in_turn(sandbox, turn) for sandbox in list(self.sandboxes.values())))
             if turn % TRIM_EVERY == 0:
                 self._folders.trim_tombstones()
             with contextlib.suppress(TimeoutError):
@@ -174,6 +204,10 @@ class AmphoraHost:
             task.cancel()
         for amphora_id in list(self._watched):
             self._forget_process(amphora_id)
+
+    async def _look_in_turn(self, sandbox: Sandbox, turn: int) -> None:
+        async with self._looking:
+            await self._look_after(sandbox, turn)
 
     async def _look_after(self, sandbox: Sandbox, turn: int) -> None:
         try:

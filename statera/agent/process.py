@@ -7,17 +7,21 @@ given to something else is never signalled.
 import asyncio
 import contextlib
 import os
+import pwd
 import resource
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from statera.agent import namespace
+from statera.agent.contents import keep_contents
 from statera.agent.folders import AmphoraFolders
+from statera.base.secret import Secret
 from statera.base.settings import AgentSettings
+from statera.model.document import Document
 from statera.model.spec import LimitsSpec
 from statera.render.paths import SANDBOX_PATHS
 
@@ -48,16 +52,18 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     groups: tuple[Path, ...] = ()
 
 
-def _command(launch: Launch, agent: AgentSettings, words: Sequence[str], *, pid_file: str) -> list[str]:
+def _command(
+    launch: Launch, agent: AgentSettings, words: Sequence[str], *, pid_file: str, is_inside: bool
+) -> list[str]:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = launch.limits.file_descriptors
     descriptors = limit if most == resource.RLIM_INFINITY else min(limit, most)
     user = agent.haproxy_user
     # Nobody gets CAP_NET_RAW, because of --no-new-privs. But the kernel runs no file that asks for a capability outside
     # the bounding set (capabilities(7)), and Debian's `ping`, which PING monitors use, asks for this one.
+    entering = ["nsenter", f"--net={namespace.namespace_path(launch.amphora_id)}"] if is_inside else []
     return [
-        "nsenter", f"--net={namespace.namespace_path(launch.amphora_id)}",
-        "unshare", "--mount", "--propagation", "slave",
+        *entering, "unshare", "--mount", "--propagation", "slave",
         "sh", "-c", LAUNCHER, "statera-launch",
         str(launch.folders.run), SANDBOX_PATHS.folder, pid_file, str(descriptors), *map(str, launch.groups), "--",
         "setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups",
@@ -65,13 +71,28 @@ def _command(launch: Launch, agent: AgentSettings, words: Sequence[str], *, pid_
     ]  # fmt: skip
 
 
-async def check_configuration(launch: Launch, agent: AgentSettings, file: str) -> str:
-    """Let HAProxy check a file of the sandbox; return "" when it accepts it, else its words."""
-    words = ["-c", "-f", f"{SANDBOX_PATHS.folder}/{file}"]
-    # Outside the sandbox's memory group: a check beside a busy HAProxy must not get it killed.
-    launch = msgspec.structs.replace(launch, groups=())
+async def check_document(
+    launch: Launch, agent: AgentSettings, document: Document, contents: Mapping[str, Secret[bytes]]
+) -> str:
+    """Let HAProxy check a document beside the live one; return "" when it accepts it, else its words."""
+    with launch.folders.beside() as folders:
+        keep_contents(folders.run, contents, find_group(agent))
+        folders.write_document(document)
+        if not (folders.run / "state").exists():
+            folders.write("state", "")
+        # Outside the sandbox's memory group: a check beside a busy HAProxy must not get it killed.
+        return await _check(msgspec.structs.replace(launch, folders=folders, groups=()), agent)
+
+
+def find_group(agent: AgentSettings) -> int:
+    """Return the id of the group that HAProxy runs in."""
+    return pwd.getpwnam(agent.haproxy_user).pw_gid
+
+
+async def _check(launch: Launch, agent: AgentSettings) -> str:
+    words = ["-c", "-f", SANDBOX_PATHS.configuration]
     process = await asyncio.create_subprocess_exec(
-        *_command(launch, agent, words, pid_file=""),
+        *_command(launch, agent, words, pid_file="", is_inside=False),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -90,7 +111,7 @@ async def check_configuration(launch: Launch, agent: AgentSettings, file: str) -
 def start(launch: Launch, agent: AgentSettings) -> subprocess.Popen[bytes]:
     """Start the master with its worker. It belongs to nobody: it lives on when the agent ends."""
     words = ["-W", "-S", f"{SANDBOX_PATHS.master_socket},mode,600", "-f", SANDBOX_PATHS.configuration]
-    command = _command(launch, agent, words, pid_file=str(launch.folders.pid))
+    command = _command(launch, agent, words, pid_file=str(launch.folders.pid), is_inside=True)
     with launch.folders.words.open("ab") as told:
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=told, stderr=told, start_new_session=True, close_fds=True

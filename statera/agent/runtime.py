@@ -53,6 +53,11 @@ class Processes(msgspec.Struct, frozen=True, kw_only=True):
     """Workers of the newest load, without those of earlier ones."""
 
 
+def list_old_workers(text: str) -> list[int]:
+    """Read the workers of earlier loads, which end with their last connection, from the answer to `show proc`."""
+    return [int(pid) for pid in re.findall(r"^(\d+)\s+worker\s+[1-9]\d*\s", text, re.MULTILINE)]
+
+
 def parse_processes(text: str) -> Processes | None:
     """Read the answer to `show proc`; None when it is not one."""
     master = re.search(r"^\d+\s+master\s+\d+ \[failed: (\d+)\]", text, re.MULTILINE)

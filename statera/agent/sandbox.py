@@ -10,6 +10,7 @@ import msgspec
 from pyroute2.netlink.exceptions import NetlinkError
 
 from statera.agent import cgroups, namespace, process
+from statera.agent.contents import list_missing
 from statera.agent.engine import Engine
 from statera.agent.folders import AmphoraFolders, Record
 from statera.agent.process import Launch
@@ -108,10 +109,14 @@ class Sandbox:
             epoch=self.record.epoch,
             generation=self.record.generation,
             sandbox_digest=self.record.sandbox.digest() if is_built else "",
-            configuration_digest=document.digest() if document is not None else "",
+            configuration_digest=document.digest() if document is not None and not self._lacks_contents() else "",
             haproxy_running=self.is_running,
             reason=self.reason,
         )
+
+    def _lacks_contents(self) -> bool:
+        document = self.record.document
+        return document is not None and bool(list_missing(self.folders.run, document))
 
     def check_epoch(self, epoch: int) -> None:
         """Raise `LostClaim` for a request of a worker that has been succeeded."""
@@ -186,7 +191,7 @@ class Sandbox:
             if not self.is_running:
                 await asyncio.to_thread(self._limit)
             try:
-                applied = await self.engine.apply(before.document, configuration.haproxy)
+                applied = await self.engine.apply(before.document, configuration.haproxy, configuration.contents)
             except StateraError as error:
                 self.reason = error.reason
                 raise
@@ -241,11 +246,14 @@ class Sandbox:
         try:
             if not self.is_whole:
                 await self.build()
+            if self._lacks_contents():
+                sentence = "The keys of its certificates went with the memory they were in; they are being asked for."
+                raise Transient("certificates-awaited", sentence)
             if self._lacks_haproxy() and self.record.document is not None:
                 await asyncio.to_thread(self._limit)
                 self._silences = 0
-                self.folders.write(self.folders.configuration.name, self.record.document.text())
-                await self.engine.start()
+                self.folders.write_document(self.record.document)
+                await self.engine.start(self.record.document)
         except StateraError as error:
             self.reason = error.reason
             log.warning("sandbox not mended", amphora=self.id, sentence=error.sentence)

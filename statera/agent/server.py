@@ -24,13 +24,18 @@ from statera.base.ids import is_uuid
 from statera.base.listening import open_port
 from statera.base.logging import get_logger
 from statera.base.settings import Settings
-from statera.model.agent_wire import AgentFault, FaultKind, SandboxRequest
-from statera.model.spec import Configuration
+from statera.model.agent_wire import (
+    AgentFault,
+    ConfigurationRequest,
+    FaultKind,
+    SandboxRequest,
+    unpack_configuration,
+)
 
 log = get_logger("agent")
 
 MOST_BODY_BYTES = 64 * 1024 * 1024
-_AMPHORA = re.compile(r"/v1/amphorae/([0-9a-f-]{36})(/configuration|/metrics)?")
+_AMPHORA = re.compile(r"/v1/amphorae/([0-9a-f-]{36})(/configuration|/metrics|/check)?")
 
 Answer = tuple[int, Any]
 
@@ -40,7 +45,7 @@ class Malformed(Exception):
 
 
 class AgentApplication:
-    """Routes requests to the host. One class, because there are seven of them."""
+    """Routes requests to the host. One class, because there are eight of them."""
 
     def __init__(self, host: AmphoraHost) -> None:
         self._host = host
@@ -88,8 +93,14 @@ class AgentApplication:
                 await self._host.ensure(request)
                 return 200, None
             case "PUT", "/configuration":
-                applied = await self._host.apply(amphora_id, _decode(await _read(receive), Configuration))
+                applied = await self._host.apply(
+                    amphora_id, unpack_configuration(_decode(await _read(receive), ConfigurationRequest))
+                )
                 return 200, applied
+            case "POST", "/check":
+                return 200, await self._host.check(
+                    amphora_id, unpack_configuration(_decode(await _read(receive), ConfigurationRequest))
+                )
             case "DELETE", "":
                 await self._host.remove(amphora_id, _read_epoch(scope))
                 return 204, None

@@ -145,19 +145,6 @@ class QuotaSettings(Section, frozen=True, kw_only=True):
     l7rule: Annotated[Quota, Meta(description="Rules of L7 policies, likewise.")] = -1
 
 
-Quota = Annotated[int, Meta(ge=-1, le=2_000_000_000)]
-
-
-class QuotaSettings(Section, frozen=True, kw_only=True):
-    loadbalancer: Annotated[Quota, Meta(description="Load balancers a project may have by default; -1: no limit.")] = -1
-    listener: Annotated[Quota, Meta(description="Listeners, likewise.")] = -1
-    pool: Annotated[Quota, Meta(description="Pools, likewise.")] = -1
-    member: Annotated[Quota, Meta(description="Members, likewise.")] = -1
-    healthmonitor: Annotated[Quota, Meta(description="Health monitors, likewise.")] = -1
-    l7policy: Annotated[Quota, Meta(description="L7 policies, likewise.")] = -1
-    l7rule: Annotated[Quota, Meta(description="Rules of L7 policies, likewise.")] = -1
-
-
 class SubnetSettings(Section, frozen=True, kw_only=True):
     name: Annotated[str, Meta(min_length=1, max_length=255, description="Name shown to tenants.")]
     cidr: Annotated[str, Meta(description="IPv4 or IPv6 network, such as `10.0.0.0/24`.")]
@@ -220,6 +207,10 @@ class AgentSettings(Section, frozen=True, kw_only=True):
     haproxy_user: Annotated[str, Meta(description="Unprivileged system user of HAProxy.")] = "haproxy"
     amphora_limit: Annotated[Count, Meta(description="Most sandboxes on this host.")] = 1000
     heartbeat_interval_s: Annotated[Seconds, Meta(description="Seconds between heartbeats of an amphora.")] = 3.0
+    drain_s: Annotated[
+        Seconds,
+        Meta(description="Seconds a removed member, or one of weight 0, has to finish its connections; then they close."),
+    ] = 300.0
     heartbeat_targets: Annotated[
         tuple[str, ...], Meta(description="`host:port` of health processes; empty: the one of `statera up`.")
     ] = ()
@@ -277,7 +268,6 @@ class Settings(Section, frozen=True, kw_only=True):
     networks: tuple[NetworkSettings, ...] = ()
     network: NetworkDriverSettings = NetworkDriverSettings()
     compute: ComputeSettings = ComputeSettings()
-    quotas: QuotaSettings = QuotaSettings()
     secrets: SecretsSettings = SecretsSettings()
     agent: AgentSettings = AgentSettings()
     reconcile: ReconcileSettings = ReconcileSettings()

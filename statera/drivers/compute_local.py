@@ -18,7 +18,15 @@ from statera.base.errors import Lasting, LostClaim, Transient
 from statera.base.reason import Reason
 from statera.base.secret import Secret
 from statera.base.settings import HostSettings
-from statera.model.agent_wire import AgentFault, FaultKind, HostFacts, Metrics, SandboxRequest
+from statera.model.agent_wire import (
+    AgentFault,
+    FaultKind,
+    HostFacts,
+    Metrics,
+    SandboxRequest,
+    Verdict,
+    pack_configuration,
+)
 from statera.model.amphora import AmphoraObserved, AppliedConfiguration, Host
 from statera.model.spec import Configuration, SandboxSpec
 
@@ -94,8 +102,14 @@ class LocalCompute:
     async def apply_configuration(
         self, host: str, amphora_id: str, configuration: Configuration
     ) -> AppliedConfiguration:
-        answer = await self._send(host, "PUT", f"/v1/amphorae/{amphora_id}/configuration", configuration)
+        answer = await self._send(
+            host, "PUT", f"/v1/amphorae/{amphora_id}/configuration", pack_configuration(configuration)
+        )
         return self._decode(host, answer, AppliedConfiguration)
+
+    async def check_configuration(self, host: str, amphora_id: str, configuration: Configuration) -> Verdict:
+        answer = await self._send(host, "POST", f"/v1/amphorae/{amphora_id}/check", pack_configuration(configuration))
+        return self._decode(host, answer, Verdict)
 
     async def remove_amphora(self, host: str, amphora_id: str, *, epoch: int) -> None:
         await self._send(host, "DELETE", f"/v1/amphorae/{amphora_id}?epoch={epoch}")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from statera.base.errors import Lasting, LostClaim, Transient
 from statera.base.reason import Reason
 from statera.base.secret import Secret
-from statera.model.agent_wire import Metrics
+from statera.model.agent_wire import Metrics, Verdict
 from statera.model.amphora import AmphoraObserved, AppliedConfiguration, Host
 from statera.model.heartbeat import ListenerObserved
 from statera.model.spec import Configuration, SandboxSpec
@@ -151,6 +151,11 @@ class NoopCompute:
         sandbox.reloads += 1
         return AppliedConfiguration(means="reload", why="the text differs")
 
+    async def check_configuration(self, host: str, amphora_id: str, configuration: Configuration) -> Verdict:
+        words = self.judge_document(configuration)
+        self.reach(host)
+        return Verdict(accepted=not words, words=words)
+
     async def remove_amphora(self, host: str, amphora_id: str, *, epoch: int) -> None:
         found = self.reach(host)
         sandbox = found.sandboxes.get(amphora_id)
@@ -167,4 +172,13 @@ class NoopCompute:
         return host
 
     def check_document(self, sandbox: NoopSandbox, configuration: Configuration) -> None:
-        """Accept any document, as nothing reads it."""
+        """Raise `Lasting` for a configuration that is rejected."""
+        words = self.judge_document(configuration)
+        if words:
+            sentence = f"HAProxy rejects the configuration: {words}"
+            sandbox.reason = Reason(slug="configuration-rejected", sentence=sentence)
+            raise Lasting("configuration-rejected", sentence)
+
+    def judge_document(self, configuration: Configuration) -> str:
+        """Return what is said against a configuration: nothing, as nothing reads it."""
+        return ""

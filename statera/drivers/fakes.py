@@ -6,10 +6,11 @@ What they answer is what the real ones answer; `tests/contract` holds both to it
 import asyncio
 from collections.abc import Sequence
 
-from statera.base.errors import Lasting, StateraError, Transient
+from statera.base.errors import StateraError, Transient
 from statera.base.reason import Reason
 from statera.base.secret import Secret
 from statera.drivers.compute_noop import NoopCompute, NoopHost, NoopSandbox
+from statera.model.agent_wire import Verdict
 from statera.model.amphora import AmphoraObserved, AppliedConfiguration, Host
 from statera.model.spec import Configuration, SandboxSpec
 
@@ -99,6 +100,10 @@ class FakeCompute(NoopCompute):
         await self._begin("apply_configuration")
         return await super().apply_configuration(host, amphora_id, configuration)
 
+    async def check_configuration(self, host: str, amphora_id: str, configuration: Configuration) -> Verdict:
+        await self._begin("check_configuration")
+        return await super().check_configuration(host, amphora_id, configuration)
+
     async def remove_amphora(self, host: str, amphora_id: str, *, epoch: int) -> None:
         await self._begin("remove_amphora")
         await super().remove_amphora(host, amphora_id, epoch=epoch)
@@ -121,10 +126,9 @@ class FakeCompute(NoopCompute):
             raise Transient("agent-unreachable", f"The agent of host {name} does not answer.")
         return host
 
-    def check_document(self, sandbox: NoopSandbox, configuration: Configuration) -> None:
-        """Raise `Lasting` for a document with the rejected words."""
+    def judge_document(self, configuration: Configuration) -> str:
+        """Return words against a document that has the rejected ones."""
         document = configuration.haproxy
-        if document is not None and self.rejected_words and self.rejected_words in document.text():
-            sentence = f"HAProxy rejects the configuration: unknown keyword '{self.rejected_words}'."
-            sandbox.reason = Reason(slug="configuration-rejected", sentence=sentence)
-            raise Lasting("configuration-rejected", sentence)
+        if document is None or not self.rejected_words or self.rejected_words not in document.text():
+            return ""
+        return f"unknown keyword '{self.rejected_words}'."

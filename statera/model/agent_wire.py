@@ -1,15 +1,17 @@
 """What Statera and its agents say to each other over REST, beside the model's own structs.
 
 `GET /v1/host`, `GET /v1/amphorae`, `GET|PUT|DELETE /v1/amphorae/{id}`, `PUT /v1/amphorae/{id}/configuration`,
-`GET /v1/amphorae/{id}/metrics`; JSON. Errors carry an `AgentFault`, whose class tells the caller what to do next.
+`GET /v1/amphorae/{id}/metrics`, `POST /v1/amphorae/{id}/check`; JSON. Errors carry an `AgentFault`, whose class tells the caller what to do next.
 """
 
 import enum
 
 import msgspec
 
+from statera.base.secret import Secret
+from statera.model.document import Document
 from statera.model.heartbeat import ListenerObserved, MemberObserved
-from statera.model.spec import SandboxSpec
+from statera.model.spec import Configuration, SandboxSpec
 
 
 class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +33,38 @@ class SandboxRequest(msgspec.Struct, frozen=True, kw_only=True):
     """In JSON as base64. It stays in the body: never logged, never in an error."""
 
 
+class ConfigurationRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A `Configuration` on the wire. Like the key above, contents stay in the body."""
+
+    generation: int
+    epoch: int
+    haproxy: Document | None
+    contents: dict[str, bytes] = {}
+
+    def __repr__(self) -> str:
+        return f"ConfigurationRequest(generation={self.generation}, epoch={self.epoch})"
+
+
+def pack_configuration(configuration: Configuration) -> ConfigurationRequest:
+    """Return what goes over the wire."""
+    return ConfigurationRequest(
+        generation=configuration.generation,
+        epoch=configuration.epoch,
+        haproxy=configuration.haproxy,
+        contents={digest: content.reveal() for digest, content in configuration.contents.items()},
+    )
+
+
+def unpack_configuration(request: ConfigurationRequest) -> Configuration:
+    """Return what came over the wire."""
+    return Configuration(
+        generation=request.generation,
+        epoch=request.epoch,
+        haproxy=request.haproxy,
+        contents={digest: Secret(content) for digest, content in request.contents.items()},
+    )
+
+
 class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     """What HAProxy counts in one amphora, since its own start."""
 
@@ -40,6 +74,14 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     members: tuple[MemberObserved, ...]
     process: int = 0
     """As in `Heartbeat`; 0 when nothing was counted."""
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What an engine says of a configuration that was only checked."""
+
+    accepted: bool
+    words: str = ""
+    """Its own, for one that it rejects."""
 
 
 class FaultKind(enum.StrEnum):

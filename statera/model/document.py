@@ -1,6 +1,6 @@
-"""A rendered HAProxy configuration in two kinds of parts: fixed text, and server lines that can change at run time.
+"""A rendered HAProxy configuration in parts: fixed text, and servers and lists that can change at run time.
 
-The agent compares two documents part by part: a difference in fixed text needs a reload, one in servers may not.
+The agent compares two documents part by part: a difference in fixed text needs a reload, one in the others may not.
 Only `render/` makes documents of tenants' input, so every text here is already free of newlines and unquoted specials.
 """
 
@@ -8,7 +8,6 @@ import hashlib
 from typing import Literal
 
 import msgspec
-
 
 FileKind = Literal["certificate", "authorities", "revocations"]
 
@@ -28,14 +27,18 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     weight: int
     enabled: bool
     options: str = ""
+    backup: bool = False
     check_address: str | None = None
     check_port: int | None = None
     checked: bool = False
     """Whether `options` hold `check`."""
+    checking: bool = True
+    """False: its checks are switched off, which the file cannot say; the server state that HAProxy starts with does."""
 
     def line(self) -> str:
         """Return the line as `haproxy.cfg` has it, without indentation or newline."""
         words = [f"server {self.name} {_host(self.address)}:{self.port}", f"weight {self.weight}"]
+        words += ["backup"] if self.backup else []
         words += [self.options] if self.options else []
         words += [f"addr {_host(self.check_address)}"] if self.check_address else []
         words += [f"port {self.check_port}"] if self.check_port else []
@@ -62,6 +65,20 @@ class ServersPart(msgspec.Struct, frozen=True, kw_only=True, tag="servers"):
         return "".join(f"    {server.line()}\n" for server in self.servers)
 
 
+class ListPart(msgspec.Struct, frozen=True, kw_only=True, tag="list"):
+    """A file beside the configuration with one value on each line, in no order. Entries come and go at run time.
+
+    Each is one word for the runtime socket: no white space, `;` or backslash.
+    """
+
+    name: str
+    """The file's name in the folder of lists."""
+    entries: tuple[str, ...]
+
+    def lines(self) -> str:
+        return "".join(f"{entry}\n" for entry in self.entries)
+
+
 class FilePart(msgspec.Struct, frozen=True, kw_only=True, tag="file"):
     """A file of certificates or keys beside the configuration. Its content is not here, only what tells it apart."""
 
@@ -71,7 +88,7 @@ class FilePart(msgspec.Struct, frozen=True, kw_only=True, tag="file"):
     kind: FileKind = "certificate"
 
 
-Part = TextPart | ServersPart | FilePart
+Part = TextPart | ServersPart | ListPart | FilePart
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,9 +98,18 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
         """Return the whole configuration file."""
         return "".join(_text_of(part) for part in self.parts)
 
+    def lists(self) -> dict[str, str]:
+        """Return the files of lists, text by name."""
+        return {part.name: part.lines() for part in self.parts if isinstance(part, ListPart)}
+
     def files(self) -> dict[str, str]:
         """Return the files of certificates and keys, digest by name."""
         return {part.name: part.digest for part in self.parts if isinstance(part, FilePart)}
+
+    def list_servers(self) -> dict[tuple[str, str], Server]:
+        """Return all servers by backend and name."""
+        parts = [part for part in self.parts if isinstance(part, ServersPart)]
+        return {(part.backend, server.name): server for part in parts for server in part.servers}
 
     def digest(self) -> str:
         return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()[:32]
@@ -95,5 +121,5 @@ def _text_of(part: Part) -> str:
             return part.text
         case ServersPart():
             return part.lines()
-        case FilePart():
+        case ListPart() | FilePart():
             return ""

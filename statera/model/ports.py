@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from statera.base.secret import Secret
-from statera.model.agent_wire import Metrics
+from statera.model.agent_wire import Metrics, Verdict
 from statera.model.amphora import AmphoraObserved, AppliedConfiguration, Host
 from statera.model.network import Network, Port, Subnet, VipRequest
 from statera.model.secrets import ContainerRow, SecretParts, SecretReader, SecretRow
@@ -90,6 +90,13 @@ class ComputeDriver(Protocol):
     ) -> AppliedConfiguration:
         """Bring a configuration live. Raises `Lasting` (slug `configuration-rejected`, HAProxy's words) when it is
         refused, with the old one still serving, and `LostClaim` for an older epoch.
+        """
+        ...
+
+    async def check_configuration(self, host: str, amphora_id: str, configuration: Configuration) -> Verdict:
+        """Return what the host's engines say of a configuration, and change nothing. There need be no such amphora.
+
+        Raises `Transient` when the host does not answer.
         """
         ...
 

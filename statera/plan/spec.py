@@ -25,7 +25,7 @@ from statera.model.spec import (
     SandboxSpec,
 )
 from statera.model.tree import HealthMonitor, L7Rule, Listener, LoadBalancer, Member, Pool, Tree, Vip
-from statera.plan.tls import decide_listener_tls, decide_pool_tls, list_own_references
+from statera.plan.tls import decide_listener_tls, decide_pool_tls, lacks_certificates, list_own_references
 
 BYTES_PER_CONNECTION = 36 * 1024
 """Two buffers of 16 KiB and the session around them, measured on HAProxy 2.6."""
@@ -80,16 +80,12 @@ def list_references(tree: Tree) -> dict[str, FileKind]:
     """Return what `decide_amphora_spec` needs digests of: the kind of content by reference."""
     wanted = [listener for listener in tree.listeners if _is_served(tree.load_balancer, listener)]
     owners: list[Listener | Pool] = [*wanted, *(pool for pool in tree.pools if not pool.deleting)]
-    return {
-        ref: kind
-        for one in owners
-        for ref, kind in list_own_references(one)
-    }
+    return {ref: kind for one in owners for ref, kind in list_own_references(one)}
 
 
 def _is_served(balancer: LoadBalancer, listener: Listener) -> bool:
     wanted = balancer.admin_state_up and listener.admin_state_up and not listener.deleting
-    return wanted and listener.protocol in RENDERED_PROTOCOLS
+    return wanted and listener.protocol in RENDERED_PROTOCOLS and not lacks_certificates(listener)
 
 
 def _listener_spec(tree: Tree, listener: Listener, limits: LimitsSpec, digests: Mapping[str, str]) -> ListenerSpec:
@@ -144,7 +140,7 @@ def _pool_spec(tree: Tree, pool: Pool, digests: Mapping[str, str]) -> PoolSpec:
         algorithm=pool.lb_algorithm,
         enabled=pool.admin_state_up,
         members=tuple(_member_spec(member) for member in members),
-        monitor=_monitor_spec(monitor) if monitor is not None and monitor.admin_state_up else None,
+        monitor=_monitor_spec(monitor) if monitor is not None else None,
         persistence=PersistenceSpec(type=persistence.type, cookie_name=persistence.cookie_name)
         if persistence
         else None,
@@ -176,6 +172,7 @@ def _monitor_spec(monitor: HealthMonitor) -> MonitorSpec:
         fall=monitor.max_retries_down,
         http_version=monitor.http_version,
         domain_name=monitor.domain_name,
+        enabled=monitor.admin_state_up,
     )
     given = {
         "http_method": monitor.http_method,

@@ -1,6 +1,7 @@
 """How one document becomes another with the least disturbance: nothing, commands on the runtime socket, or a reload.
 
-Pure. Fixed text that differs needs a reload; servers come, go and change at run time as far as the engine allows it.
+Pure. Fixed text that differs needs a reload; servers and entries of lists come, go and change at run time as far as
+the engine allows it.
 Command syntax: HAProxy 2.6 management guide, section 9.3.
 """
 
@@ -8,21 +9,32 @@ from collections.abc import Iterator
 
 import msgspec
 
-from statera.model.document import Document, Server, ServersPart, TextPart
+from statera.model.document import Document, FileKind, FilePart, ListPart, Part, Server, ServersPart
 from statera.render.engine import EngineCapabilities
+from statera.render.paths import SANDBOX_PATHS
 
+_SPECIAL = frozenset(";<#\\'\"\n")
+"""Signs that mean something on the runtime socket; there are no quotes there."""
 POOL_OF_CONNECTIONS = "pool-purge-delay 5s pool-max-conn -1"
 """What servers of the file have by default (manual 5.2) and those added at run time do not: without it HAProxy opens a
 connection for every request, at three times the processor time."""
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
-    """One runtime command. `expects` are beginnings of an answer that means success; an empty answer always does."""
+    """One line for the runtime socket. `expects` are beginnings of an answer that means success, as no answer does."""
 
     text: str
     expects: tuple[str, ...] = ()
+    says: tuple[str, ...] = ()
+    """What the answer to several commands on one line must hold, each of these, to mean success."""
     may_wait: bool = False
     """Deleting a server that still has connections fails; it is out of use already, and the delete is tried again."""
+    drains: str = ""
+    """The server, as `backend/name`, that gets no new connections from now on."""
+    file: str = ""
+    """The file whose content follows it: the command itself ends before that, and holds nothing of it."""
+    fills: str = ""
+    """The server that gets some again."""
 
 
 class Unchanged(msgspec.Struct, frozen=True):
@@ -33,6 +45,8 @@ class RuntimeChange(msgspec.Struct, frozen=True, kw_only=True):
     """These commands, in order, make the running process what the wanted document says."""
 
     commands: tuple[Command, ...]
+    doubt: str = ""
+    """Why HAProxy may refuse them when it is asked, so that only a reload helps."""
 
 
 class Reload(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,19 +64,86 @@ def decide_change(live: Document | None, wanted: Document, engine: EngineCapabil
         return Reload(why="No configuration is live yet.")
     if live == wanted:
         return Unchanged()
-    commands: list[Command] = []
-    if len(live.parts) != len(wanted.parts):
+    commands = [*_file_commands(live, wanted)]
+    doubt = ""
+    before, after = _other_parts(live), _other_parts(wanted)
+    if len(before) != len(after):
         return Reload(why="Listeners or pools were added or removed.")
-    for old, new in zip(live.parts, wanted.parts, strict=True):
+    for old, new in zip(before, after, strict=True):
         if old == new:
             continue
-        if isinstance(old, TextPart) or isinstance(new, TextPart):
-            return Reload(why="Settings of a listener, a pool or a health monitor changed.")
-        change = _change_servers(old, new, engine)
+        change = _change_part(old, new, engine)
         if isinstance(change, Reload):
             return change
         commands += change.commands
-    return RuntimeChange(commands=tuple(commands))
+        doubt = doubt or change.doubt
+    return RuntimeChange(commands=tuple(commands), doubt=doubt)
+
+
+def _other_parts(document: Document) -> list[Part]:
+    return [part for part in document.parts if not isinstance(part, FilePart)]
+
+
+# Certificates: what a document names anew without other words are those of a folder, which a listener reads whole
+
+
+_KEYWORDS: dict[FileKind, str] = {"certificate": "cert", "authorities": "ca-file", "revocations": "crl-file"}
+
+
+def _file_commands(live: Document, wanted: Document) -> Iterator[Command]:
+    before = {part.name: part for part in live.parts if isinstance(part, FilePart)}
+    after = {part.name: part for part in wanted.parts if isinstance(part, FilePart)}
+    for name, part in after.items():
+        if name not in before:
+            if _folder(name):
+                yield Command(text=f"new ssl cert {_place(name)}", expects=("New empty certificate store",))
+                yield from _content_commands(part)
+                yield Command(text=f"add ssl crt-list {_folder(name)} {_place(name)}", says=("Success!",))
+        elif before[name].digest != part.digest:
+            yield from _content_commands(part)
+    for name in before:
+        if name not in after and _folder(name):
+            yield Command(text=f"del ssl crt-list {_folder(name)} {_place(name)}", expects=("Entry",))
+            yield Command(text=f"del ssl cert {_place(name)}", expects=("Certificate",))
+
+
+def _content_commands(part: FilePart) -> Iterator[Command]:
+    keyword, place = _KEYWORDS[part.kind], _place(part.name)
+    yield Command(
+        text=f"set ssl {keyword} {place}",
+        file=part.name,
+        expects=("Transaction created", "Transaction updated", "transaction created", "transaction updated"),
+    )
+    yield Command(text=f"commit ssl {keyword} {place}", says=("Success!",))
+
+
+def _place(name: str) -> str:
+    return SANDBOX_PATHS.tls_file(name)
+
+
+def _folder(name: str) -> str:
+    """Return the folder of certificates that a file is in, as HAProxy names it; "" for one that stands alone."""
+    folder, slash, _ = name.rpartition("/")
+    return SANDBOX_PATHS.tls_file(folder) if slash else ""
+
+
+def _change_part(old: Part, new: Part, engine: EngineCapabilities) -> RuntimeChange | Reload:
+    if isinstance(old, ServersPart) and isinstance(new, ServersPart):
+        return _change_servers(old, new, engine)
+    if isinstance(old, ListPart) and isinstance(new, ListPart) and old.name == new.name:
+        return RuntimeChange(commands=tuple(_list_commands(old, new)))
+    return Reload(why="Settings of a listener, a pool or a health monitor changed.")
+
+
+def _list_commands(old: ListPart, new: ListPart) -> Iterator[Command]:
+    # First what is new: nothing that stays allowed is refused in between.
+    file = SANDBOX_PATHS.list_file(new.name)
+    for entry in new.entries:
+        if entry not in old.entries:
+            yield Command(text=f"add acl {file} {entry}")
+    for entry in old.entries:
+        if entry not in new.entries:
+            yield Command(text=f"del acl {file} {entry}")
 
 
 def _change_servers(old: ServersPart, new: ServersPart, engine: EngineCapabilities) -> RuntimeChange | Reload:
@@ -73,32 +154,56 @@ def _change_servers(old: ServersPart, new: ServersPart, engine: EngineCapabiliti
     if before.keys() != after.keys() and not (new.dynamic and engine.dynamic_servers):
         return Reload(why="This HAProxy cannot add or remove servers at run time.")
     commands: list[Command] = []
+    doubt = ""
     for name in before:
         if name not in after:
             commands += _remove_commands(new.backend, name)
     for server in new.servers:
         known = before.get(server.name)
+        if known != server and _SPECIAL & set(server.line()):
+            return Reload(why="A member's words cannot be said at run time.")
         if known is None:
             commands += _add_commands(new, server)
         elif known != server:
+            if _has_other_options(known, server):
+                return Reload(why="The checks of members changed.")
             if _needs_replacing(known, server):
                 if not (new.dynamic and engine.dynamic_servers):
                     return Reload(why="This HAProxy cannot replace a server at run time.")
-                return Reload(why="A member's backup flag or checks changed.")
-            commands += _edit_commands(new.backend, known, server)
-    return RuntimeChange(commands=tuple(commands))
+                commands.append(_replace_command(new, server))
+                doubt = "A member that has connections at that moment can only be replaced by a reload."
+            else:
+                commands += _edit_commands(new.backend, known, server)
+    return RuntimeChange(commands=tuple(commands), doubt=doubt)
+
+
+def _has_other_options(before: Server, after: Server) -> bool:
+    return before.options != after.options or before.checked != after.checked
 
 
 def _needs_replacing(before: Server, after: Server) -> bool:
     # A check address cannot be taken back to "the server's own" at run time, only set.
     lost_check = (before.check_address and not after.check_address) or (before.check_port and not after.check_port)
-    return before.options != after.options or before.checked != after.checked or bool(lost_check)
+    return before.backup != after.backup or bool(lost_check)
 
 
 def _remove_commands(backend: str, name: str) -> Iterator[Command]:
     place = f"{backend}/{name}"
     yield Command(text=f"set server {place} state maint")
-    yield Command(text=f"del server {place}", expects=("Server deleted.",), may_wait=True)
+    yield Command(text=f"del server {place}", expects=("Server deleted.",), may_wait=True, drains=place)
+
+
+def _replace_command(part: ServersPart, server: Server) -> Command:
+    """Take a server away and bring it back under its name, on one line, so that no request falls in between.
+
+    One with connections stays: then nothing is deleted, nothing added, and the line's end brings it back into use.
+    """
+    place = f"{part.backend}/{server.name}"
+    added = ";".join(command.text for command in _add_commands(part, server))
+    return Command(
+        text=f"set server {place} state maint;del server {place};{added}",
+        says=("Server deleted.", "New server registered."),
+    )
 
 
 def _add_commands(part: ServersPart, server: Server) -> Iterator[Command]:
@@ -108,7 +213,7 @@ def _add_commands(part: ServersPart, server: Server) -> Iterator[Command]:
     if part.dynamic_cookies:
         # Without it the new server has an empty cookie, and its clients do not come back to it.
         yield Command(text=f"enable dynamic-cookie backend {part.backend}")
-    if server.checked:
+    if server.checked and server.checking:
         yield Command(text=f"enable health {place}")
     if server.enabled:
         yield Command(text=f"set server {place} state ready")
@@ -121,13 +226,25 @@ def _edit_commands(backend: str, before: Server, after: Server) -> Iterator[Comm
             text=f"set server {place} addr {after.address} port {after.port}",
             expects=("IP changed", "port changed", "no need to change"),
         )
-    if (before.check_address, before.check_port) != (after.check_address, after.check_port):
-        if after.check_address:
-            port = f" port {after.check_port}" if after.check_port else ""
-            yield Command(text=f"set server {place} check-addr {after.check_address}{port}", expects=("health check",))
-        elif after.check_port:
-            yield Command(text=f"set server {place} check-port {after.check_port}", expects=("health check",))
     if before.weight != after.weight:
-        yield Command(text=f"set server {place} weight {after.weight}")
+        drained, filled = ("", place) if after.weight else (place, "")
+        yield Command(text=f"set server {place} weight {after.weight}", drains=drained, fills=filled)
+    if after.checked and (before.checking, before.enabled) != (after.checking, after.enabled):
+        yield Command(text=f"{'enable' if after.checking else 'disable'} health {place}")
+    is_moved = (before.check_address, before.check_port) != (after.check_address, after.check_port)
+    if after.checking and (is_moved or not before.checking):
+        # Where a server is checked can only be said while it is; one that began without checks does not know it.
+        yield from _check_place_commands(place, after)
     if before.enabled != after.enabled:
         yield Command(text=f"set server {place} state {'ready' if after.enabled else 'maint'}")
+    if after.checked and after.enabled and not after.checking and (before.checking or not before.enabled):
+        # Nobody looks at it any more: it counts as well.
+        yield Command(text=f"set server {place} health up")
+
+
+def _check_place_commands(place: str, server: Server) -> Iterator[Command]:
+    if server.check_address:
+        port = f" port {server.check_port}" if server.check_port else ""
+        yield Command(text=f"set server {place} check-addr {server.check_address}{port}", expects=("health check",))
+    elif server.check_port:
+        yield Command(text=f"set server {place} check-port {server.check_port}", expects=("health check",))

@@ -8,7 +8,7 @@ Keywords are those of the HAProxy 2.6 configuration manual.
 import hashlib
 from collections.abc import Iterator, Sequence
 
-from statera.model.document import Document, Part, Server, ServersPart, TextPart
+from statera.model.document import Document, ListPart, Part, Server, ServersPart, TextPart
 from statera.model.enums import Algorithm, ListenerProtocol, MonitorType, PersistenceType, PoolProtocol
 from statera.model.spec import AmphoraSpec, ListenerSpec, MemberSpec, MonitorSpec, PersistenceSpec, PoolSpec
 from statera.render import tokens
@@ -44,6 +44,9 @@ def render_haproxy(spec: AmphoraSpec, engine: EngineCapabilities, paths: Haproxy
         serving = [pools[pool_id] for pool_id in listener.pool_ids()]
         parts.append(_text(_frontend_lines(listener, serving, paths)))
         parts += list_listener_files(listener)
+        if listener.allowed_cidrs:
+            entries = sorted({tokens.network(cidr) for cidr in listener.allowed_cidrs})
+            parts.append(ListPart(name=_cidr_list(listener), entries=tuple(map(str, entries))))
         for pool in serving:
             parts += _backend_parts(listener, pool, engine, paths)
     for pool in spec.pools:
@@ -98,6 +101,10 @@ def _global_lines(spec: AmphoraSpec, engine: EngineCapabilities, paths: HaproxyP
     yield "    timeout tunnel 1h"
 
 
+def _cidr_list(listener: ListenerSpec) -> str:
+    return f"cidrs-{tokens.name(listener.id)}"
+
+
 def _frontend_lines(listener: ListenerSpec, serving: Sequence[PoolSpec], paths: HaproxyPaths) -> Iterator[str]:
     yield f"frontend {tokens.name(listener.id)}"
     yield f"    mode {_mode(listener)}"
@@ -112,9 +119,8 @@ def _frontend_lines(listener: ListenerSpec, serving: Sequence[PoolSpec], paths: 
         place = f"{f'[{checked}]' if ':' in checked else checked}:{tokens.number(listener.port)}"
         yield " ".join(["    bind", place, *list_bind_words(listener, paths)])
     if listener.allowed_cidrs:
-        # One line each: HAProxy takes at most 64 words on a line, and lines of one name are OR-ed.
-        for cidr in listener.allowed_cidrs:
-            yield f"    acl allowed src {tokens.network(cidr)}"
+        # In a file, so that they change at run time.
+        yield f"    acl allowed src -f {paths.list_file(_cidr_list(listener))}"
         yield "    tcp-request connection reject unless allowed"
     if any(pool.algorithm == Algorithm.SOURCE_IP_PORT for pool in serving):
         yield "    tcp-request connection set-var(sess.port) src_port"
@@ -287,8 +293,10 @@ def _server(member: MemberSpec, pool: PoolSpec, options: str) -> Server:
         port=member.port,
         weight=member.weight,
         enabled=member.enabled,
-        options=f"backup {options}".strip() if member.backup else options,
+        options=options,
+        backup=member.backup,
         check_address=str(tokens.address(member.monitor_address)) if member.monitor_address and pool.monitor else None,
         check_port=member.monitor_port if pool.monitor else None,
         checked=pool.monitor is not None,
+        checking=pool.monitor is None or pool.monitor.enabled,
     )

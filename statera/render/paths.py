@@ -30,6 +30,10 @@ class HaproxyPaths(msgspec.Struct, frozen=True, kw_only=True):
     def configuration(self) -> str:
         return f"{self.folder}/haproxy.cfg"
 
+    def list_file(self, name: str) -> str:
+        """Return where a list of values stands that a rule reads."""
+        return f"{self.folder}/lists/{name}"
+
     def tls_file(self, name: str) -> str:
         """Return where a file of certificates or keys stands, or a folder of them."""
         return f"{self.folder}/tls/{name}"

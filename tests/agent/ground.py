@@ -89,8 +89,18 @@ class Ground:
     def request(self, epoch: int = 1, **changes: Any) -> SandboxRequest:
         return SandboxRequest(epoch=epoch, sandbox=self.sandbox(**changes), heartbeat_key=HEARTBEAT_KEY)
 
-    def document(self, ports: Sequence[int], *, listen: int = 80, monitored: bool | MonitorType = False) -> Document:
-        """Render one HTTP listener with a member on the gateway for each port."""
+    def document(
+        self,
+        ports: Sequence[int],
+        *,
+        listen: int = 80,
+        monitored: bool | MonitorType = False,
+        checking: bool = True,
+        cidrs: tuple[str, ...] = (),
+        backups: Sequence[int] = (),
+        weights: Sequence[int] = (),
+    ) -> Document:
+        """Render one HTTP listener with a member on the gateway for each port; `backups` are some of the ports."""
         listener = ListenerSpec(
             id=self.listener_id,
             protocol=ListenerProtocol.HTTP,
@@ -100,17 +110,21 @@ class Ground:
             timeout_client_ms=5000,
             timeout_connect_ms=5000,
             timeout_server_ms=5000,
+            allowed_cidrs=cidrs,
             pool_id=self.pool_id,
         )
         kind = monitored if isinstance(monitored, MonitorType) else MonitorType.HTTP
-        monitor = MonitorSpec(id=self.pool_id, type=kind, interval_ms=200, timeout_ms=500, rise=1, fall=1)
+        monitor = MonitorSpec(
+            id=self.pool_id, type=kind, interval_ms=200, timeout_ms=500, rise=1, fall=1, enabled=checking
+        )
+        shares = [*weights, *(1 for _ in ports[len(weights) :])]
         pool = PoolSpec(
             id=self.pool_id,
             protocol=PoolProtocol.HTTP,
             algorithm=Algorithm.ROUND_ROBIN,
             members=tuple(
-                MemberSpec(id=member_id, address=self.gateway, port=port, weight=1)
-                for member_id, port in zip(self.member_ids, ports, strict=False)
+                MemberSpec(id=member_id, address=self.gateway, port=port, weight=weight, backup=port in backups)
+                for member_id, port, weight in zip(self.member_ids, ports, shares, strict=False)
             ),
             monitor=monitor if monitored else None,
         )

@@ -121,6 +121,27 @@ async def test_heartbeats_are_signed_and_tell_the_generation(served: Served, gro
     await eventually(has_told, "A heartbeat of generation 7")
 
 
+async def test_a_haproxy_that_hangs_silences_only_itself(served: Served, ground: Ground) -> None:
+    other_id = new_id()
+    await served.compute.ensure_amphora("local", ground.sandbox(), epoch=1, heartbeat_key=KEY)
+    await served.compute.apply_configuration("local", ground.amphora_id, ground.configuration(ground.document([8080])))
+    other = ground.sandbox(other_id, mac_address="02:00:00:00:0a:02", addresses=(), vips=())
+    await served.compute.ensure_amphora("local", other, epoch=1, heartbeat_key=KEY)
+    master = process.find_master(HostFolders(served.settings).of(ground.amphora_id), ground.amphora_id)
+    for pid in map(int, Path(f"/proc/{master}/task/{master}/children").read_text().split()):
+        os.kill(pid, signal.SIGSTOP)
+    # From when the hung one is asked until it has not answered in time, the other one is heard all the while.
+    heard = 0
+    deadline = time.monotonic() + ANSWER_WITHIN_S
+    while heard < 8 and time.monotonic() < deadline:
+        with contextlib.suppress(BlockingIOError):
+            datagram = served.receiver.recv(65_536)
+            now = dt.datetime.now(dt.UTC).timestamp()
+            heard += decode_heartbeat(datagram, lambda _: KEY, now, 5.0).amphora_id == other_id
+        await asyncio.sleep(0.01)
+    assert heard == 8
+
+
 async def test_nobody_without_a_client_certificate_is_answered(served: Served) -> None:
     authority = served.authority.find_agent("other")
     plain = ssl.create_default_context(cafile=str(authority.authority))

@@ -49,6 +49,14 @@ def render_case(case: str) -> Document:
     return render_haproxy(decide_amphora_spec(tree, "amphora", LIMITS), ENGINE, SANDBOX_PATHS)
 
 
+def golden_text(document: Document) -> str:
+    """Return the configuration, and behind it the files of values that it reads."""
+    lines = [document.text()]
+    for name, text in document.lists().items():
+        lines += [f"# File {name}:\n", *(f"# {line}\n" for line in text.splitlines())]
+    return "".join(lines)
+
+
 def make_tree(values: Mapping[str, Any]) -> Tree:
     """Return the tree of a case. Raises `ValueError` for a key that the model does not have."""
     left = set(values) - {"load_balancer", "listeners", "pools", "l7policies"}

@@ -8,21 +8,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from statera.agent.server_state import make_state
+from statera.model.document import Document
 from statera.render.paths import SANDBOX_PATHS
 
 START_S = 20.0
 
 
-def check_haproxy(text: str) -> str:
-    """Return what `haproxy -c` says against the text, warnings too; "" when it accepts it.
+def check_haproxy(document: Document) -> str:
+    """Return what `haproxy -c` says against the document, warnings too; "" when it accepts it.
 
-    The text is for a sandbox, in which the amphora's folder stands at a fixed place; here it stands elsewhere.
+    The document is for a sandbox, in which the amphora's folder stands at a fixed place; here it stands elsewhere.
     """
     with tempfile.TemporaryDirectory(prefix="statera-check-") as folder:
-        _furnish(Path(folder))
+        _furnish(Path(folder), document)
         done = subprocess.run(
             ["haproxy", "-c", "-f", "/dev/stdin"],
-            input=_move(text, Path(folder)).encode(),
+            input=_move(document.text(), Path(folder)).encode(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=30,
@@ -36,25 +38,26 @@ class RunningHaproxy:
     """A HAProxy of one process that ends with its test."""
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._socket = _place(SANDBOX_PATHS.stats_socket, folder)
 
     def ask(self, command: str) -> str:
-        """Return the answer to one command on the runtime socket, without the empty line at its end."""
+        """Return the answer to one line on the runtime socket, without the empty line at its end."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
             line.settimeout(START_S)
             line.connect(str(self._socket))
-            line.sendall(f"{command}\n".encode())
+            line.sendall(f"{_move(command, self._folder)}\n".encode())
             return b"".join(iter(lambda: line.recv(65536), b"")).decode().strip("\n")
 
 
 @contextmanager
-def run_haproxy(text: str) -> Iterator[RunningHaproxy]:
-    """Run HAProxy with the text; what the text binds must be free on loopback."""
+def run_haproxy(document: Document) -> Iterator[RunningHaproxy]:
+    """Run HAProxy with the document; what it binds must be free on loopback."""
     with tempfile.TemporaryDirectory(prefix="statera-run-") as folder:
         home = Path(folder)
-        _furnish(home)
+        _furnish(home, document)
         configuration = home / "test.cfg"
-        configuration.write_text(_move(text, home))
+        configuration.write_text(_move(document.text(), home))
         log = home / "log"
         with log.open("wb") as output:
             process = subprocess.Popen(["haproxy", "-db", "-f", configuration], stdout=output, stderr=output)
@@ -79,9 +82,13 @@ def _wait_for_answer(running: RunningHaproxy, process: "subprocess.Popen[bytes]"
             time.sleep(0.005)
 
 
-def _furnish(folder: Path) -> None:
-    # As in a sandbox: HAProxy warns of a server state file that is not there. Its first line is its version.
-    _place(SANDBOX_PATHS.server_state, folder).write_text("1\n")
+def _furnish(folder: Path, document: Document) -> None:
+    # As in a sandbox: HAProxy warns of a server state file that is not there.
+    _place(SANDBOX_PATHS.server_state, folder).write_text(make_state("", None, document))
+    for name, text in document.lists().items():
+        path = _place(SANDBOX_PATHS.list_file(name), folder)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
     _place(SANDBOX_PATHS.stats_socket, folder).parent.mkdir(exist_ok=True)
 
 

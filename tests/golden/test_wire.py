@@ -84,7 +84,7 @@ def member(web: Web) -> dict[str, Any]:
 def running(*webs: Web, **pool: Any) -> Iterator[tuple[RunningHaproxy, int]]:
     """Run a load balancer in front of the web servers; give it and its port."""
     port = free_port()
-    with run_haproxy(render(port, pool | {"members": [member(web) for web in webs]}).text()) as haproxy:
+    with run_haproxy(render(port, pool | {"members": [member(web) for web in webs]})) as haproxy:
         yield haproxy, port
 
 

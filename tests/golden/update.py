@@ -1,12 +1,12 @@
 """Rewrites the golden files from what the code renders now: `make golden`. Read the difference before you commit it."""
 
-from tests.golden.cases import FOLDER, expected_path, list_cases, render_case
+from tests.golden.cases import FOLDER, expected_path, golden_text, list_cases, render_case
 
 
 def main() -> None:
     cases = list_cases()
     for case in cases:
-        text = render_case(case).text()
+        text = golden_text(render_case(case))
         path = expected_path(case)
         old = path.read_text(encoding="utf-8") if path.exists() else None
         if old != text:

@@ -1,11 +1,12 @@
-"""HAProxy's table of servers, as far as runtime commands change it (management guide 9.3)."""
+"""HAProxy's tables of servers and of values, as far as runtime commands change them (management guide 9.3)."""
 
 from collections.abc import Iterable
 
 import msgspec
 
-from statera.model.document import Document, Server, ServersPart
+from statera.model.document import Document, Server
 from statera.render.change import Command
+from statera.render.paths import SANDBOX_PATHS
 
 
 class Row(msgspec.Struct, kw_only=True):
@@ -26,12 +27,24 @@ Table = dict[str, Row]
 
 def start_table(document: Document) -> Table:
     """Return the table of a process that has just read the document."""
-    return {
-        f"{part.backend}/{server.name}": _row(server)
-        for part in document.parts
-        if isinstance(part, ServersPart)
-        for server in part.servers
-    }
+    table = {f"{backend}/{name}": _row(server) for (backend, name), server in document.list_servers().items()}
+    return forget_check_places(table)
+
+
+def forget_check_places(table: Table) -> Table:
+    """Forget where servers are checked that are not: HAProxy takes it only from those that are."""
+    for row in table.values():
+        if not row.checking:
+            row.check_address = row.check_port = None
+    return table
+
+
+Lists = dict[str, set[str]]
+
+
+def start_lists(document: Document) -> Lists:
+    """Return the values that a process has just read."""
+    return {SANDBOX_PATHS.list_file(name): set(text.splitlines()) for name, text in document.lists().items()}
 
 
 def _row(server: Server) -> Row:
@@ -40,17 +53,21 @@ def _row(server: Server) -> Row:
         port=server.port,
         weight=server.weight,
         ready=server.enabled,
-        options=server.options,
+        options=f"backup {server.options}".strip() if server.backup else server.options,
         check_address=server.check_address,
         check_port=server.check_port,
-        checking=server.checked,
+        checking=server.checked and server.checking,
     )
 
 
-def run_commands(table: Table, commands: Iterable[Command]) -> None:
+def run_commands(table: Table, lists: Lists, commands: Iterable[Command]) -> None:
     """Carry out the commands as HAProxy would; asserts what HAProxy would refuse."""
-    for command in commands:
-        match command.text.split(" "):
+    for line in (line for command in commands for line in command.text.split(";")):
+        match line.split(" "):
+            case ["add", "acl", file, value]:
+                lists[file].add(value)
+            case ["del", "acl", file, value]:
+                lists[file].remove(value)
             case ["set", "server", place, "state", "maint" | "ready" as state]:
                 table[place].ready = state == "ready"
             case ["del", "server", place]:
@@ -59,7 +76,12 @@ def run_commands(table: Table, commands: Iterable[Command]) -> None:
                 assert place not in table
                 table[place] = _parse_added(words)
             case ["enable", "health", place]:
-                table[place].checking = "check" in table[place].options.split(" ")
+                assert "check" in table[place].options.split(" ")
+                table[place].checking = True
+            case ["disable", "health", place]:
+                table[place].checking = False
+            case ["set", "server", place, "health", "up"]:
+                assert not table[place].checking, "HAProxy refuses it while it checks"
             case ["enable", "dynamic-cookie", "backend", backend]:
                 assert any(place.startswith(f"{backend}/") for place in table)
             case ["set", "server", place, "addr", address, "port", port]:
@@ -74,7 +96,7 @@ def run_commands(table: Table, commands: Iterable[Command]) -> None:
             case ["set", "server", place, "weight", weight]:
                 table[place].weight = int(weight)
             case _:
-                raise AssertionError(f"unknown command {command.text}")
+                raise AssertionError(f"unknown command {line}")
 
 
 def _parse_added(words: list[str]) -> Row:

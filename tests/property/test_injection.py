@@ -148,8 +148,9 @@ def render(tree: Tree) -> Document:
 
 
 def words_of(document: Document) -> list[list[str]]:
-    assert all(sign == "\n" or " " <= sign <= "~" for sign in document.text())
-    return [split_words(line) for line in document.text().split("\n")]
+    text = "".join([document.text(), *document.lists().values()])
+    assert all(sign == "\n" or " " <= sign <= "~" for sign in text)
+    return [split_words(line) for line in text.split("\n")]
 
 
 HARMLESS = words_of(render(plain_tree()))
@@ -189,7 +190,7 @@ def test_what_renders_is_still_a_configuration(place: str, text: str):
         document = render(with_text(place, text))
     except tokens.BadToken:
         return
-    assert "[ALERT]" not in check_haproxy(document.text())
+    assert "[ALERT]" not in check_haproxy(document)
 
 
 @settings(max_examples=200, deadline=None)
@@ -208,8 +209,13 @@ def test_text_stays_one_runtime_command(address: str, check: str | None):
     change = decide_change(before, after, ENGINE)
     commands = change.commands if isinstance(change, RuntimeChange) else ()
     for command in commands:
-        assert not set(command.text) & set(";\n\r\x00<\\\"'#$")
-        assert command.text.split(" ")[:2] in (["set", "server"], ["add", "server"], ["enable", "health"])
+        assert not set(command.text) & set("\n\r\x00<\\\"'#$")
+        texts = command.text.split(";")
+        # Replacing a server is five commands on one line.
+        assert len(texts) == (5 if command.says else 1)
+        for text in texts:
+            known = (["set", "server"], ["del", "server"], ["add", "server"], ["enable", "health"])
+            assert text.split(" ")[:2] in known
 
 
 # Tokens alone

@@ -195,7 +195,7 @@ def said(told: Explanation) -> dict[str, Any]:
 def test_haproxy_chooses_what_the_function_says(tree: Tree, data: st.DataObject) -> None:
     asked = data.draw(st.lists(requests(tree), min_size=REQUESTS, max_size=REQUESTS * 4))
     document = render_haproxy(decide_amphora_spec(tree, "amphora", LIMITS), ENGINE, SANDBOX_PATHS)
-    with run_haproxy(document.text()):
+    with run_haproxy(document):
         for request in asked:
             told = explain(tree, request)
             assert ask(request) == said(told), msgspec.json.format(msgspec.json.encode((request, told))).decode()

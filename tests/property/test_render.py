@@ -18,5 +18,5 @@ SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large)
 @settings(max_examples=150, deadline=None, suppress_health_check=SLOW)
 @given(busy_trees() | trees())
 def test_haproxy_accepts_every_valid_tree(tree: Tree):
-    text = render_haproxy(decide_amphora_spec(tree, "amphora", LIMITS), ENGINE, SANDBOX_PATHS).text()
-    assert check_haproxy(text) == ""
+    document = render_haproxy(decide_amphora_spec(tree, "amphora", LIMITS), ENGINE, SANDBOX_PATHS)
+    assert check_haproxy(document) == ""

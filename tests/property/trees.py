@@ -283,8 +283,17 @@ def edited(draw: st.DrawFn, tree: Tree) -> Tree:
     served = tree.listeners
     if served and draw(st.integers(0, 9)) == 0:
         served = (msgspec.structs.replace(served[0], timeout_client_data=draw(timeouts_ms)), *served[1:])
+    if served and served[0].allowed_cidrs and draw(st.integers(0, 2)) == 0:
+        cidr_lists = st.lists(cidrs() | st.sampled_from(served[0].allowed_cidrs), min_size=1, max_size=5)
+        served = (msgspec.structs.replace(served[0], allowed_cidrs=tuple(draw(cidr_lists))), *served[1:])
+    watching = tuple(
+        msgspec.structs.replace(one, admin_state_up=one.admin_state_up != (draw(st.integers(0, 3)) == 0))
+        for one in tree.health_monitors
+    )
     there = _without_twins([*changed, *added])
-    return msgspec.structs.replace(tree, listeners=served, members=tuple(draw(st.permutations(there))))
+    return msgspec.structs.replace(
+        tree, listeners=served, members=tuple(draw(st.permutations(there))), health_monitors=watching
+    )
 
 
 @st.composite

@@ -2,8 +2,9 @@
 
 from statera.agent.announce import advertisement, arp_frame
 from statera.agent.engine import shorten
-from statera.agent.runtime import parse_processes
-from statera.agent.server_state import keep_unchanged
+from statera.agent.runtime import list_old_workers, parse_processes
+from statera.agent.server_state import HEADER as STATE_HEADER
+from statera.agent.server_state import make_state
 from statera.agent.statistics import parse_process, parse_statistics
 from statera.model.document import Document, Server, ServersPart
 from statera.model.heartbeat import ListenerState, MemberState
@@ -72,6 +73,7 @@ def test_the_masters_processes_are_read() -> None:
     assert told is not None
     assert (told.failed, told.workers) == (1, frozenset({12}))
     assert parse_processes("") is None
+    assert list_old_workers(text) == [11]
 
 
 def test_only_unchanged_servers_keep_their_state() -> None:
@@ -81,8 +83,9 @@ def test_only_unchanged_servers_keep_their_state() -> None:
         return Document(parts=(ServersPart(backend="b", dynamic=True, servers=(*servers, changed)),))
 
     state = "1\n# be_id be_name srv_id srv_name\n3 b 1 a 2 0\n3 b 2 gone 2 0\n3 b 3 c 2 0\n"
-    kept = keep_unchanged(state, document(1, "a", "gone"), document(2, "a", "new"))
-    assert kept == "1\n# be_id be_name srv_id srv_name\n3 b 1 a 2 0\n"
+    kept = make_state(state, document(1, "a", "gone"), document(2, "a", "new"))
+    assert kept == f"1\n{STATE_HEADER}\n3 b 1 a 2 0\n"
+    assert make_state("", None, document(1, "a")) == "1\n"
 
 
 def test_alerts_are_what_is_told() -> None:

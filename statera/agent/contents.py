@@ -1,0 +1,101 @@
+"""Files of certificates and keys, in memory only: on the tmpfs of the run folder, readable by root and HAProxy's group.
+
+`keys/<digest>` holds a content, `tls/<name>` leads to the one that the live document means. So a document can be taken
+back without having its contents again, and HAProxy finds each file under a name that stays.
+After a reboot nothing is left of them: the controller gives them again.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from statera.base.errors import Lasting, Transient
+from statera.base.secret import Secret
+from statera.model.document import Document
+
+KEYS, NAMES = "keys", "tls"
+_IN_MEMORY = ("tmpfs", "ramfs")
+
+
+def keep_contents(run: Path, contents: Mapping[str, Secret[bytes]], group_id: int) -> None:
+    """Put contents where links find them. Raises `Lasting` (slug `run-dir-not-in-memory`), `Transient`."""
+    if not contents:
+        return
+    folder = run / KEYS
+    folder.mkdir(exist_ok=True)
+    _guard(folder, group_id, 0o750)
+    if not is_in_memory(folder):
+        sentence = f"Keys are kept in memory only, and run_dir is not: {run} is not on a tmpfs."
+        raise Lasting("run-dir-not-in-memory", sentence)
+    for digest, content in contents.items():
+        if hashlib.sha256(content.reveal()).hexdigest() != digest:
+            raise Transient("certificate-garbled", "A certificate did not arrive as it was sent.")
+        if not (folder / digest).exists():
+            _write(folder, digest, content.reveal(), group_id)
+
+
+def _guard(path: Path, group_id: int, mode: int) -> None:
+    os.chown(path, -1, group_id)
+    path.chmod(mode)
+
+
+def _write(folder: Path, name: str, content: bytes, group_id: int) -> None:
+    beside = folder / f"{name}.part"
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchown(descriptor, -1, group_id)
+        os.fchmod(descriptor, 0o640)
+        file.write(content)
+    beside.replace(folder / name)
+
+
+def list_missing(run: Path, document: Document) -> list[str]:
+    """Return the digests of the contents that a document needs and that are not here."""
+    return [digest for digest in document.files().values() if not (run / KEYS / digest).exists()]
+
+
+def link_files(run: Path, document: Document) -> None:
+    """Make each file that a document names lead to its content; what it does not name goes."""
+    wanted, root = document.files(), run / NAMES
+    for name, digest in wanted.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{path.name}")
+        beside.unlink(missing_ok=True)
+        beside.symlink_to(Path(*[".."] * len(path.relative_to(run).parts[:-1]), KEYS, digest))
+        beside.replace(path)
+    for path in sorted(root.rglob("*"), reverse=True) if root.is_dir() else ():
+        if path.is_dir() and not path.is_symlink():
+            if not any(path.iterdir()):
+                path.rmdir()
+        elif str(path.relative_to(root)) not in wanted:
+            path.unlink(missing_ok=True)
+
+
+def drop_contents(run: Path, documents: Iterable[Document | None]) -> None:
+    """Forget the contents that none of these documents needs."""
+    needed = {digest for document in documents if document is not None for digest in document.files().values()}
+    folder = run / KEYS
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name not in needed:
+            path.unlink(missing_ok=True)
+    if not needed:
+        shutil.rmtree(run / NAMES, ignore_errors=True)
+
+
+def read_content(run: Path, name: str, document: Document) -> bytes:
+    """Return the content that a document means by a name."""
+    return (run / KEYS / document.files()[name]).read_bytes()
+
+
+def is_in_memory(path: Path) -> bool:
+    """Say whether a folder is on a file system that no disk is behind (proc(5), mountinfo)."""
+    real, found, kind = path.resolve(), -1, ""
+    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+        words, _, rest = line.partition(" - ")
+        place = Path(words.split()[4].encode().decode("unicode_escape"))
+        if real.is_relative_to(place) and len(place.parts) >= found:
+            found, kind = len(place.parts), rest.split()[0]
+    return kind in _IN_MEMORY
