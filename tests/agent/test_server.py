@@ -3,14 +3,21 @@
 import asyncio
 import contextlib
 import datetime as dt
+import os
+import signal
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 import pytest
 import pytest_asyncio
 
+from statera.agent import process
+from statera.agent.folders import HostFolders
+from statera.agent.runtime import ANSWER_WITHIN_S
 from statera.agent.server import AgentCertificates, run_agent
 from statera.base.errors import Lasting, LostClaim, Transient
 from statera.base.ids import new_id
@@ -125,7 +132,7 @@ async def test_a_haproxy_that_hangs_silences_only_itself(served: Served, ground:
     other_id = new_id()
     await served.compute.ensure_amphora("local", ground.sandbox(), epoch=1, heartbeat_key=KEY)
     await served.compute.apply_configuration("local", ground.amphora_id, ground.configuration(ground.document([8080])))
-    other = ground.sandbox(other_id, mac_address="02:00:00:00:0a:02", addresses=(), vips=())
+    other = ground.sandbox(other_id, mac_address="02:00:00:00:0a:02", addresses=(), vips=(), gateways=())
     await served.compute.ensure_amphora("local", other, epoch=1, heartbeat_key=KEY)
     master = process.find_master(HostFolders(served.settings).of(ground.amphora_id), ground.amphora_id)
     for pid in map(int, Path(f"/proc/{master}/task/{master}/children").read_text().split()):
