@@ -11,6 +11,9 @@ from statera.store.engine import Store
 from statera.store.rows import encode_told
 from statera.store.tables import TABLE_OF
 
+MOST_TOLD = 20
+"""Events of one kind for one load balancer and write: a pool of a thousand members must not push out its history."""
+
 
 async def save_statuses(store: Store, changes: Sequence[StatusChange]) -> None:
     """Write operating statuses with their reasons, and an event for each status that changed. Gone objects are skipped.
@@ -63,12 +66,18 @@ def _save_statement(kind: type[Resource]) -> sa.TextClause:
             FROM fresh WHERE target.id = fresh.id
             RETURNING
                 target.id, target.{_owner(kind)} AS owner, target.changed_at_generation, fresh.status, fresh.reason
+        ), news AS (
+            SELECT *, row_number() OVER (PARTITION BY owner ORDER BY id) - {MOST_TOLD} AS beyond,
+                count(*) OVER (PARTITION BY owner) - {MOST_TOLD} AS left_out
+            FROM written JOIN known USING (id) WHERE status <> known.operating_status
         )
         INSERT INTO events (load_balancer_id, generation, what, reason, at, actor)
         SELECT owner, changed_at_generation,
-            CAST(:kind AS text) || ' ' || id || ' is ' || status || ', was ' || known.operating_status, reason,
-            clock_timestamp(), 'health'
-        FROM written JOIN known USING (id) WHERE status <> known.operating_status
+            CASE WHEN beyond <= 0
+                THEN CAST(:kind AS text) || ' ' || id || ' is ' || status || ', was ' || operating_status
+                ELSE left_out || ' more of kind ' || CAST(:kind AS text) || ' changed at the same time' END,
+            CASE WHEN beyond <= 0 THEN reason END, clock_timestamp(), 'health'
+        FROM news WHERE beyond <= 1 ORDER BY beyond DESC
     """)
 
 

@@ -26,9 +26,9 @@ from statera.store.amphorae import (
 from statera.store.claims import claim_load_balancer, mark_due, save_failure, save_settled
 from statera.store.engine import Store
 from statera.store.events import add_event, list_events, trim_events
-from statera.store.observations import save_statuses
+from statera.store.observations import MOST_TOLD, save_statuses
 from statera.store.trees import TreeEditor, insert_tree, load_tree
-from tests.db.trees import NOW, edit_rename, make_amphora, make_tree
+from tests.db.trees import NOW, edit_rename, make_amphora, make_load_balancer, make_member, make_pool, make_tree
 
 QUIET = Reason(slug="member-down", sentence="It answers 503.", since=NOW)
 
@@ -141,6 +141,23 @@ async def test_a_status_is_written_with_its_reason_and_an_event(store: Store) ->
     await save_statuses(store, [up])
     assert (await show(store, tree)).members[0].reason is None
     await save_statuses(store, [])
+
+
+async def test_many_at_once_leave_room_in_the_history(store: Store) -> None:
+    balancer = make_load_balancer()
+    pool = make_pool(balancer)
+    members = tuple(make_member(pool, number) for number in range(MOST_TOLD + 5))
+    await insert_tree(store, Tree(load_balancer=balancer, pools=(pool,), members=members), actor="me", what="created")
+    for status in (OperatingStatus.ERROR, OperatingStatus.ONLINE):
+        changes = [StatusChange(kind=Member, id=one.id, operating_status=status, reason=None) for one in members]
+        await save_statuses(store, changes)
+    events = [event.what for event in await list_events(store, balancer.id)]
+    assert len(events) == 1 + 2 * (MOST_TOLD + 1)
+    assert sum("is ONLINE, was ERROR" in event for event in events) == MOST_TOLD
+    assert events.count("5 more of kind Member changed at the same time") == 2
+    shown = await load_tree(store, balancer.id)
+    assert shown is not None
+    assert {member.operating_status for member in shown.members} == {OperatingStatus.ONLINE}
 
 
 async def test_why_a_change_waits_is_shown_before_why_traffic_fares_badly(store: Store) -> None:
