@@ -1,13 +1,15 @@
-"""Files of certificates and keys, in memory only: on the tmpfs of the run folder, readable by root and HAProxy's group.
+"""Files of certificates and keys, in memory only: on a tmpfs, readable by root and HAProxy's group.
 
 `keys/<digest>` holds a content, `tls/<name>` leads to the one that the live document means. So a document can be taken
 back without having its contents again, and HAProxy finds each file under a name that stays.
 After a reboot nothing is left of them: the controller gives them again.
+Where the run folder is on a disk, a tmpfs is mounted below it, and `keys` leads there.
 """
 
 import hashlib
 import os
 import shutil
+import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -16,7 +18,27 @@ from statera.base.secret import Secret
 from statera.model.document import Document
 
 KEYS, NAMES = "keys", "tls"
+MEMORY, MEMORY_MIB = "memory", 256
+"""Of a tmpfs of our own, in the run folder of all amphorae; it takes what is in it."""
 _IN_MEMORY = ("tmpfs", "ramfs")
+
+
+def ensure_memory(run_dir: Path) -> None:
+    """Make sure that there is a place in memory below the run folder of all amphorae."""
+    place = run_dir / MEMORY
+    if is_in_memory(run_dir) or is_in_memory(place):
+        return
+    place.mkdir(parents=True, exist_ok=True)
+    options = f"size={MEMORY_MIB}m,mode=0711,nosuid,nodev,noexec"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "statera-keys", place], check=True, capture_output=True)
+
+
+def remove_memory(run_dir: Path) -> None:
+    """Take that place away."""
+    place = run_dir / MEMORY
+    if place.is_dir():
+        subprocess.run(["umount", "-l", place], check=False, capture_output=True)
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def keep_contents(run: Path, contents: Mapping[str, Secret[bytes]], group_id: int) -> None:
@@ -24,16 +46,34 @@ def keep_contents(run: Path, contents: Mapping[str, Secret[bytes]], group_id: in
     if not contents:
         return
     folder = run / KEYS
-    folder.mkdir(exist_ok=True)
+    if not folder.is_dir():
+        _make_folder(run, folder)
     _guard(folder, group_id, 0o750)
-    if not is_in_memory(folder):
-        sentence = f"Keys are kept in memory only, and run_dir is not: {run} is not on a tmpfs."
-        raise Lasting("run-dir-not-in-memory", sentence)
     for digest, content in contents.items():
         if hashlib.sha256(content.reveal()).hexdigest() != digest:
             raise Transient("certificate-garbled", "A certificate did not arrive as it was sent.")
         if not (folder / digest).exists():
             _write(folder, digest, content.reveal(), group_id)
+
+
+def _make_folder(run: Path, folder: Path) -> None:
+    folder.unlink(missing_ok=True)
+    if is_in_memory(run):
+        folder.mkdir()
+        return
+    place = run.parents[1] / MEMORY
+    if not is_in_memory(place):
+        sentence = f"Keys are kept in memory only, and neither {run} nor {place} is on a tmpfs."
+        raise Lasting("run-dir-not-in-memory", sentence)
+    (place / run.name).mkdir(exist_ok=True)
+    folder.symlink_to(place / run.name)
+
+
+def forget_contents(run: Path) -> None:
+    """Forget all contents that were kept for this folder itself."""
+    folder = run / KEYS
+    if folder.is_symlink() and folder.readlink().name == run.name:
+        shutil.rmtree(folder.readlink(), ignore_errors=True)
 
 
 def _guard(path: Path, group_id: int, mode: int) -> None:

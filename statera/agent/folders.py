@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from statera.agent.contents import NAMES, link_files
+from statera.agent.contents import NAMES, ensure_memory, forget_contents, link_files, remove_memory
 from statera.base.ids import is_uuid
 from statera.base.secret import Secret
 from statera.base.settings import Settings
@@ -107,6 +107,7 @@ class AmphoraFolders:
                     (folder / path.name).symlink_to(path)
             yield AmphoraFolders(self.keep, folder)
         finally:
+            forget_contents(folder)
             shutil.rmtree(folder, ignore_errors=True)
 
     def save(self, record: Record) -> None:
@@ -125,6 +126,7 @@ class AmphoraFolders:
 
     def remove(self) -> None:
         """Remove both; the kept one last, because it is what says that there may be something to remove."""
+        forget_contents(self.run)
         shutil.rmtree(self.run, ignore_errors=True)
         shutil.rmtree(self.keep, ignore_errors=True)
 
@@ -153,6 +155,11 @@ class HostFolders:
 
     def of(self, amphora_id: str) -> AmphoraFolders:
         return AmphoraFolders(self._keep / amphora_id, self._run / amphora_id)
+
+    def ensure_memory(self) -> None:
+        """Make sure that there is a place for keys. Raises `OSError`, `CalledProcessError`."""
+        self._run.parent.mkdir(parents=True, exist_ok=True)
+        ensure_memory(self._run.parent)
 
     def clear(self) -> None:
         """Remove what a check that was cut off has left."""
@@ -192,5 +199,6 @@ class HostFolders:
 
     def remove(self) -> None:
         """Remove everything, after the amphorae themselves are gone."""
+        remove_memory(self._run.parent)
         for place in (self._keep, self._run, self._tombstones):
             shutil.rmtree(place, ignore_errors=True)

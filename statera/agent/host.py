@@ -78,6 +78,10 @@ class AmphoraHost:
         """Take over what an earlier life of the agent left: running processes are left alone, ended ones come back."""
         Path(SANDBOX_PATHS.folder).mkdir(parents=True, exist_ok=True)
         self._folders.clear()
+        try:
+            self._folders.ensure_memory()
+        except (OSError, subprocess.CalledProcessError) as error:
+            log.warning("no memory for keys: listeners cannot end TLS here", error=str(error))
         for amphora_id in self._folders.list_ids():
             folders = self._folders.of(amphora_id)
             known = folders.load()

@@ -41,6 +41,11 @@ def _list_certificates(listener: Listener) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*first, *listener.sni_container_refs)))
 
 
+def lacks_certificates(listener: Listener) -> bool:
+    """Say whether a listener would have to end TLS with nothing to show."""
+    return listener.protocol == ListenerProtocol.TERMINATED_HTTPS and not _list_certificates(listener)
+
+
 def decide_listener_tls(listener: Listener, digests: Mapping[str, str]) -> ListenerTlsSpec | None:
     """Return how a listener speaks TLS, None for one that does not end it. Raises `Lasting`."""
     if listener.protocol != ListenerProtocol.TERMINATED_HTTPS:

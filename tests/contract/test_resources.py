@@ -59,9 +59,7 @@ async def test_algorithms(api: Api, algorithm: str) -> None:
     ("values", "status", "words"),
     [
         ({"protocol": "UDP"}, 501, "Provider 'amphora' does not support a requested option: listener protocol UDP"),
-        ({"protocol": "TERMINATED_HTTPS", "default_tls_container_ref": "x"}, 501, "Provider 'amphora' does not"),
         ({"protocol": "PROMETHEUS"}, 501, "Provider 'amphora' does not"),
-        ({"tls_versions": ["TLSv1.3"]}, 501, "Provider 'amphora' does not support a requested option: listener tls_v"),
         ({"protocol": "TCP", "l7policies": [{"action": "REJECT"}]}, 501, "Provider 'amphora' does not support a requ"),
         ({"l7policies": [{"action": "REDIRECT_TO_POOL"}]}, 400, "Invalid L7 Policy arguments: redirect_pool_id or re"),
         ({"sni_container_refs": ["x"]}, 400, "Validation failure: Certificate container references are not allowed on"),
@@ -148,7 +146,7 @@ async def test_persistence_keeps_its_type(api: Api) -> None:
     assert (await api.ask("PUT", path, body)).json()["pool"]["session_persistence"] is None
 
 
-@pytest.mark.parametrize("values", [{"tls_enabled": True}, {"protocol": "UDP"}, {"tls_versions": ["TLSv1.2"]}])
+@pytest.mark.parametrize("values", [{"protocol": "UDP"}, {"protocol": "SCTP"}])
 async def test_pool_options_that_are_not_there_yet(api: Api, values: dict[str, Any]) -> None:
     balancer = await api.create_balancer()
     body = {"loadbalancer_id": balancer["id"], "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN"} | values
