@@ -86,7 +86,8 @@ def upgrade_database(settings: Settings) -> str:
 
 def list_hosts(settings: Settings) -> tuple[HostSettings, ...]:
     """Return the hosts that run agents: the configured ones, else the one of `statera up`."""
-    own = HostSettings(name=settings.agent.name, url=f"https://{settings.agent.host}:{settings.agent.port}")
+    url = f"https://{settings.agent.host}:{settings.agent.port}"
+    own = HostSettings(name=settings.agent.name, url=url, zone=settings.agent.zone)
     return settings.compute.hosts or (own,)
 
 

@@ -5,7 +5,9 @@ from msgspec import UNSET
 
 from statera.api.call import Room
 from statera.api.capabilities import check_flavor_data, read_data, require_provider
+from statera.api.unsupported import refuse_option
 from statera.base.errors import Refusal, Refused
+from statera.base.settings import Settings
 from statera.model.catalog import (
     AvailabilityZone,
     AvailabilityZoneProfile,
@@ -25,6 +27,7 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
     provider: str
     flavor_id: str | None = None
     availability_zone: str | None = None
+    compute_zone: str | None = None
     topology: Topology = Topology.SINGLE
 
 
@@ -38,9 +41,8 @@ async def choose(room: Room, *, flavor_id: str | None, zone: str | None, provide
         said = read_data(FlavorData, flavor.flavor_data, "flavor_data")
         check_flavor_data(said)
         topology = topology if said.loadbalancer_topology is UNSET else Topology(str(said.loadbalancer_topology))
-    if data is not None:
-        read_data(ZoneData, data.availability_zone_data, "availability_zone_data")
-    return Chosen(provider=name, flavor_id=flavor_id, availability_zone=zone, topology=topology)
+    where = None if data is None else _decide_compute_zone(room.settings, data)
+    return Chosen(provider=name, flavor_id=flavor_id, availability_zone=zone, compute_zone=where, topology=topology)
 
 
 async def _load_flavor(room: Room, flavor_id: str) -> FlavorProfile:
@@ -74,6 +76,16 @@ def _decide_provider(room: Room, flavor_id: str | None, flavor: FlavorProfile | 
     name = provider or (room.provider if flavor is None else flavor.provider_name)
     require_provider(room, name)
     return name
+
+
+def _decide_compute_zone(settings: Settings, profile: AvailabilityZoneProfile) -> str | None:
+    said = read_data(ZoneData, profile.availability_zone_data, "availability_zone_data").compute_zone
+    if said is UNSET:
+        return None
+    zones = {host.zone for host in settings.compute.hosts} or {settings.agent.zone}
+    if str(said) not in zones and settings.compute.driver != "noop":
+        raise refuse_option(f"compute_zone {said}")
+    return str(said)
 
 
 def _disabled(option: str, value: str) -> Refused:

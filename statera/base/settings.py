@@ -176,6 +176,9 @@ class HostSettings(Section, frozen=True, kw_only=True):
         str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="Name of the host, as in its certificate.")
     ]
     url: Annotated[str, Meta(pattern=r"^https://", description="Where its agent answers.")]
+    zone: Annotated[
+        str, Meta(max_length=255, description="Compute zone it is in, which availability zones name; empty: none.")
+    ] = ""
 
 
 class NetworkDriverSettings(Section, frozen=True, kw_only=True):
@@ -201,6 +204,7 @@ class ComputeSettings(Section, frozen=True, kw_only=True):
 
 class AgentSettings(Section, frozen=True, kw_only=True):
     name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="Name of this host.")] = "local"
+    zone: Annotated[str, Meta(max_length=255, description="Its compute zone, while `compute.hosts` is empty.")] = ""
     host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="TCP port to listen on, TLS with client certificates.")] = 9443
     haproxy: Annotated[str, Meta(description="The HAProxy program.")] = "haproxy"

@@ -65,16 +65,18 @@ class LocalCompute:
         return tuple(await asyncio.gather(*(self._observe_host(name) for name in self._hosts)))
 
     async def _observe_host(self, name: str) -> Host:
+        zone = self._hosts[name].zone
         try:
             facts = await self._get(name, "/v1/host", HostFacts)
         except (Transient, Lasting) as error:
-            return Host(name=name, reachable=False, reason=error.reason)
+            return Host(name=name, zone=zone, reachable=False, reason=error.reason)
         if facts is None or facts.name != name:
             told = facts.name if facts else "nothing"
             reason = Reason(slug="host-misnamed", sentence=f"The agent of host {name} calls itself {told}.")
-            return Host(name=name, reachable=False, reason=reason)
+            return Host(name=name, zone=zone, reachable=False, reason=reason)
         return Host(
             name=name,
+            zone=zone,
             reachable=True,
             amphora_count=facts.amphora_count,
             amphora_limit=facts.amphora_limit,

@@ -66,6 +66,7 @@ class NoopHost:
         """Return what the host says of itself."""
         return Host(
             name=self.name,
+            zone=None,
             reachable=True,
             amphora_count=len(self.sandboxes),
             amphora_limit=self.amphora_limit,

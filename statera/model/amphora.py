@@ -37,6 +37,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     agent_version: str = ""
     engine_versions: dict[str, str] = {}
     """Engine name to version text: `{"haproxy": "2.6.12", "keepalived": "2.2.7"}`."""
+    zone: str | None = ""
+    """The compute zone it is in, "" for none; None: it stands for any."""
 
     @property
     def has_room(self) -> bool:

@@ -64,6 +64,8 @@ class LoadBalancer(Resource, frozen=True, kw_only=True):
     provider: str = "amphora"
     flavor_id: str | None = None
     availability_zone: str | None = None
+    compute_zone: str | None = None
+    """Where its amphorae may be: what its availability zone said when it was created."""
     vip_qos_policy_id: str | None = None
     topology: Topology = Topology.SINGLE
     amphorae_to_replace: tuple[str, ...] = ()

@@ -6,12 +6,19 @@ from statera.base.reason import Reason
 from statera.model.amphora import Host
 
 
-def choose_host(hosts: Sequence[Host], placed: Mapping[str, int], avoid: Collection[str] = ()) -> str | Reason:
-    """Return the least loaded host that has room, or the reason why there is none.
+def choose_host(
+    hosts: Sequence[Host], placed: Mapping[str, int], avoid: Collection[str] = (), *, zone: str | None = None
+) -> str | Reason:
+    """Return the least loaded host that has room, in the compute zone if one is named, or the reason why there is none.
 
     `placed` counts rows, which come before what a host counts. Hosts in `avoid`, those of the load balancer's other
     amphorae, are taken only when no other has room. Equal loads: the first name, so that equal worlds give equal plans.
     """
+    if zone is not None:
+        hosts = [host for host in hosts if host.zone in (None, zone)]
+        if not hosts:
+            sentence = f"No host can take an amphora: none is in compute zone {zone}."
+            return Reason(slug="zone-without-host", sentence=sentence)
     answering = [host for host in hosts if host.reachable]
     if not answering:
         return Reason(slug="no-host-reachable", sentence=_tell_unreachable(hosts))

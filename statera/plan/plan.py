@@ -129,7 +129,7 @@ def _place(
     """Return the amphora to go on with, the steps that add it, and what stands in the way."""
     if row is not None and not (_is_unbuilt(world, row) and _is_hopeless(world, row)):
         return row, (), None
-    host = choose_host(world.hosts, world.placed, others)
+    host = choose_host(world.hosts, world.placed, others, zone=world.tree.load_balancer.compute_zone)
     if isinstance(host, Reason):
         sighting = world.sightings.get(row.id) if row is not None else None
         return None, (), sighting.reason if isinstance(sighting, Unseen) else host

@@ -83,6 +83,7 @@ load_balancers = _resource(
     sa.Column("provider", sa.Text, nullable=False),
     sa.Column("flavor_id", _Uuid, sa.ForeignKey("flavors.id", ondelete="RESTRICT"), index=True),
     sa.Column("availability_zone", sa.Text, sa.ForeignKey("availability_zones.name", ondelete="RESTRICT"), index=True),
+    sa.Column("compute_zone", sa.Text),
     sa.Column("vip_qos_policy_id", _Uuid),
     sa.Column("topology", sa.Text, nullable=False),
     sa.Column("amphorae_to_replace", ARRAY(_Uuid), nullable=False, server_default="{}"),

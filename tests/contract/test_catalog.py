@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from statera.base.ids import new_id
+from statera.store.trees import load_tree
 from tests.contract.client import Api
 from tests.contract.tables import list_fields, read_json
 
@@ -257,6 +258,29 @@ async def test_a_load_balancer_in_a_zone(api: Api) -> None:
     body = {"loadbalancer": {"vip_subnet_id": api.subnet_id(), "availability_zone": zone["name"]}}
     disabled = f"The selected availability_zone is not allowed in this deployment: {zone['name']}"
     assert await api.refuse("POST", "/loadbalancers", body, status=400) == disabled
+
+
+async def test_a_compute_zone(open_api) -> None:
+    """Only a zone that some host is in can be asked for; without hosts of one's own it is the only host's."""
+    host = {"name": "one", "url": "https://127.0.0.1:1", "zone": "east"}
+    api = open_api(compute={"hosts": [host, host | {"name": "two", "zone": "west"}]})
+    for here, name, status in (
+        (api, "west", 201), (api, "north", 501), (open_api(), "east", 501),
+        (open_api(agent={"zone": "east"}), "east", 201), (open_api(compute={"driver": "noop"}), "any", 201),
+    ):  # fmt: skip
+        data = json.dumps({"compute_zone": name})
+        profile = await make(api, "availability_zone_profile", availability_zone_data=data)
+        zone = await make(api, "availability_zone", enabled=True, availability_zone_profile_id=profile["id"])
+        body = {"loadbalancer": {"vip_subnet_id": api.subnet_id("back4"), "availability_zone": zone["name"]}}
+        answer = await here.ask("POST", "/loadbalancers", body)
+        assert answer.status_code == status, answer.text
+        if status == 501:
+            wanted = f"Provider 'amphora' does not support a requested option: compute_zone {name}"
+            assert answer.json()["faultstring"] == wanted
+        else:
+            tree = await load_tree(api.store, answer.json()["loadbalancer"]["id"])
+            assert tree is not None
+            assert tree.load_balancer.compute_zone == name
 
 
 async def test_the_provider_of_a_flavor(api: Api) -> None:

@@ -1,5 +1,6 @@
 """On which host an amphora is built, and the sentence when there is none."""
 
+import msgspec
 import pytest
 
 from statera.base.reason import Reason
@@ -58,3 +59,19 @@ def test_no_host_says_why(hosts: list[Host], slug: str, words: str):
     assert isinstance(reason, Reason)
     assert reason.slug == slug
     assert words in reason.sentence
+
+
+def in_zone(name: str, zone: str | None) -> Host:
+    return msgspec.structs.replace(host(name), zone=zone)
+
+
+def test_only_hosts_of_the_zone_are_chosen() -> None:
+    hosts = [in_zone("a", ""), in_zone("b", "east"), in_zone("c", "west")]
+    assert choose_host(hosts, {"b": 9}, zone="east") == "b"
+    assert choose_host(hosts, {"a": 1, "b": 9}) == "c"
+    reason = choose_host(hosts, {}, zone="north")
+    assert isinstance(reason, Reason)
+    assert reason.slug == "zone-without-host"
+    assert reason.sentence == "No host can take an amphora: none is in compute zone north."
+    # One that stands for any zone.
+    assert choose_host([*hosts, in_zone("d", None)], {}, zone="north") == "d"
