@@ -33,6 +33,8 @@ UP_WITHIN_S = 10.0
 MASTER_WITHIN_S = 5.0
 LOOK_AGAIN_S = 0.005
 MOST_WORDS_BYTES = 256 * 1024
+ALERT = "[ALERT]"
+"""What HAProxy begins a line with that tells why it does not do what it should."""
 TOLD_LENGTH = 600
 """Characters of HAProxy's words that go into a reason."""
 
@@ -196,12 +198,15 @@ class Engine:
         if not failure:
             self._drains.note_reload(live, wanted)
             return
-        told = self._read_words(begun) or failure
+        words = self._read_all_words(begun)
         if live is not None:
             self._folders.write_document(live)
             again = await self._load_anew()
             log.warning("reload rolled back", amphora=self.launch.amphora_id, again=again)
-        raise Lasting("configuration-rejected", f"HAProxy could not load the configuration: {shorten(told)}")
+        if ALERT not in words:
+            # It was checked and nothing in it is refused: the machine is too busy, or HAProxy is in trouble itself.
+            raise Transient("engine-not-reloaded", f"HAProxy has not taken over the configuration: {failure}")
+        raise Lasting("configuration-rejected", f"HAProxy could not load the configuration: {shorten(words)}")
 
     async def _load_anew(self) -> str:
         """Make the master load its file; return "" when a new worker serves, else what went wrong."""
@@ -261,9 +266,12 @@ class Engine:
             os.truncate(self._folders.words, 0)
 
     def _read_words(self, begun: int) -> str:
+        return shorten(self._read_all_words(begun))
+
+    def _read_all_words(self, begun: int) -> str:
         with contextlib.suppress(OSError), self._folders.words.open("rb") as file:
             file.seek(begun)
-            return shorten(file.read(MOST_WORDS_BYTES).decode("utf-8", errors="replace"))
+            return file.read(MOST_WORDS_BYTES).decode("utf-8", errors="replace")
         return ""
 
 
@@ -276,6 +284,6 @@ def _succeeded(command: Command, answer: str) -> bool:
 def shorten(words: str) -> str:
     """Return the lines that tell of an error, without process ids, bounded."""
     lines = [line.partition(" : ")[2] or line for line in words.splitlines()]
-    telling = [line for line, whole in zip(lines, words.splitlines(), strict=True) if "[ALERT]" in whole] or lines
+    telling = [line for line, whole in zip(lines, words.splitlines(), strict=True) if ALERT in whole] or lines
     text = " ".join(line.strip() for line in telling if line.strip())
     return text if len(text) <= TOLD_LENGTH else f"{text[: TOLD_LENGTH - 1]}…"

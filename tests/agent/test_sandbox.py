@@ -285,6 +285,22 @@ async def test_a_run_folder_that_was_deleted_comes_back(host: AmphoraHost, groun
         assert len(process.list_inside(ground.amphora_id)) == 2, "a master and its worker"
 
 
+async def test_a_master_that_hangs_is_no_fault_of_the_configuration(host: AmphoraHost, ground: Ground) -> None:
+    with web_server() as port:
+        await host.ensure(ground.request())
+        await host.apply(ground.amphora_id, ground.configuration(ground.document([port])))
+        master = (await _observed(host, ground)).engine.find_pid()
+        assert master is not None
+        os.kill(master, signal.SIGSTOP)
+        with pytest.raises(Transient, match="has not taken over the configuration") as told:
+            await host.apply(ground.amphora_id, ground.configuration(ground.document([port], listen=81), 2))
+        assert told.value.reason.slug == "engine-not-reloaded"
+        assert await fetch(ground.vip) == str(port)
+        os.kill(master, signal.SIGCONT)
+        await host.apply(ground.amphora_id, ground.configuration(ground.document([port], listen=81), 2))
+        assert await fetch(ground.vip, 81) == str(port)
+
+
 async def test_a_haproxy_that_hangs_is_started_again(host: AmphoraHost, ground: Ground) -> None:
     with web_server() as port:
         await host.ensure(ground.request())
