@@ -111,8 +111,9 @@ async def test_listeners_that_are_refused(api: Api, values: dict[str, Any], stat
 )
 async def test_certificates_that_are_refused(api: Api, payload: bytes, words: str) -> None:
     ref = await store(api, payload)
-    for field, value in (("default_tls_container_ref", ref), ("sni_container_refs", [ref])):
-        sentence = await refuse_listener(api, **{field: value})
+    for given in ({"default_tls_container_ref": ref}, {"sni_container_refs": [ref]}):
+        (field,) = given
+        sentence = await refuse_listener(api, **dict[str, Any](given))
         assert words in sentence
         assert field in sentence
 
@@ -142,9 +143,8 @@ async def test_client_authentication(api: Api) -> None:
         ("client_ca_tls_container_ref", b"rubbish", "The client authentication CA certificate is invalid."),
         ("client_crl_container_ref", b"rubbish", "The client authentication certificate revocation list is invalid."),
     ):
-        body = {"listener": {field: await store(api, payload)}}
-        assert words in await api.refuse("PUT", path, body, status=400)
-    body = {"listener": {"client_ca_tls_container_ref": None, "client_crl_container_ref": None}}
+        assert words in await api.refuse("PUT", path, {"listener": {field: await store(api, payload)}}, status=400)
+    body: dict[str, Any] = {"listener": {"client_ca_tls_container_ref": None, "client_crl_container_ref": None}}
     assert "requires a client CA" in await api.refuse("PUT", path, body, status=400)
     body["listener"] |= {"client_authentication": "NONE"}
     assert (await api.ask("PUT", path, body)).status_code == 200
@@ -186,7 +186,7 @@ async def test_pools(api: Api) -> None:
         ({"tls_enabled": None}, "None is not a valid option for tls_enabled"),
     ):
         assert words in await api.refuse("PUT", path, {"pool": values}, status=400)
-    body = {"pool": {"crl_container_ref": None, "ca_tls_container_ref": None}}
+    body: dict[str, Any] = {"pool": {"crl_container_ref": None, "ca_tls_container_ref": None}}
     assert (await api.ask("PUT", path, body)).status_code == 200
     body = {"pool": {"protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "crl_container_ref": revoked}}
     body["pool"] |= {"loadbalancer_id": pool["loadbalancers"][0]["id"]}

@@ -24,7 +24,7 @@ from statera.model.tree import (
     SessionPersistence,
     Tree,
 )
-from statera.plan.spec import decide_amphora_spec, decide_limits
+from statera.plan.spec import decide_amphora_spec, decide_limits, list_references
 from statera.render.engine import haproxy_capabilities
 from statera.render.haproxy import render_haproxy
 from statera.render.paths import SANDBOX_PATHS
@@ -46,14 +46,16 @@ def expected_path(case: str) -> Path:
 
 def render_case(case: str) -> Document:
     tree = make_tree(yaml.safe_load((FOLDER / f"{case}.in.yaml").read_text(encoding="utf-8")))
-    return render_haproxy(decide_amphora_spec(tree, "amphora", LIMITS), ENGINE, SANDBOX_PATHS)
+    digests = {ref: f"digest of {ref}" for ref in list_references(tree)}
+    return render_haproxy(decide_amphora_spec(tree, "amphora", LIMITS, digests), ENGINE, SANDBOX_PATHS)
 
 
 def golden_text(document: Document) -> str:
-    """Return the configuration, and behind it the files of values that it reads."""
+    """Return the configuration, and behind it the files of values that it reads, and those of certificates."""
     lines = [document.text()]
     for name, text in document.lists().items():
         lines += [f"# File {name}:\n", *(f"# {line}\n" for line in text.splitlines())]
+    lines += [f"# File tls/{name}: {digest}\n" for name, digest in document.files().items()]
     return "".join(lines)
 
 

@@ -6,11 +6,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from statera.agent.server_state import make_state
-from statera.model.document import Document
+from statera.model.document import Document, FileKind, FilePart
 from statera.render.paths import SANDBOX_PATHS
+from tests.fixtures.certificates import make_authority
 
 START_S = 20.0
 
@@ -89,7 +91,20 @@ def _furnish(folder: Path, document: Document) -> None:
         path = _place(SANDBOX_PATHS.list_file(name), folder)
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
+    for part in document.parts:
+        if isinstance(part, FilePart):
+            path = _place(SANDBOX_PATHS.tls_file(part.name), folder)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(_make_contents()[part.kind])
     _place(SANDBOX_PATHS.stats_socket, folder).parent.mkdir(exist_ok=True)
+
+
+@cache
+def _make_contents() -> dict[FileKind, bytes]:
+    """Return something of each kind: what a document says of a file is only which one it is."""
+    root = make_authority()
+    issued = root.issue("www.example.test")
+    return {"certificate": issued.bundle_pem, "authorities": root.pem, "revocations": root.revoke()}
 
 
 def _place(path: str, folder: Path) -> Path:
