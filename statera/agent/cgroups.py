@@ -1,7 +1,9 @@
 """Memory and CPU limits of a sandbox through control groups of version 1 or 2, as the host has; none is fine too."""
 
 import contextlib
+import errno
 import os
+import time
 from pathlib import Path
 
 from statera.base.logging import get_logger
@@ -12,6 +14,8 @@ log = get_logger("agent")
 ROOT = Path("/sys/fs/cgroup")
 PARENT = "statera"
 PERIOD_US = 100_000
+GONE_WITHIN_S = 2.0
+LOOK_AGAIN_S = 0.01
 
 
 def ensure_groups(amphora_id: str, limits: LimitsSpec) -> list[Path]:
@@ -59,8 +63,22 @@ def remove_groups(amphora_id: str) -> None:
     """Remove the groups; their processes must have ended."""
     places = [ROOT / PARENT, *(ROOT / controller / PARENT for controller in ("memory", "cpu"))]
     for place in places:
-        with contextlib.suppress(OSError):
-            os.rmdir(place / amphora_id)
+        _remove(place / amphora_id)
         # The parent goes with the last one.
         with contextlib.suppress(OSError):
             os.rmdir(place)
+
+
+def _remove(folder: Path) -> None:
+    deadline = time.monotonic() + GONE_WITHIN_S
+    while True:
+        try:
+            os.rmdir(folder)
+        except OSError as error:
+            # A process leaves its namespaces a moment before its groups.
+            if error.errno == errno.EBUSY and time.monotonic() < deadline:
+                time.sleep(LOOK_AGAIN_S)
+                continue
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                log.warning("control group not removed", folder=str(folder), error=error.strerror)
+        return
