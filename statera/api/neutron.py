@@ -153,6 +153,7 @@ _KINDS = (
     ("subnet", "subnets", gather_subnets),
     ("port", "ports", gather_ports),
     ("security_group", "security-groups", gather_nothing),
+    ("policy", "qos/policies", gather_nothing),
 )
 
 
@@ -163,7 +164,7 @@ def _list_routes() -> list[Route]:
     ]
     for singular, plural, gather in _KINDS:
         path = f"//network/v2.0/{plural}"
-        many, one = _make_list(plural.replace("-", "_"), gather), _make_show(singular, gather)
+        many, one = _make_list(plural.rpartition("/")[2].replace("-", "_"), gather), _make_show(singular, gather)
         routes.append(Route(method="GET", path=path, act=many, summary=f"Network lookup: list {plural}"))
         routes.append(Route(method="GET", path=f"{path}/{{id}}", act=one, summary=f"Network lookup: show {plural}"))
     return routes

@@ -104,3 +104,5 @@ async def test_networks_for_clients_that_look_names_up(api: Api) -> None:
     missing = await api.ask("GET", f"//network/v2.0/networks/{MISSING}")
     assert missing.status_code == 404
     assert (await api.get("//network/v2.0/security-groups")) == {"security_groups": []}
+    assert (await api.get("//network/v2.0/qos/policies?name=fast")) == {"policies": []}
+    assert (await api.ask("GET", f"//network/v2.0/qos/policies/{MISSING}")).status_code == 404

@@ -55,6 +55,26 @@ def test_ipv6_vip_carries_traffic(installation: Installation) -> None:
     _delete(installation, balancer["id"])
 
 
+def test_an_additional_vip_of_the_other_family_carries_traffic(installation: Installation) -> None:
+    subnet = installation.playground.find_subnet_id(SUBNET6_NAME)
+    balancer = _create(installation, "both", additional_vips=[{"subnet_id": subnet}])
+    (more,) = balancer["additional_vips"]
+    assert (more["subnet_id"], more["port_id"]) == (subnet, balancer["vip_port_id"])
+    addresses = [balancer["vip_address"], more["ip_address"]]
+    assert [":" in address for address in addresses] == [False, True]
+    for address in addresses:
+        assert set(_spread(address)) == {"web1", "web2", "web3"}
+    # An edit keeps both.
+    listener = f"/v2/lbaas/listeners/{balancer['listeners'][0]['id']}"
+    installation.playground.request("PUT", listener, {"listener": {"timeout_client_data": 40_000}})
+    installation.playground.wait_active(balancer["id"])
+    for address in addresses:
+        assert "failed" not in _spread(address)
+    _delete(installation, balancer["id"])
+    for address in addresses:
+        assert ask(address, timeout_s=1.0) is None
+
+
 def test_members_come_go_and_drain_without_a_reload(installation: Installation) -> None:
     playground = installation.playground
     balancer = _create(installation, "members")
