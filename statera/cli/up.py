@@ -58,6 +58,7 @@ def run_up(settings: Settings, config: Path | None) -> int:
     if faults:
         sys.stderr.write(describe_faults(faults))
         return 1
+    _check_configuration(config)
     lock = lock_data_dir(settings)
     stopping: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -93,6 +94,12 @@ def _list_roles(settings: Settings) -> list[Role]:
     watching = ["agent", "health"] if has_agents(settings) else []
     names = [*watching, "worker", *["api"] * settings.api.processes]
     return [Role(name=name) for name in names]
+
+
+def _check_configuration(config: Path | None) -> None:
+    # A process of its own, as below. It prints what is wrong itself, before anything is made.
+    if subprocess.run(_command(["config", "show"], config), check=False, stdout=subprocess.DEVNULL).returncode != 0:
+        raise Lasting("configuration-invalid", "Nothing was started; see above.")
 
 
 def _upgrade(config: Path | None) -> None:

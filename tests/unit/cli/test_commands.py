@@ -210,3 +210,14 @@ def test_clean_leaves_a_running_installation_alone(tmp_path: Path) -> None:
         done = _statera("clean", "--config", str(file))
     assert done.returncode == 1
     assert "stop it first" in done.stderr or os.geteuid() != 0
+
+
+@pytest.mark.root
+def test_up_makes_nothing_with_a_configuration_that_cannot_be_used(tmp_path: Path) -> None:
+    file = tmp_path / "statera.toml"
+    file.write_text(f'data_dir = "{tmp_path}/data"\n[identity]\nmode = "basic"\n')
+    done = _statera("up", "--config", str(file))
+    assert done.returncode == 1
+    assert "htpasswd_file" in done.stderr
+    assert "Nothing was started" in done.stderr
+    assert not (tmp_path / "data").exists()
