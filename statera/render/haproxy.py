@@ -29,6 +29,9 @@ HARD_STOP_AFTER = "30m"
 STICK_ENTRIES = 10_000
 """About 1 MiB of memory at most, per table."""
 STICK_EXPIRE = "30m"
+PEERS = "own"
+"""The peers that share stick tables: a worker and its successor at a reload (configuration manual 2.6, section 3.5)."""
+LOCAL_PEER = "statera"
 COOKIE_NAME = "SRV"
 """The cookie of HTTP_COOKIE persistence (rules.md section 15)."""
 SERVER_ID_MOST = 2**31 - 1
@@ -76,6 +79,7 @@ def _global_part(spec: AmphoraSpec, engine: EngineCapabilities, paths: HaproxyPa
 
 def _global_lines(spec: AmphoraSpec, engine: EngineCapabilities, paths: HaproxyPaths) -> Iterator[str]:
     pings = any(pool.monitor is not None and pool.monitor.type == MonitorType.PING for pool in spec.pools)
+    has_tables = any(_uses_table(pool.persistence) for pool in spec.pools)
     yield f"# Load balancer {tokens.name(spec.load_balancer_id)}, amphora {tokens.name(spec.amphora_id)}"
     yield "global"
     yield f"    maxconn {tokens.number(spec.limits.max_connections)}"
@@ -92,6 +96,11 @@ def _global_lines(spec: AmphoraSpec, engine: EngineCapabilities, paths: HaproxyP
     if pings:
         yield "    insecure-fork-wanted"
         yield "    external-check"
+    if has_tables:
+        yield f"    localpeer {LOCAL_PEER}"
+        yield f"peers {PEERS}"
+        yield f"    bind unix@{paths.peer_socket}"
+        yield f"    server {LOCAL_PEER}"
     yield "defaults"
     yield "    load-server-state-from-file global"
     yield "    retries 3"
@@ -228,9 +237,13 @@ def _header_lines(listener: ListenerSpec) -> Iterator[str]:
     yield from list_client_lines(listener)
 
 
+def _uses_table(persistence: PersistenceSpec | None) -> bool:
+    return persistence is not None and persistence.type != PersistenceType.HTTP_COOKIE
+
+
 def _persistence_lines(persistence: PersistenceSpec, pool_id: str, *, is_http: bool) -> Iterator[str]:
     if persistence.type == PersistenceType.SOURCE_IP:
-        yield f"    stick-table type ipv6 size {STICK_ENTRIES} expire {STICK_EXPIRE}"
+        yield f"    stick-table type ipv6 size {STICK_ENTRIES} expire {STICK_EXPIRE} peers {PEERS}"
         yield "    stick on src"
         return
     if not is_http:
@@ -242,7 +255,7 @@ def _persistence_lines(persistence: PersistenceSpec, pool_id: str, *, is_http: b
         yield f"    dynamic-cookie-key {tokens.name(pool_id)}"
         return
     cookie = tokens.cookie_name(persistence.cookie_name or "")
-    yield f"    stick-table type string len 64 size {STICK_ENTRIES} expire {STICK_EXPIRE}"
+    yield f"    stick-table type string len 64 size {STICK_ENTRIES} expire {STICK_EXPIRE} peers {PEERS}"
     yield f"    stick store-response {tokens.quoted(f'res.cook({cookie})', 'cookie_name')}"
     yield f"    stick match {tokens.quoted(f'req.cook({cookie})', 'cookie_name')}"
 

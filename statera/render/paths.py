@@ -22,6 +22,11 @@ class HaproxyPaths(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.folder}/live/master"
 
     @property
+    def peer_socket(self) -> str:
+        """Over which an old worker hands its stick tables to the new one."""
+        return f"{self.folder}/live/peer"
+
+    @property
     def server_state(self) -> str:
         """Where the servers' health is kept over a reload."""
         return f"{self.folder}/state"

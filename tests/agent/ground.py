@@ -19,7 +19,7 @@ from statera.base.settings import Settings, convert_settings
 from statera.model.agent_wire import SandboxRequest
 from statera.model.amphora import AppliedConfiguration
 from statera.model.document import Document
-from statera.model.enums import Algorithm, ListenerProtocol, MonitorType, PoolProtocol
+from statera.model.enums import Algorithm, ListenerProtocol, MonitorType, PersistenceType, PoolProtocol
 from statera.model.network import Attachment
 from statera.model.spec import (
     AmphoraSpec,
@@ -29,6 +29,7 @@ from statera.model.spec import (
     ListenerSpec,
     MemberSpec,
     MonitorSpec,
+    PersistenceSpec,
     PoolSpec,
     SandboxSpec,
 )
@@ -99,6 +100,7 @@ class Ground:
         cidrs: tuple[str, ...] = (),
         backups: Sequence[int] = (),
         weights: Sequence[int] = (),
+        persistence: PersistenceType | None = None,
     ) -> Document:
         """Render one HTTP listener with a member on the gateway for each port; `backups` are some of the ports."""
         listener = ListenerSpec(
@@ -127,6 +129,7 @@ class Ground:
                 for member_id, port, weight in zip(self.member_ids, ports, shares, strict=False)
             ),
             monitor=monitor if monitored else None,
+            persistence=PersistenceSpec(type=persistence) if persistence else None,
         )
         spec = AmphoraSpec(
             amphora_id=self.amphora_id,
