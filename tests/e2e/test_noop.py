@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -45,7 +46,8 @@ class Noop:
         told = subprocess.run(
             ["ps", "--ppid", str(self.process.pid), "-o", "args="], check=False, capture_output=True, text=True
         )
-        return {words[3] for line in told.stdout.splitlines() if (words := line.split())[1:3] == ["-m", "statera"]}
+        # The program's own path may hold spaces.
+        return set(re.findall(r" -m statera (\w+)", told.stdout))
 
 
 def wait_for(reached: Callable[[], Any], what: str) -> Any:
