@@ -3,13 +3,14 @@
 Attributes that speak of virtual machines or of a management network are null: an amphora here is a sandbox on a host.
 """
 
-from typing import Any, cast
+from typing import cast
 
 import msgspec
 
 from statera.api.call import Call, Route, answer_json, not_found
 from statera.api.errors import Answer
 from statera.api.listing import Collection, Constant, answer_list, answer_one, same_columns
+from statera.api.routing import make_list_route
 from statera.api.shown import ReasonShown, format_time, show_reason
 from statera.base.errors import Refusal, Refused
 from statera.model.amphora import Amphora
@@ -163,15 +164,23 @@ async def _load(call: Call, target: str) -> AmphoraView:
 
 _MANY = "//v2/octavia/amphorae"
 _ONE = f"{_MANY}/{{amphora_id}}"
-_SHOWN: dict[str, Any] = {"shown": AmphoraShown}
 ROUTES = (
-    Route(method="GET", path=_MANY, act=accept_list, summary="List amphorae", root="amphorae", is_list=True, **_SHOWN),
-    Route(method="GET", path=_ONE, act=accept_show, summary="Show an amphora", root="amphora", **_SHOWN),
+    make_list_route(COLLECTION, AmphoraShown, _MANY, accept_list, "List amphorae"),
+    Route(
+        method="GET",
+        path=_ONE,
+        act=accept_show,
+        summary="Show an amphora",
+        arguments=("fields",),
+        root="amphora",
+        shown=AmphoraShown,
+    ),
     Route(
         method="GET",
         path=f"{_ONE}/stats",
         act=accept_stats,
         summary="Show the traffic of each listener on an amphora",
+        arguments=("fields",),
         root="amphora_stats",
         shown=AmphoraTraffic,
         is_list=True,

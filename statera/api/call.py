@@ -120,6 +120,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """One operation: where it is found, who acts, and what the OpenAPI document says of it.
 
     `path` follows `/v2/lbaas` unless it begins with `//`, which stands for the root.
+OBJECT = {"type": "object"}
+"""The schema of an answer in the shape of another service's API, where that one is described."""
     """
 
     method: str
@@ -130,9 +132,11 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     body: Any = None
     """The wire struct of the request's object."""
     root: str = ""
-    """The key around the request's or the answer's object."""
+    """The key around the request's or the answer's object, "" for none."""
     shown: Any = None
-    """The struct of the answer's object."""
+    """The struct of the answer's object, or its schema."""
+    arguments: tuple[str, ...] = ()
+    """What the query may hold."""
     is_list: bool = False
 
 
@@ -140,6 +144,12 @@ _encoder = msgspec.json.Encoder()
 
 
 def answer_json(value: Any, status: int = 200) -> Answer:
+    links: str = ""
+    """The key of a list's links, "" for none."""
+    media_types: tuple[str, ...] = ("application/json",)
+    """Of the answer."""
+    missing: Any = None
+    """The struct of the answer 404, where it is another than everywhere."""
     """Return a JSON answer."""
     return Answer(status=status, body=_encoder.encode(value))
 

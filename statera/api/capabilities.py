@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 import msgspec
 from msgspec import UNSET, Meta
 
-from statera.api.call import Call, Room, Route, answer_json
+from statera.api.call import Act, Call, Room, Route, answer_json
 from statera.api.errors import Answer
 from statera.api.listing import keep_fields
 from statera.api.unsupported import SERVED_TOPOLOGIES, refuse_option
@@ -99,19 +99,18 @@ def _keep(call: Call, items: Sequence[Described]) -> Sequence[Any]:
     return [keep_fields(one, wanted) for one in items] if wanted else items
 
 
+def _route(path: str, act: Act, summary: str, root: str, *filters: str) -> Route:
+    arguments = ("fields", *filters)
+    return Route(
+        method="GET", path=path, act=act, summary=summary, arguments=arguments, root=root, shown=Described, is_list=True
+    )
+
+
 _ONE = "/providers/{provider}"
+_FLAVORS, _ZONES = "flavor_capabilities", "availability_zone_capabilities"
+_FILTERS = ("name", "description")
 ROUTES = (
-    Route(
-        method="GET", path="/providers", act=list_providers, summary="List the providers", root="providers",
-        shown=Described, is_list=True,
-    ),
-    Route(
-        method="GET", path=f"{_ONE}/flavor_capabilities", act=list_flavor_capabilities,
-        summary="List what flavors may say", root="flavor_capabilities", shown=Described, is_list=True,
-    ),
-    Route(
-        method="GET", path=f"{_ONE}/availability_zone_capabilities", act=list_zone_capabilities,
-        summary="List what availability zones may say", root="availability_zone_capabilities", shown=Described,
-        is_list=True,
-    ),
-)  # fmt: skip
+    _route("/providers", list_providers, "List the providers", "providers"),
+    _route(f"{_ONE}/{_FLAVORS}", list_flavor_capabilities, "List what flavors may say", _FLAVORS, *_FILTERS),
+    _route(f"{_ONE}/{_ZONES}", list_zone_capabilities, "List what availability zones may say", _ZONES, *_FILTERS),
+)

@@ -11,6 +11,7 @@ import msgspec
 from statera.api.call import Call, Room, Route, answer_json, not_found
 from statera.api.errors import Answer
 from statera.api.listing import Collection, answer_list, answer_one
+from statera.api.routing import make_list_route
 from statera.api.wire import Wire, list_given
 from statera.base.ids import new_id
 from statera.model.catalog import RECORD_WORDS, Profile, Record
@@ -104,14 +105,15 @@ def make_offer_routes(offer: Offer) -> tuple[Route, ...]:
     many, one = offer.path, f"{offer.path}/{{{offer.argument}}}"
     word = RECORD_WORDS[offer.kind].lower()
     told = {"root": offer.root, "shown": offer.shown}
-    listed = {"root": offer.collection.plural, "shown": offer.shown, "is_list": True}
     return (
-        Route(method="GET", path=many, act=offer.accept_list, summary=f"List the {word}s", **listed),
+        make_list_route(offer.collection, offer.shown, many, offer.accept_list, f"List the {word}s"),
         Route(
             method="POST", path=many, act=offer.accept_create, summary=f"Create a {word}", status=201,
             body=offer.create, **told,
         ),
-        Route(method="GET", path=one, act=offer.accept_show, summary=f"Show a {word}", **told),
+        Route(
+            method="GET", path=one, act=offer.accept_show, summary=f"Show a {word}", arguments=("fields",), **told
+        ),
         Route(method="PUT", path=one, act=offer.accept_update, summary=f"Update a {word}", body=offer.update, **told),
         Route(method="DELETE", path=one, act=offer.accept_delete, summary=f"Delete a {word}", status=204),
     )  # fmt: skip

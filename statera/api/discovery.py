@@ -1,9 +1,10 @@
 """What clients ask before anything else: versions, the API's root, and whether the service is healthy."""
 
 import time
+from typing import Any
 from urllib.parse import urlsplit
 
-from statera.api.call import Call, Route, answer_json
+from statera.api.call import OBJECT, Call, Route, answer_json
 from statera.api.errors import Answer, answer_routing
 from statera.base.errors import Transient
 
@@ -83,13 +84,24 @@ def make_discovery_routes() -> tuple[Route, ...]:
     """Return the routes, with a probe that remembers for this application alone."""
     health = Health()
     roots = ("//v2", "//v2.0", "//v2/lbaas", "//v2.0/lbaas", "//v2/octavia", "//v2.0/octavia")
+    words: dict[str, Any] = {"act": health.accept_probe, "summary": "Tell the service's health"}
+    shown: dict[str, Any] = {
+        "media_types": ("text/plain", "text/html", "application/json"),
+        "shown": {"type": ["string", "object"]},
+    }
     probes = [
-        Route(method=method, path=f"/{mount}/healthcheck", act=health.accept_probe, summary="Tell the service's health")
-        for mount in ("", "/load-balancer")
-        for method in ("GET", "HEAD")
+        route
+        for path in ("//healthcheck", "//load-balancer/healthcheck")
+        for route in (
+            Route(method="GET", path=path, **words, **shown),
+            Route(method="HEAD", path=path, status=204, **words),
+        )
     ]
     return (
-        Route(method="GET", path="//", act=show_versions, summary="List the versions of the API"),
-        *(Route(method="GET", path=root, act=show_root, summary="Name the API's root") for root in roots),
+        Route(method="GET", path="//", act=show_versions, summary="List the versions of the API", shown=OBJECT),
+        *(
+            Route(method="GET", path=root, act=show_root, summary="Name the API's root", shown={"const": "v2"})
+            for root in roots
+        ),
         *probes,
     )

@@ -52,6 +52,26 @@ class Routing(msgspec.Struct, frozen=True, kw_only=True):
     description: str = ""
 
 
+class Title(msgspec.Struct, frozen=True, kw_only=True):
+    code: int
+    title: str
+    message: str
+
+
+class Unauthenticated(msgspec.Struct, frozen=True, kw_only=True):
+    """Shape C."""
+
+    error: Title
+
+
+class TooLarge(msgspec.Struct, frozen=True, kw_only=True):
+    """Shape D, for who asks for JSON."""
+
+    message: str
+    code: str
+    title: str
+
+
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What goes back to the client."""
 
@@ -98,13 +118,13 @@ def answer_routing(status: int, description: str = "", headers: dict[str, str] |
 def answer_unauthenticated(challenge: str) -> Answer:
     """Return shape C."""
     message = "The request you have made requires authentication."
-    body = {"error": {"code": 401, "title": "Unauthorized", "message": message}}
+    body = Unauthenticated(error=Title(code=401, title="Unauthorized", message=message))
     return _json(401, body, {"WWW-Authenticate": challenge})
 
 
 def answer_identity_unavailable(error: Transient) -> Answer:
     """Return shape C with 503: it cannot be found out who sent the request."""
-    body = {"error": {"code": 503, "title": "Service Unavailable", "message": error.sentence}}
+    body = Unauthenticated(error=Title(code=503, title="Service Unavailable", message=error.sentence))
     return _json(503, body, {"Retry-After": str(max(1, round(error.retry_after_s)))})
 
 
@@ -114,7 +134,7 @@ def answer_too_large(limit: int, accept: str) -> Answer:
     message = f"Request is too large. Larger than max_request_body_size ({limit})."
     if "json" not in accept:
         return Answer(status=413, body=f"{message}\n".encode(), media_type="text/plain")
-    return _json(413, {"message": message, "code": f"413 {title}", "title": title})
+    return _json(413, TooLarge(message=message, code=f"413 {title}", title=title))
 
 
 def _status_of(kind: Refusal) -> int:

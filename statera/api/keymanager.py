@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from statera.api.call import Call, Route, answer_json
+from statera.api.call import OBJECT, Call, Route, answer_json
 from statera.api.errors import Answer, answer_plain_refusal
 from statera.api.policy import is_cloud_admin
 from statera.base.errors import Refusal, Refused
@@ -129,7 +129,7 @@ async def accept_create_secret(call: Call, keeper: SecretsKeeper) -> Answer:
 
 async def accept_list_secrets(call: Call, keeper: SecretsKeeper) -> Answer:
     limit, offset = _read_page(call)
-    rows, total = await keeper.list_secrets(_own_project(call), name=call.argument("name"), limit=limit, offset=offset)
+    rows, total = await keeper.list_secrets(_own_project(call), name=_read_name(call), limit=limit, offset=offset)
     return answer_json({"secrets": [_show_secret(call, row) for row in rows]} | _page(call, limit, offset, total))
 
 
@@ -275,9 +275,7 @@ async def _find_part(call: Call, keeper: SecretsKeeper, ref: str) -> str:
 
 async def accept_list_containers(call: Call, keeper: SecretsKeeper) -> Answer:
     limit, offset = _read_page(call)
-    rows, total = await keeper.list_containers(
-        _own_project(call), name=call.argument("name"), limit=limit, offset=offset
-    )
+    rows, total = await keeper.list_containers(_own_project(call), name=_read_name(call), limit=limit, offset=offset)
     return answer_json({"containers": [_show_container(call, row) for row in rows]} | _page(call, limit, offset, total))
 
 
@@ -322,6 +320,11 @@ def _line(text: str | None) -> str:
     if text is not None and ("\0" in text or len(text) > 255):
         raise _invalid("A name has at most 255 characters, and no NUL.")
     return text or ""
+
+
+def _read_name(call: Call) -> str | None:
+    name = call.argument("name")
+    return None if name is None else _line(name)
 
 
 def _read_page(call: Call) -> tuple[int, int]:
@@ -376,21 +379,28 @@ def _within(act: Act) -> Callable[[Call], Awaitable[Answer]]:
     return answer
 
 
-def _route(method: str, path: str, act: Act, summary: str, status: int = 200) -> Route:
-    return Route(method=method, path=f"/{ROOT}/v1{path}", act=_within(act), summary=summary, status=status)
+def _route(method: str, path: str, act: Act, summary: str, status: int = 200, **more: Any) -> Route:
+    told = {"shown": OBJECT} if status in (200, 201) else {}
+    path = f"/{ROOT}/v1{path}"
+    return Route(method=method, path=path, act=_within(act), summary=summary, status=status, **(told | more))
 
 
+_VERSION: dict[str, Any] = {"method": "GET", "act": show_version, "shown": OBJECT}
+_LISTED: dict[str, Any] = {"arguments": ("limit", "offset", "name")}
+_PAYLOAD: dict[str, Any] = {"media_types": _PAYLOAD_TYPES, "shown": {"type": "string"}}
 ROUTES: tuple[Route, ...] = (
-    Route(method="GET", path=f"/{ROOT}", act=show_version, summary="Key manager: versions"),
-    Route(method="GET", path=f"/{ROOT}/v1", act=show_version, summary="Key manager: version"),
-    _route("GET", "/secrets", accept_list_secrets, "Key manager: list secrets"),
-    _route("POST", "/secrets", accept_create_secret, "Key manager: store a secret", 201),
+    Route(path=f"/{ROOT}", summary="Key manager: versions", **_VERSION),
+    Route(path=f"/{ROOT}/v1", summary="Key manager: version", **_VERSION),
+    _route("GET", "/secrets", accept_list_secrets, "Key manager: list secrets", **_LISTED),
+    _route("POST", "/secrets", accept_create_secret, "Key manager: store a secret", 201, body=NewSecret),
     _route("GET", "/secrets/{id}", accept_show_secret, "Key manager: show a secret, without its payload"),
-    _route("GET", "/secrets/{id}/payload", accept_show_payload, "Key manager: show the payload of a secret"),
+    _route(
+        "GET", "/secrets/{id}/payload", accept_show_payload, "Key manager: show the payload of a secret", **_PAYLOAD
+    ),
     _route("PUT", "/secrets/{id}", accept_write_payload, "Key manager: write the payload of a secret", 204),
     _route("DELETE", "/secrets/{id}", accept_delete_secret, "Key manager: delete a secret", 204),
-    _route("GET", "/containers", accept_list_containers, "Key manager: list containers"),
-    _route("POST", "/containers", accept_create_container, "Key manager: create a container", 201),
+    _route("GET", "/containers", accept_list_containers, "Key manager: list containers", **_LISTED),
+    _route("POST", "/containers", accept_create_container, "Key manager: create a container", 201, body=NewContainer),
     _route("GET", "/containers/{id}", accept_show_container, "Key manager: show a container"),
     _route("DELETE", "/containers/{id}", accept_delete_container, "Key manager: delete a container", 204),
 )

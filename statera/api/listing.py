@@ -71,6 +71,12 @@ COMMON_COLUMNS: dict[str, Column] = {
 """Of every resource. Stored names leak into the contract's filters, `enabled` for one."""
 
 
+def list_arguments(collection: Collection) -> tuple[str, ...]:
+    """Return what the query of a list may hold: paging, filters, tags."""
+    tags = TAG_KINDS if "tags" in collection.kind.__struct_fields__ else ()
+    return (*sorted(PAGING), *collection.columns, *tags)
+
+
 async def answer_list(call: Call, collection: Collection, *, parent_id: str | None = None) -> Answer:
     """Return one page of a collection, as far as the caller may see it."""
     project_id = None if parent_id is not None or collection.is_shared else _decide_scope(call, collection)

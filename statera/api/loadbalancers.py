@@ -15,7 +15,7 @@ from statera.api.loading import find, load
 from statera.api.places import Place
 from statera.api.routing import make_routes
 from statera.api.shown import Shown, list_common, list_ids, view_of_load_balancer
-from statera.api.statustree import answer_status
+from statera.api.statustree import StatusTree, answer_status
 from statera.api.vips import allocate_vips, plan_vips
 from statera.api.wire import (
     NULLS_ON_CREATE,
@@ -35,6 +35,7 @@ from statera.model.edits import Change, delete_load_balancer, fail_over_load_bal
 from statera.model.tree import LoadBalancer, Vip
 from statera.model.views import LoadBalancerView
 from statera.model.vip import AdditionalVip, VipWish
+from statera.model.work import Event
 from statera.store.amphorae import list_amphora_ids
 from statera.store.events import list_events
 from statera.store.trees import insert_tree
@@ -267,7 +268,8 @@ async def accept_delete(call: Call) -> Answer:
 
 
 async def accept_status(call: Call) -> Answer:
-    call.require_arguments()
+    # As for statistics, `fields` chooses nothing here.
+    call.require_arguments("fields")
     return await answer_status(call, (await _load(call, "loadbalancer:get_status")).resource)
 
 
@@ -299,6 +301,7 @@ async def _load(call: Call, target: str) -> LoadBalancerView:
 
 
 _ONE = "/loadbalancers/{loadbalancer_id}"
+_STATUS: dict[str, Any] = {"arguments": ("fields",), "root": "statuses", "shown": StatusTree}
 ROUTES = (
     *make_routes(
         COLLECTION,
@@ -308,9 +311,21 @@ ROUTES = (
         created=(accept_create, LoadBalancerCreate),
         updated=(accept_update, LoadBalancerUpdate),
         deleted=accept_delete,
+        on_delete=("cascade",),
     ),
-    Route(method="GET", path=f"{_ONE}/status", act=accept_status, summary="Show the status tree"),
-    Route(method="GET", path=f"{_ONE}/statuses", act=accept_status, summary="Show the status tree (old name)"),
-    Route(method="GET", path=f"{_ONE}/events", act=accept_events, summary="Show the history, newest first"),
+    Route(method="GET", path=f"{_ONE}/status", act=accept_status, summary="Show the status tree", **_STATUS),
+    Route(
+        method="GET", path=f"{_ONE}/statuses", act=accept_status, summary="Show the status tree (old name)", **_STATUS
+    ),
+    Route(
+        method="GET",
+        path=f"{_ONE}/events",
+        act=accept_events,
+        summary="Show the history, newest first",
+        arguments=("limit",),
+        root="events",
+        shown=Event,
+        is_list=True,
+    ),
     Route(method="PUT", path=f"{_ONE}/failover", act=accept_failover, summary="Replace all amphorae", status=202),
 )

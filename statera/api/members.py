@@ -217,6 +217,7 @@ ROUTES = (
         act=accept_set,
         summary="Replace the members of a pool; with `additive_only=true` add and update only",
         status=202,
+        arguments=("additive_only",),
         body=MemberCreate,
         root="members",
         is_list=True,

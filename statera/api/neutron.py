@@ -6,7 +6,9 @@ The unmodified `openstack loadbalancer` command looks names up there; in a stand
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from statera.api.call import Call, Route, answer_json
+import msgspec
+
+from statera.api.call import OBJECT, Call, Route, answer_json
 from statera.api.errors import Answer
 from statera.api.listing import keep_fields
 from statera.api.policy import is_cloud_admin
@@ -137,8 +139,8 @@ def _make_show(singular: str, gather: _Gather) -> Callable[[Call], Awaitable[Ans
             if item["id"] == call.path["id"]:
                 return answer_json({singular: _select(call, item)})
         kind = singular.title().replace("_", "")
-        error = {"type": f"{kind}NotFound", "message": f"{kind} {call.path['id']} could not be found.", "detail": ""}
-        return answer_json({"NeutronError": error}, 404)
+        fault = NeutronFault(type=f"{kind}NotFound", message=f"{kind} {call.path['id']} could not be found.")
+        return answer_json(NeutronMissing(NeutronError=fault), 404)
 
     return act
 
@@ -157,16 +159,41 @@ _KINDS = (
 )
 
 
+class NeutronFault(msgspec.Struct, frozen=True, kw_only=True):
+    type: str
+    message: str
+    detail: str = ""
+
+
+class NeutronMissing(msgspec.Struct, frozen=True, kw_only=True):
+    """What the Network API answers for an id that is none."""
+
+    NeutronError: NeutronFault
+
+
+_SHOWN = {"type": "object", "properties": {name: {"type": "string"} for name in ("id", "name")}}
+"""What clients look up; there is more, in the shape of the Network API v2.0."""
+
+
 def _list_routes() -> list[Route]:
     routes = [
-        Route(method="GET", path="//network", act=show_root, summary="Network lookup: versions"),
-        Route(method="GET", path="//network/v2.0", act=show_version, summary="Network lookup: root"),
+        Route(method="GET", path="//network", act=show_root, summary="Network lookup: versions", shown=OBJECT),
+        Route(method="GET", path="//network/v2.0", act=show_version, summary="Network lookup: root", shown=OBJECT),
     ]
     for singular, plural, gather in _KINDS:
-        path = f"//network/v2.0/{plural}"
-        many, one = _make_list(plural.rpartition("/")[2].replace("-", "_"), gather), _make_show(singular, gather)
-        routes.append(Route(method="GET", path=path, act=many, summary=f"Network lookup: list {plural}"))
-        routes.append(Route(method="GET", path=f"{path}/{{id}}", act=one, summary=f"Network lookup: show {plural}"))
+        path, root = f"//network/v2.0/{plural}", plural.rpartition("/")[2].replace("-", "_")
+        told: dict[str, Any] = {"arguments": ("id", "name", "fields"), "shown": _SHOWN}
+        many, one = _make_list(root, gather), _make_show(singular, gather)
+        routes += [
+            Route(
+                method="GET", path=path, act=many, summary=f"Network lookup: list {plural}", root=root, is_list=True,
+                **told,
+            ),
+            Route(
+                method="GET", path=f"{path}/{{id}}", act=one, summary=f"Network lookup: show {plural}", root=singular,
+                missing=NeutronMissing, **told,
+            ),
+        ]  # fmt: skip
     return routes
 
 

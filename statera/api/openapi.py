@@ -6,13 +6,15 @@ The page is whole in itself: it loads nothing from elsewhere.
 import html
 import re
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
 
 import statera
 from statera.api.call import Act, Call, Route, answer_json
-from statera.api.errors import Answer, Fault
+from statera.api.door import OPEN_PATHS
+from statera.api.errors import Answer, Fault, Routing, TooLarge, Unauthenticated
 from statera.api.fields import Schema
 from statera.api.wire import Nested, Wire, fields_of, schema_of
 
@@ -47,44 +49,81 @@ def build_document(routes: Sequence[Route]) -> dict[str, Any]:
     for route in routes:
         path = route.path[1:] if route.path.startswith("//") else f"/v2/lbaas{route.path}"
         paths.setdefault(path, {})[route.method.lower()] = _describe(route, path, schemas)
-    _, faults = msgspec.json.schema_components([Fault], ref_template=_REF)
+    _, faults = msgspec.json.schema_components([Fault, Routing, Unauthenticated, TooLarge], ref_template=_REF)
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Statera: OpenStack Load Balancer API v2",
             "version": statera.__version__,
-            "description": "Attributes `generation`, `observed_generation` and `status_reason`, and the history below "
-            "`/events`, are Statera's own; all else follows the v2 API up to version 2.30.",
+            "description": _ABOUT,
         },
         "servers": [{"url": "/"}],
+        "security": [{}, {"token": []}, {"password": []}],
         "paths": paths,
-        "components": {"schemas": dict(sorted((schemas | faults).items()))},
+        "components": {
+            "schemas": dict(sorted((schemas | faults).items())),
+            "responses": {_name_fault(status): _describe_fault(*told) for status, told in _FAULTS.items()},
+            "headers": {"RequestId": _REQUEST_ID},
+            "securitySchemes": _SECURITY,
+        },
     }
 
 
+_ABOUT = (
+    "Attributes `generation`, `observed_generation` and `status_reason`, and the history below `/events`, are ours; "
+    "all else follows the v2 API up to version 2.30. Paths answer below `/v2.0` as well, and without `lbaas`. "
+    "Answers hold every attribute unless the argument `fields` asks for some. Requests may give integers as text, and "
+    "booleans as `true`, `1`, `yes`, `on`, `t`, `y` and their opposites."
+)
+_SECURITY = {
+    "token": {
+        "type": "apiKey", "in": "header", "name": "X-Auth-Token", "description": "With identity `keystone`: a token.",
+    },
+    "password": {"type": "http", "scheme": "basic", "description": "With identity `basic`: user and password."},
+}  # fmt: skip
+_REQUEST_ID = {"description": "Names the request in logs.", "required": True, "schema": {"type": "string"}}
+
+
 def _describe(route: Route, path: str, schemas: dict[str, Any]) -> dict[str, Any]:
+    names = re.findall(r"{(\w+)}", path)
+    parameters = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
+    parameters += [_describe_argument(name) for name in dict.fromkeys(route.arguments)]
     operation: dict[str, Any] = {
         "summary": route.summary,
         "operationId": re.sub(r"\W+", "_", f"{route.method.lower()} {path}").strip("_"),
         "tags": [_tag(path)],
-        "responses": {str(route.status): _describe_answer(route, schemas), "default": _FAULT},
+        "responses": {str(route.status): _describe_answer(route, schemas), **_describe_faults(route, path, schemas)},
     }
-    names = re.findall(r"{(\w+)}", path)
-    if names:
-        operation["parameters"] = [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
-        ]
+    if parameters:
+        operation["parameters"] = parameters
+    if path in OPEN_PATHS:
+        operation["security"] = []
     if route.body is not None:
-        _add_wire(route.body, schemas)
-        content = {"application/json": {"schema": _wrap(route, {"$ref": _REF.format(name=route.body.__name__)})}}
-        operation["requestBody"] = {"required": True, "content": content}
+        schema = _wrap(route, _describe_body(route.body, schemas), links="")
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
     return operation
 
 
-_FAULT = {
-    "description": "Refused or failed",
-    "content": {"application/json": {"schema": {"$ref": _REF.format(name="Fault")}}},
+_ARGUMENTS: dict[str, tuple[str, Schema]] = {
+    "limit": ("Objects in the answer at most; `infinite`, 0 or less: as many as there are.", {"type": "string"}),
+    "marker": ("The id of the object before the first.", {"type": "string"}),
+    "page_reverse": ("`True`: the page before the marker.", {"type": "string"}),
+    "sort": ("`key:asc` or `key:desc`, several with commas.", {"type": "string"}),
+    "sort_key": ("Keys to sort by, with commas.", {"type": "string"}),
+    "sort_dir": ("`asc` or `desc` for each of them.", {"type": "string"}),
+    "fields": ("Attributes that the answer is to hold.", {"type": "array", "items": {"type": "string"}}),
+    "tags": ("Has all of these tags.", {"type": "string"}),
+    "tags-any": ("Has one of these tags.", {"type": "string"}),
+    "not-tags": ("Does not have all of these tags.", {"type": "string"}),
+    "not-tags-any": ("Has none of these tags.", {"type": "string"}),
+    "cascade": ("Whether what is below goes with it.", {"type": "string"}),
+    "additive_only": ("Whether members that are not named stay.", {"type": "string"}),
 }
+
+
+def _describe_argument(name: str) -> dict[str, Any]:
+    words, schema = _ARGUMENTS.get(name, ("Equals.", {"type": "string"}))
+    return {"name": name, "in": "query", "description": words, "schema": schema}
 
 
 def _tag(path: str) -> str:
@@ -93,17 +132,103 @@ def _tag(path: str) -> str:
 
 
 def _describe_answer(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
-    answer: dict[str, Any] = {"description": "Accepted" if route.status in (202, 204) else "OK"}
+    words = "Accepted" if route.status in (202, 204) else "OK"
+    answer: dict[str, Any] = {"description": words, "headers": _HEADERS}
     if route.shown is not None:
-        (schema,), found = msgspec.json.schema_components([route.shown], ref_template=_REF)
-        schemas |= found
-        answer["content"] = {"application/json": {"schema": _wrap(route, schema)}}
+        schema = route.shown
+        if not isinstance(schema, dict):
+            schema = _add_struct(route.shown, schemas)
+            # With `fields` some are left out. What is always there, the description says.
+            schemas[route.shown.__name__].pop("required", None)
+        schema = _wrap(route, schema, links=route.links)
+        answer["content"] = {media_type: {"schema": schema} for media_type in route.media_types}
     return answer
 
 
-def _wrap(route: Route, schema: Schema) -> Schema:
+_HEADERS = {"x-openstack-request-id": {"$ref": "#/components/headers/RequestId"}}
+
+
+def _describe_faults(route: Route, path: str, schemas: dict[str, Any]) -> dict[str, Any]:
+    """Return every other answer that the operation may give."""
+    if path.endswith("/healthcheck"):
+        return {"404": _refer(404), "503": {"description": "Unhealthy", "headers": _HEADERS}}
+    if path in OPEN_PATHS:
+        return {"500": _refer(500)}
+    faults = {status: _refer(status) for status in (400, 401, 403, 406, 500, 503)}
+    if "{" in path or route.body is not None or path.startswith("/key-manager"):
+        faults[404] = _refer(404)
+    if route.missing is not None:
+        _add_struct(route.missing, schemas)
+        faults[404] = _describe_fault("Not there", Fault, Routing, route.missing)
+    if route.method in ("POST", "PUT", "DELETE"):
+        faults |= {status: _refer(status) for status in (409, 501)}
+    if route.method in ("POST", "PUT"):
+        faults |= {status: _refer(status) for status in (413, 415)}
+    return {str(status): faults[status] for status in sorted(faults)}
+
+
+def _refer(status: int) -> dict[str, Any]:
+    return {"$ref": f"#/components/responses/{_name_fault(status)}"}
+
+
+def _name_fault(status: int) -> str:
+    return HTTPStatus(status).phrase.replace(" ", "")
+
+
+def _describe_fault(words: str, *kinds: Any) -> dict[str, Any]:
+    refs = [{"$ref": _REF.format(name=kind.__name__)} for kind in kinds]
+    schema = refs[0] if len(refs) == 1 else {"anyOf": refs}
+    content: dict[str, Any] = {"application/json": {"schema": schema}}
+    if kinds == (TooLarge,):
+        content["text/plain"] = {"schema": {"type": "string"}}
+    return {"description": words, "headers": _HEADERS, "content": content}
+
+
+_FAULTS: dict[int, tuple[Any, ...]] = {
+    400: ("Cannot be meant so", Fault, Routing),
+    401: ("Nobody who may ask", Unauthenticated),
+    403: ("Not allowed, or beyond the quota", Fault, Routing),
+    404: ("Not there", Fault, Routing),
+    406: ("Not in the form that was asked for", Routing),
+    409: ("Not as long as things are as they are", Fault, Routing),
+    413: ("More than a request may hold", TooLarge),
+    415: ("Not JSON", Fault),
+    500: ("Failed", Fault),
+    501: ("Nothing that this provider does", Fault),
+    503: ("To be tried again later", Fault, Unauthenticated),
+}
+
+
+def _wrap(route: Route, schema: Schema, *, links: str) -> Schema:
     inner = {"type": "array", "items": schema} if route.is_list else schema
-    return {"type": "object", "required": [route.root], "properties": {route.root: inner}}
+    if not route.root:
+        return inner
+    properties = {route.root: inner} | ({links: _LINKS} if links else {})
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+_LINKS: Schema = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "required": ["href", "rel"],
+        "properties": {"href": {"type": "string"}, "rel": {"type": "string", "enum": ["previous", "next"]}},
+    },
+}
+
+
+def _add_struct(kind: Any, schemas: dict[str, Any]) -> Schema:
+    (schema,), found = msgspec.json.schema_components([kind], ref_template=_REF)
+    for name, one in found.items():
+        schemas.setdefault(name, one)
+    return schema
+
+
+def _describe_body(kind: Any, schemas: dict[str, Any]) -> Schema:
+    if not issubclass(kind, Wire):
+        return _add_struct(kind, schemas)
+    _add_wire(kind, schemas)
+    return {"$ref": _REF.format(name=kind.__name__)}
 
 
 def _add_wire(kind: type[Wire], schemas: dict[str, Any]) -> None:
@@ -154,13 +279,15 @@ def _render_operation(method: str, path: str, operation: dict[str, Any], schemas
 def _render_fields(title: str, schema: Any, schemas: dict[str, Any]) -> str:
     if schema is None:
         return ""
-    ((root, inner),) = schema["properties"].items()
-    name = inner.get("items", inner)["$ref"].rpartition("/")[2]
-    found = schemas[name]
+    if "properties" not in schema and "$ref" not in schema:
+        return ""
+    root, inner = next(iter(schema["properties"].items())) if "properties" in schema else ("", schema)
+    inner = inner.get("items", inner)
+    found = schemas[inner["$ref"].rpartition("/")[2]] if "$ref" in inner else inner
     required = set(found.get("required", ()))
     rows = "".join(
         f"<tr><td>{html.escape(field)}{' *' if field in required else ''}</td><td>{html.escape(_tell(kind))}</td></tr>"
-        for field, kind in found["properties"].items()
+        for field, kind in found.get("properties", {}).items()
     )
     return f"<p>{html.escape(title)}: <code>{html.escape(root)}</code></p><table>{rows}</table>"
 

@@ -4,14 +4,19 @@ The unmodified `openstack loadbalancer` command looks a project up before it sen
 it. Without Keystone nobody keeps projects: each is what it is called, and its id is its name.
 """
 
-from collections.abc import Mapping
-from typing import Any
+import msgspec
 
 from statera.api.call import Call, Route, answer_json, not_found
 from statera.api.errors import Answer
 
 MOST_CHARACTERS = 36
 """As in the field `project_id` of every resource."""
+
+
+class ProjectShown(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    name: str
+    enabled: bool = True
 
 
 async def accept_show(call: Call) -> Answer:
@@ -31,15 +36,21 @@ def _is_one(project_id: str) -> bool:
     return 0 < len(project_id) <= MOST_CHARACTERS and project_id.isprintable()
 
 
-def _show(project_id: str) -> Mapping[str, Any]:
-    return {"id": project_id, "name": project_id, "enabled": True}
+def _show(project_id: str) -> ProjectShown:
+    return ProjectShown(id=project_id, name=project_id)
 
 
 def _routes(path: str) -> tuple[Route, ...]:
     return (
-        Route(method="GET", path=path, act=accept_list, summary="Project lookup: list projects"),
-        Route(method="GET", path=f"{path}/{{project_id}}", act=accept_show, summary="Project lookup: show a project"),
-    )
+        Route(
+            method="GET", path=path, act=accept_list, summary="Project lookup: list projects", arguments=("name",),
+            root="projects", shown=ProjectShown, is_list=True,
+        ),
+        Route(
+            method="GET", path=f"{path}/{{project_id}}", act=accept_show, summary="Project lookup: show a project",
+            root="project", shown=ProjectShown,
+        ),
+    )  # fmt: skip
 
 
 ROUTES: tuple[Route, ...] = (*_routes("//projects"), *_routes("//key-manager/v1/projects"))

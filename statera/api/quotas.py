@@ -9,6 +9,7 @@ from statera.api.call import Call, Route, answer_json
 from statera.api.errors import Answer
 from statera.api.fields import Integer
 from statera.api.listing import Collection, answer_list, same_columns
+from statera.api.routing import make_list_route
 from statera.api.wire import Wire, list_given
 from statera.base.errors import Refusal, Refused
 from statera.base.settings import Settings
@@ -150,10 +151,7 @@ def _answer(call: Call, project_id: str, stored: Quota | None, status: int = 200
 _ONE = "/quotas/{project_id}"
 _TOLD: dict[str, Any] = {"root": "quota", "shown": QuotaShown}
 ROUTES = (
-    Route(
-        method="GET", path="/quotas", act=accept_list, summary="List the quotas of projects", root="quotas",
-        shown=QuotaShown, is_list=True,
-    ),
+    make_list_route(COLLECTION, QuotaShown, "/quotas", accept_list, "List the quotas of projects"),
     Route(method="GET", path=_ONE, act=accept_show, summary="Show a project's quota", **_TOLD),
     Route(
         method="PUT", path=_ONE, act=accept_update, summary="Set a project's quota", status=202, body=QuotaUpdate,

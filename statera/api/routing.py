@@ -3,7 +3,7 @@
 from typing import Any
 
 from statera.api.call import Act, Route
-from statera.api.listing import Collection
+from statera.api.listing import Collection, list_arguments
 from statera.api.wire import Wire
 
 
@@ -18,18 +18,37 @@ def make_routes(
     deleted: Act,
     below: str = "",
     identifier: str = "",
+    on_delete: tuple[str, ...] = (),
 ) -> tuple[Route, ...]:
-    """Return list, create, show, update and delete of a resource, `below` a path, its id named `identifier` there."""
+    """Return list, create, show, update and delete of a resource, `below` a path, its id named `identifier` there.
+
+    Deletion takes the arguments `on_delete`.
+    """
     name, names = collection.singular, collection.plural
     many = f"{below}/{names}"
     one = f"{many}/{{{identifier or f'{name}_id'}}}"
     told = {"root": name, "shown": answer}
     return (
-        Route(method="GET", path=many, act=listed, summary=f"List {names}", root=names, shown=answer, is_list=True),
+        make_list_route(collection, answer, many, listed, f"List {names}"),
         Route(
             method="POST", path=many, act=created[0], summary=f"Create a {name}", status=201, body=created[1], **told
         ),
-        Route(method="GET", path=one, act=shown, summary=f"Show a {name}", **told),
+        Route(method="GET", path=one, act=shown, summary=f"Show a {name}", arguments=("fields",), **told),
         Route(method="PUT", path=one, act=updated[0], summary=f"Update a {name}", body=updated[1], **told),
-        Route(method="DELETE", path=one, act=deleted, summary=f"Delete a {name}", status=204),
+        Route(method="DELETE", path=one, act=deleted, summary=f"Delete a {name}", status=204, arguments=on_delete),
+    )
+
+
+def make_list_route(collection: Collection, answer: Any, path: str, act: Act, summary: str) -> Route:
+    """Return the list of a resource as a table entry."""
+    return Route(
+        method="GET",
+        path=path,
+        act=act,
+        summary=summary,
+        arguments=list_arguments(collection),
+        root=collection.plural,
+        shown=answer,
+        is_list=True,
+        links=collection.links or f"{collection.plural}_links",
     )

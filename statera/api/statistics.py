@@ -24,7 +24,7 @@ async def accept_listener_stats(call: Call) -> Answer:
     return answer_json({"stats": await load_listener_traffic(call.room.store, place.id)})
 
 
-_TOLD: dict[str, Any] = {"summary": "Show traffic totals", "root": "stats", "shown": Traffic}
+_TOLD: dict[str, Any] = {"summary": "Show traffic totals", "arguments": ("fields",), "root": "stats", "shown": Traffic}
 ROUTES = (
     Route(method="GET", path="/loadbalancers/{loadbalancer_id}/stats", act=accept_balancer_stats, **_TOLD),
     Route(method="GET", path="/listeners/{listener_id}/stats", act=accept_listener_stats, **_TOLD),
