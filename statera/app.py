@@ -171,6 +171,15 @@ def open_compute(settings: Settings) -> "LocalCompute | NoopCompute":
     return LocalCompute(list_hosts(settings), context, settings.compute.agent_timeout_s)
 
 
+def open_compute_for_plans(settings: Settings) -> "LocalCompute | NoopCompute | None":
+    """Return the compute driver for an API process, None when it has no certificate to ask hosts with."""
+    try:
+        return open_compute(settings)
+    except Lasting as error:
+        log.warning("the API answers no plans", slug=error.reason.slug, sentence=error.sentence)
+        return None
+
+
 def open_tokens(settings: Settings) -> "KeystoneTokens | None":
     """Return what checks the tokens of callers, None where nobody has any. Raises `BadSettings` naming the option."""
     if settings.identity.mode != "keystone":
@@ -191,15 +200,18 @@ async def run_api(settings: Settings) -> None:
     import uvicorn
 
     from statera.api.application import create_application
+    from statera.control.forecast import Forecaster
 
-    store, tokens = open_store(settings), open_tokens(settings)
+    store, tokens, compute = open_store(settings), open_tokens(settings), open_compute_for_plans(settings)
+    network, keeper, clock = open_network(settings, store), open_keeper(settings, store), SystemClock()
     application = create_application(
         store=store,
-        network=open_network(settings, store),
+        network=network,
         settings=settings,
-        clock=SystemClock(),
+        clock=clock,
         tokens=tokens,
-        keeper=open_keeper(settings, store),
+        keeper=keeper,
+        forecaster=Forecaster(store, network, compute, settings, clock, keeper) if compute else None,
     )
     server = uvicorn.Server(
         uvicorn.Config(
@@ -227,6 +239,8 @@ async def run_api(settings: Settings) -> None:
         listening.close()
         if tokens is not None:
             await tokens.close()
+        if compute is not None:
+            await compute.close()
         await store.close()
 
 

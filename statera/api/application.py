@@ -23,7 +23,7 @@ from statera.api.routes import make_routes
 from statera.base.clock import Clock
 from statera.base.errors import Refusal, Refused, StateraError
 from statera.base.settings import Settings
-from statera.model.ports import NetworkDriver, SecretsDriver, SecretsKeeper, TokenDriver
+from statera.model.ports import ForecastPort, NetworkDriver, SecretsDriver, SecretsKeeper, TokenDriver
 from statera.store.engine import Store
 from statera.store.trees import TreeEditor
 
@@ -44,6 +44,7 @@ def create_application(
     tokens: TokenDriver | None = None,
     secrets: SecretsDriver | None = None,
     keeper: SecretsKeeper | None = None,
+    forecaster: ForecastPort | None = None,
     provider_name: str = "amphora",
 ) -> ASGIApp:
     """Return the API. It opens nothing itself: the caller closes the store. Raises `BadSettings`.
@@ -60,6 +61,7 @@ def create_application(
         network=network,
         secrets=secrets or keeper,
         keeper=keeper,
+        forecaster=forecaster,
         settings=settings,
         clock=clock,
         provider=provider_name,

@@ -14,7 +14,7 @@ from statera.base.clock import Clock
 from statera.base.errors import Refusal, Refused
 from statera.base.settings import Settings
 from statera.model.edits import Decide, Terms
-from statera.model.ports import NetworkDriver, SecretsDriver, SecretsKeeper
+from statera.model.ports import ForecastPort, NetworkDriver, SecretsDriver, SecretsKeeper
 from statera.model.quota import Limits
 from statera.model.tree import Resource, Tree
 from statera.store.engine import Store
@@ -34,6 +34,8 @@ class Room(msgspec.Struct, frozen=True, kw_only=True):
     secrets: SecretsDriver | None = None
     keeper: SecretsKeeper | None = None
     """The same store when it is Statera's own."""
+    forecaster: ForecastPort | None = None
+    """None: this process cannot ask the hosts."""
     settings: Settings
     limits: Limits | None
     """The default quotas of projects, None where quotas are not enforced."""
@@ -74,6 +76,10 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     async def read(self, kind: type[W], argument: str, root: str) -> W:
         """Return the request's body. Raises `Refused` (INVALID) in the contract's words."""
         return read_body(kind, await self._decode(argument), argument, root)
+
+    async def read_flat(self, kind: type[W], argument: str) -> W:
+        """Return a body that is the object itself, without a root."""
+        return read_body(kind, {argument: await self._decode(argument)}, argument, argument)
 
     async def read_list(self, kind: type[W], argument: str, root: str) -> tuple[W, ...]:
         return read_list_body(kind, await self._decode(argument), argument, root)

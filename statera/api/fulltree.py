@@ -145,7 +145,7 @@ def _list_used_pools(listeners: Sequence[ListenerInTree]) -> Iterator[PoolInTree
                 yield used
 
 
-_FLAGS = frozenset({"name", "admin_state_up", "tls_enabled"})
+_FLAGS = frozenset({"id", "name", "admin_state_up", "tls_enabled"})
 
 
 def _is_reference(pool: PoolInTree) -> bool:

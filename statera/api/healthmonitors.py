@@ -120,7 +120,7 @@ def build_health_monitor(wire: NewHealthMonitor, pool: Place, settings: ApiSetti
     given = defaults | _list_monitor(wire, nulls)
     _check_http_fields(wire, wire.type, null_counts=False)
     owned = {"project_id": pool.project_id, "load_balancer_id": pool.load_balancer_id, "pool_id": pool.id}
-    monitor = HealthMonitor(**(given | {"id": new_id()} | owned | more))
+    monitor = HealthMonitor(**({"id": new_id()} | given | owned | more))
     _check_domain(monitor)
     return monitor
 

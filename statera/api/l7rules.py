@@ -90,7 +90,7 @@ def build_l7rule(wire: NewL7Rule, policy: Place, **more: Any) -> L7Rule:
     """Return the rule that a create request asks for. Raises `Refused`."""
     given = _list_rule(wire, NULLS_ON_CREATE | {"invert": False})
     owned = {"project_id": policy.project_id, "load_balancer_id": policy.load_balancer_id, "l7policy_id": policy.id}
-    rule = L7Rule(**(given | {"id": new_id()} | owned | more))
+    rule = L7Rule(**({"id": new_id()} | given | owned | more))
     check_l7rule(rule)
     return rule
 

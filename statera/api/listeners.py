@@ -196,7 +196,7 @@ def build_listener(wire: NewListener, owner: Place, settings: ApiSettings, **mor
     owned = {"project_id": owner.project_id, "load_balancer_id": owner.load_balancer_id}
     if wire.client_authentication is None:
         raise Refused(Refusal.INVALID, "None is not a valid option for client_authentication")
-    listener = fill_listener_terms(Listener(**(given | {"id": new_id()} | owned | more)), settings.tls)
+    listener = fill_listener_terms(Listener(**({"id": new_id()} | given | owned | more)), settings.tls)
     check_hsts(wire, listener, is_new=True)
     check_listener_tls(listener, settings.tls)
     return listener

@@ -93,7 +93,7 @@ def build_member(wire: NewMember, pool: Place, reserved: tuple[str, ...], **more
         raise Refused(Refusal.INVALID, "The load balancer flavor does not allow SR-IOV member ports.")
     given = _list_member(wire, NULLS_ON_CREATE | {"backup": False})
     owned = {"project_id": pool.project_id, "load_balancer_id": pool.load_balancer_id, "pool_id": pool.id}
-    return Member(**(given | {"id": new_id()} | owned | more))
+    return Member(**({"id": new_id()} | given | owned | more))
 
 
 def change_member(wire: MemberUpdate) -> Change[Member]:

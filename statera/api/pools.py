@@ -151,7 +151,7 @@ def build_pool(wire: PoolUpdate, protocol: PoolProtocol, owner: Place, settings:
     if isinstance(wire.session_persistence, PersistenceGiven):
         given["session_persistence"] = _build_persistence(wire.session_persistence, None, protocol)
     owned = {"protocol": protocol, "project_id": owner.project_id, "load_balancer_id": owner.load_balancer_id}
-    pool = fill_pool_terms(Pool(**(given | {"id": new_id()} | owned | more)), settings.tls)
+    pool = fill_pool_terms(Pool(**({"id": new_id()} | given | owned | more)), settings.tls)
     check_pool_tls(pool, settings.tls, is_new=True)
     return pool
 

@@ -213,7 +213,7 @@ class AgentSettings(Section, frozen=True, kw_only=True):
     heartbeat_interval_s: Annotated[Seconds, Meta(description="Seconds between heartbeats of an amphora.")] = 3.0
     drain_s: Annotated[
         Seconds,
-        Meta(description="Seconds a removed member, or one of weight 0, has to finish its connections; then they close."),
+        Meta(description="Seconds a member that was removed, or has weight 0, may take to finish its connections."),
     ] = 300.0
     heartbeat_targets: Annotated[
         tuple[str, ...], Meta(description="`host:port` of health processes; empty: the one of `statera up`.")
@@ -242,6 +242,9 @@ class ReconcileSettings(Section, frozen=True, kw_only=True):
         120.0
     )
     events_per_load_balancer: Annotated[Count, Meta(description="Events kept of each load balancer.")] = 200
+    generations_per_load_balancer: Annotated[
+        Count, Meta(description="Settled generations kept of each load balancer, to roll back to.")
+    ] = 20
 
 
 class HealthSettings(Section, frozen=True, kw_only=True):

@@ -13,7 +13,6 @@ from statera.control.run import Run
 from statera.model.amphora import Amphora, AppliedConfiguration
 from statera.model.enums import AmphoraStatus
 from statera.model.ports import ComputeDriver, NetworkDriver
-from statera.model.spec import Configuration
 from statera.model.statistics import Counted
 from statera.plan.plan import with_networks
 from statera.plan.spec import decide_sandbox_spec
@@ -108,15 +107,7 @@ class Actor:
 
     async def _configure(self, run: Run, step: Configure) -> AppliedConfiguration:
         amphora = run.amphorae[step.amphora_id]
-        document = await self._observer.render(run, amphora)
-        known = {bundle.digest: bundle.content for bundle in (run.bundles or {}).values()}
-        files = document.files().values() if document is not None else ()
-        wanted = Configuration(
-            generation=run.generation,
-            epoch=run.claim.epoch,
-            haproxy=document,
-            contents={digest: known[digest] for digest in files},
-        )
+        wanted = run.configure(await self._observer.render(run, amphora))
         return await self._compute.apply_configuration(amphora.host, amphora.id, wanted)
 
     async def _keep_counted(self, run: Run, step: RemoveSandbox) -> None:

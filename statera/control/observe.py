@@ -1,6 +1,7 @@
 """The world of one load balancer, as `plan/` wants to see it: rows, what hosts have, the documents that are wanted."""
 
 import asyncio
+from collections.abc import Mapping
 
 import msgspec
 
@@ -12,13 +13,15 @@ from statera.control.certificates import CertificateBook
 from statera.control.hosts import HostBook
 from statera.control.run import Run
 from statera.model.amphora import Amphora, AmphoraObserved
+from statera.model.certificates import Bundle
 from statera.model.document import Document
 from statera.model.network import Network
 from statera.model.ports import ComputeDriver, NetworkDriver, SecretsDriver
+from statera.model.tree import Tree
 from statera.plan.plan import MOST_FRESH_IDS, needs_hosts
 from statera.plan.spec import decide_amphora_spec, decide_limits, list_references, list_vips
 from statera.plan.world import Sighting, Unseen, World
-from statera.render.engine import haproxy_capabilities
+from statera.render.engine import EngineCapabilities, haproxy_capabilities
 from statera.render.haproxy import render_haproxy
 from statera.render.paths import SANDBOX_PATHS
 from statera.store.amphorae import count_placed
@@ -77,23 +80,39 @@ class Observer:
         hosts = await self._hosts.list_hosts(most_age_s=PLACEMENT_AGE_S)
         return msgspec.structs.replace(world, hosts=hosts, placed=await count_placed(self._store))
 
-    async def render(self, run: Run, amphora: Amphora) -> Document | None:
+    async def render(self, run: Run, amphora: Amphora, *, assumed: str = "") -> Document | None:
         """Return the document that an amphora should have, None when no listener needs an engine.
 
-        Raises `Transient` when its host has never told which engine it has, `Lasting` for text that cannot be rendered.
+        Raises `Transient` when its host has never told which engine it has and none is `assumed`, `Lasting` for text
+        that cannot be rendered.
         """
         if amphora.id not in run.documents:
             if run.bundles is None:
                 run.bundles = await self._certificates.load(list_references(run.tree))
-            digests = {ref: bundle.digest for ref, bundle in run.bundles.items()}
-            spec = decide_amphora_spec(run.tree, amphora.id, self.limits, digests)
-            # Only the slow re-check takes the time to ask a host again.
-            is_edit = run.generation != run.balancer.observed_generation
-            age_s = float("inf") if is_edit else VERSIONS_AGE_S
-            versions = await self._hosts.load_versions(amphora.host, most_age_s=age_s)
-            engine = haproxy_capabilities(versions.get("haproxy", ""))
-            run.documents[amphora.id] = render_haproxy(spec, engine, SANDBOX_PATHS) if spec.listeners else None
+            engine = await self.find_engine(run, amphora, assumed)
+            run.documents[amphora.id] = self.render_with(run.tree, amphora.id, run.bundles, engine)
         return run.documents[amphora.id]
+
+    def render_with(
+        self, tree: Tree, amphora_id: str, bundles: Mapping[str, Bundle], engine: EngineCapabilities
+    ) -> Document | None:
+        """Return what a tree means for an amphora with this engine. Raises `Lasting`."""
+        digests = {ref: bundle.digest for ref, bundle in bundles.items()}
+        spec = decide_amphora_spec(tree, amphora_id, self.limits, digests)
+        return render_haproxy(spec, engine, SANDBOX_PATHS) if spec.listeners else None
+
+    async def find_engine(self, run: Run, amphora: Amphora, assumed: str = "") -> EngineCapabilities:
+        """Return what the host of an amphora can do. Raises `Transient` unless some version is `assumed`."""
+        # Only the slow re-check takes the time to ask a host again.
+        is_edit = run.generation != run.balancer.observed_generation
+        age_s = float("inf") if is_edit else VERSIONS_AGE_S
+        try:
+            versions = await self._hosts.load_versions(amphora.host, most_age_s=age_s)
+        except Transient:
+            if not assumed:
+                raise
+            versions = {"haproxy": assumed}
+        return haproxy_capabilities(versions.get("haproxy", ""))
 
     async def _look_at_networks(self, run: Run) -> tuple[Network, ...]:
         """Return those that the tree names, the VIP's first, and those that the amphorae are on."""

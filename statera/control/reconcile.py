@@ -14,6 +14,7 @@ from statera.control.act import Actor
 from statera.control.observe import Observer
 from statera.control.run import Run
 from statera.model.amphora import AmphoraObserved
+from statera.model.become import settle_tree
 from statera.model.enums import ProvisioningStatus
 from statera.model.ports import ComputeDriver, NetworkDriver, SecretsDriver
 from statera.model.work import Claim
@@ -95,7 +96,16 @@ class Reconciler:
         recheck_s = self._options.recheck_s * (0.75 + random.random() / 2)
         if step.leaves_traces:
             recheck_s = min(recheck_s, TRACES_S)
-        more = await save_settled(self._store, run.claim, step.generation, recheck_s=recheck_s, history=run.history)
+        is_new = run.balancer.observed_generation != run.generation
+        more = await save_settled(
+            self._store,
+            run.claim,
+            step.generation,
+            recheck_s=recheck_s,
+            history=run.history,
+            tree=settle_tree(run.tree) if is_new else None,
+            keep=self._options.generations_per_load_balancer,
+        )
         if run.history:
             log.info("settled", load_balancer=run.balancer.id, generation=step.generation, more=more)
         return more

@@ -7,6 +7,7 @@ from statera.model.amphora import Amphora
 from statera.model.certificates import Bundle
 from statera.model.document import Document
 from statera.model.network import Network
+from statera.model.spec import Configuration
 from statera.model.tree import LoadBalancer, Tree
 from statera.model.work import Claim, Event, Snapshot
 
@@ -34,6 +35,17 @@ class Run:
     @property
     def generation(self) -> int:
         return self.balancer.generation
+
+    def configure(self, document: Document | None) -> Configuration:
+        """Return what an agent is told: a document, and what the files that it names hold."""
+        known = {bundle.digest: bundle.content for bundle in (self.bundles or {}).values()}
+        files = document.files().values() if document is not None else ()
+        return Configuration(
+            generation=self.generation,
+            epoch=self.claim.epoch,
+            haproxy=document,
+            contents={digest: known[digest] for digest in files},
+        )
 
     def note(self, what: str, at: dt.datetime, reason: Reason | None = None) -> None:
         """Add a line to the load balancer's history."""

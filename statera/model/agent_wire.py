@@ -1,7 +1,8 @@
 """What Statera and its agents say to each other over REST, beside the model's own structs.
 
 `GET /v1/host`, `GET /v1/amphorae`, `GET|PUT|DELETE /v1/amphorae/{id}`, `PUT /v1/amphorae/{id}/configuration`,
-`GET /v1/amphorae/{id}/metrics`, `POST /v1/amphorae/{id}/check`; JSON. Errors carry an `AgentFault`, whose class tells the caller what to do next.
+`GET /v1/amphorae/{id}/metrics`, `POST /v1/amphorae/{id}/check`; JSON. Errors carry an `AgentFault`, whose class tells
+the caller what to do next.
 """
 
 import enum

@@ -11,10 +11,12 @@ from typing import Protocol
 from statera.base.secret import Secret
 from statera.model.agent_wire import Metrics, Verdict
 from statera.model.amphora import AmphoraObserved, AppliedConfiguration, Host
+from statera.model.forecast import Forecast
 from statera.model.network import Network, Port, Subnet, VipRequest
 from statera.model.secrets import ContainerRow, SecretParts, SecretReader, SecretRow
 from statera.model.spec import Configuration, SandboxSpec
 from statera.model.token import Token
+from statera.model.tree import Tree
 
 
 class NetworkDriver(Protocol):
@@ -102,6 +104,17 @@ class ComputeDriver(Protocol):
 
     async def remove_amphora(self, host: str, amphora_id: str, *, epoch: int) -> None:
         """Remove the sandbox and all its files. Gone already is fine."""
+        ...
+
+
+class ForecastPort(Protocol):
+    """Says what an edit would do, and does nothing."""
+
+    async def forecast(self, before: Tree, after: Tree) -> Forecast:
+        """Return what would change. Raises `Lasting` for a tree that cannot be rendered, `Transient`.
+
+        A host that does not answer makes no error: its amphora's verdict is missing, with the reason.
+        """
         ...
 
 

@@ -61,6 +61,18 @@ async def remove_amphora(store: Store, claim: Claim, amphora_id: str) -> None:
     await store.run(work)
 
 
+async def load_amphorae(store: Store, load_balancer_id: str) -> tuple[Amphora, ...]:
+    """Return a load balancer's amphora rows, oldest first."""
+    if not is_uuid(load_balancer_id):
+        return ()
+    mine = sa.select(json_object(amphorae, Amphora).label("item")).where(
+        amphorae.c.load_balancer_id == load_balancer_id
+    )
+    ordered = mine.order_by(amphorae.c.created_at, amphorae.c.id).subquery()
+    rows = await store.execute(sa.select(sa.cast(json_list(ordered.c.item), sa.Text)))
+    return msgspec.json.decode(rows[0][0], type=tuple[Amphora, ...])
+
+
 async def list_amphorae(store: Store) -> tuple[Amphora, ...]:
     """Return all amphora rows, oldest first."""
     ordered = sa.select(json_object(amphorae, Amphora).label("item")).order_by(amphorae.c.created_at, amphorae.c.id)

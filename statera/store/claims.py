@@ -21,6 +21,7 @@ from statera.model.tree import Tree
 from statera.model.work import Claim, Event, Snapshot
 from statera.store.engine import AnyRow, Store
 from statera.store.events import INSERT_EVENTS
+from statera.store.generations import KEEP_GENERATION
 from statera.store.rows import encode_told, json_list, json_object
 from statera.store.tables import (
     amphorae,
@@ -129,7 +130,7 @@ def _settle_statement() -> sa.TextClause:
             updated_at = CASE WHEN {_SETTLES} AND provisioning_status <> 'ACTIVE' THEN now() ELSE updated_at END
         WHERE id = :id AND epoch = :epoch
         RETURNING id, due_at <= now() AS due
-    ), {", ".join([*parts, _NOTED])}
+    ), {", ".join([*parts, KEEP_GENERATION, _NOTED])}
     SELECT due FROM held
     """)
 
@@ -148,16 +149,25 @@ _SETTLE = _settle_statement()
 
 
 async def save_settled(
-    store: Store, claim: Claim, generation: int, *, recheck_s: float, history: Sequence[Event] = ()
+    store: Store,
+    claim: Claim,
+    generation: int,
+    *,
+    recheck_s: float,
+    history: Sequence[Event] = (),
+    tree: Tree | None = None,
+    keep: int = 1,
 ) -> bool:
     """Mark all that was wanted at `generation` as true, and let go of the claim. Raises `LostClaim`.
 
-    Return whether it is due again at once, because of later edits or because something was reported meanwhile.
+    `tree` is kept as what was live then, with the `keep` - 1 before it. Return whether it is due again at once, because
+    of later edits or because something was reported meanwhile.
     """
     # The children's statements take their rows through `held`, so the load balancer's row is locked before any of them,
     # and rows that an edit changed while this waited for the lock are judged again by their new stamp.
-    values = {"generation": generation, "recheck_s": recheck_s, "rows": encode_told(history)}
-    row = await _write(store, claim, _SETTLE, **values)
+    told = None if tree is None else encode_told(tree)
+    values = {"generation": generation, "recheck_s": recheck_s, "rows": encode_told(history), "tree": told}
+    row = await _write(store, claim, _SETTLE, **values, keep=keep)
     return bool(row.due)
 
 

@@ -288,6 +288,17 @@ events = sa.Table(
     sa.Index("ix_events_load_balancer", "load_balancer_id", "id"),
 )
 
+generations = sa.Table(
+    "generations",
+    metadata,
+    sa.Column("load_balancer_id", _Uuid, sa.ForeignKey("load_balancers.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("generation", sa.BigInteger, nullable=False),
+    sa.Column("settled_at", _Time, nullable=False),
+    # The whole tree as JSON: it is only ever read as one.
+    sa.Column("tree", sa.Text, nullable=False),
+    sa.PrimaryKeyConstraint("load_balancer_id", "generation"),
+)
+
 chores = sa.Table(
     "chores",
     metadata,
