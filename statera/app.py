@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from statera.drivers.network_local import LocalNetwork
     from statera.drivers.pki_local import LocalAuthority
     from statera.drivers.postgres_embedded import EmbeddedPostgres
+    from statera.drivers.secrets_barbican import BarbicanSecrets
     from statera.drivers.secrets_local import LocalSecrets, SealingKeys
     from statera.model.amphora import Host
     from statera.store.engine import Store
@@ -150,6 +151,16 @@ def open_keeper(settings: Settings, store: "Store") -> "LocalSecrets | None":
     return LocalSecrets(StoredSecretBook(store), open_sealing_keys(settings))
 
 
+def open_secrets(settings: Settings, store: "Store") -> "LocalSecrets | BarbicanSecrets":
+    """Return the store of tenants' secrets. Raises `BadSettings` naming the option."""
+    keeper = open_keeper(settings, store)
+    if keeper is not None:
+        return keeper
+    from statera.drivers.secrets_barbican import BarbicanSecrets
+
+    return BarbicanSecrets(settings.secrets, settings.identity.keystone, SystemClock())
+
+
 def has_agents(settings: Settings) -> bool:
     """Say whether this deployment builds anything: then it has agents, heartbeats and certificates."""
     return settings.compute.driver != "noop"
@@ -203,15 +214,16 @@ async def run_api(settings: Settings) -> None:
     from statera.control.forecast import Forecaster
 
     store, tokens, compute = open_store(settings), open_tokens(settings), open_compute_for_plans(settings)
-    network, keeper, clock = open_network(settings, store), open_keeper(settings, store), SystemClock()
+    network, secrets, clock = open_network(settings, store), open_secrets(settings, store), SystemClock()
     application = create_application(
         store=store,
         network=network,
         settings=settings,
         clock=clock,
         tokens=tokens,
-        keeper=keeper,
-        forecaster=Forecaster(store, network, compute, settings, clock, keeper) if compute else None,
+        secrets=secrets,
+        keeper=open_keeper(settings, store),
+        forecaster=Forecaster(store, network, compute, settings, clock, secrets) if compute else None,
     )
     server = uvicorn.Server(
         uvicorn.Config(
@@ -241,6 +253,7 @@ async def run_api(settings: Settings) -> None:
             await tokens.close()
         if compute is not None:
             await compute.close()
+        await secrets.close()
         await store.close()
 
 
@@ -249,6 +262,7 @@ async def run_worker(settings: Settings) -> None:
     from statera.control.worker import run_control
 
     store, compute = open_store(settings), open_compute(settings)
+    secrets = open_secrets(settings, store)
     try:
         await run_control(
             store=store,
@@ -257,9 +271,10 @@ async def run_worker(settings: Settings) -> None:
             settings=settings,
             clock=SystemClock(),
             stop=_stop_on_signals(),
-            secrets=open_keeper(settings, store),
+            secrets=secrets,
         )
     finally:
+        await secrets.close()
         await compute.close()
         await store.close()
 

@@ -228,6 +228,13 @@ class SecretsSettings(Section, frozen=True, kw_only=True):
     key_file: Annotated[
         str, Meta(description="Key that seals the secrets of driver `local`; empty: `secrets.key` in data_dir.")
     ] = ""
+    barbican_url: Annotated[
+        str, Meta(description="URL of Barbican; our own user for it is that of `identity.keystone`.")
+    ] = ""
+    barbican_ca_file: Annotated[
+        str, Meta(description="CA certificates that sign it, PEM; empty: those of the system.")
+    ] = ""
+    barbican_timeout_s: Annotated[Seconds, Meta(description="Longest wait for its answer, in seconds.")] = 10.0
 
 
 class ReconcileSettings(Section, frozen=True, kw_only=True):
