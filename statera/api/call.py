@@ -120,14 +120,14 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Act = Callable[[Call], Awaitable[Answer]]
+OBJECT = {"type": "object"}
+"""The schema of an answer in the shape of another service's API, where that one is described."""
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
     """One operation: where it is found, who acts, and what the OpenAPI document says of it.
 
     `path` follows `/v2/lbaas` unless it begins with `//`, which stands for the root.
-OBJECT = {"type": "object"}
-"""The schema of an answer in the shape of another service's API, where that one is described."""
     """
 
     method: str
@@ -135,27 +135,27 @@ OBJECT = {"type": "object"}
     act: Act
     summary: str
     status: int = 200
+    arguments: tuple[str, ...] = ()
+    """What the query may hold."""
     body: Any = None
     """The wire struct of the request's object."""
     root: str = ""
     """The key around the request's or the answer's object, "" for none."""
     shown: Any = None
     """The struct of the answer's object, or its schema."""
-    arguments: tuple[str, ...] = ()
-    """What the query may hold."""
     is_list: bool = False
-
-
-_encoder = msgspec.json.Encoder()
-
-
-def answer_json(value: Any, status: int = 200) -> Answer:
     links: str = ""
     """The key of a list's links, "" for none."""
     media_types: tuple[str, ...] = ("application/json",)
     """Of the answer."""
     missing: Any = None
     """The struct of the answer 404, where it is another than everywhere."""
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def answer_json(value: Any, status: int = 200) -> Answer:
     """Return a JSON answer."""
     return Answer(status=status, body=_encoder.encode(value))
 
