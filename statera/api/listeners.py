@@ -214,9 +214,7 @@ def change_listener(wire: ListenerUpdate, settings: ApiSettings) -> Change[Liste
         _check_headers(given.get("insert_headers", {}), listener.protocol, is_new=False)
         wanted = fill_listener_terms(msgspec.structs.replace(listener, **given), settings.tls)
         if wire.client_authentication is None and not wanted.client_ca_tls_container_ref:
-            raise _invalid(
-                "Validation failure: Client authentication setting NONE requires a client CA container reference."
-            )
+            raise _invalid("None is not a valid option for client_authentication")
         check_hsts(wire, wanted, is_new=False)
         check_listener_tls(wanted, settings.tls)
         return wanted

@@ -48,8 +48,6 @@ DEPENDENT: dict[str, tuple[str, Any]] = {
     "compare_type": ("refuse", None),
 }
 """The table is silent: null is what the whole object makes of it."""
-WITHOUT_TLS = {"client_authentication": "NONE"}
-"""Here null is what it is already."""
 
 
 async def make(api: Api, resource: str) -> tuple[str, str, dict[str, Any]]:
@@ -108,8 +106,6 @@ def test_the_values_above_leave_nothing_out() -> None:
 def _meaning(row: dict[str, str]) -> tuple[str, Any]:
     """Return what null does on update: `set` to a value, `keep` or `refuse`."""
     text = row["null_on_update_means"]
-    if row["field"] in WITHOUT_TLS:
-        return "set", WITHOUT_TLS[row["field"]]
     if row["field"] in DEPENDENT:
         return DEPENDENT[row["field"]]
     if text in REFUSED:
