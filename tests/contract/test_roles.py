@@ -114,7 +114,7 @@ def _rename(collection: str) -> dict[str, Any]:
 def _fresh(plural: str, world: World, roles: Roles) -> dict[str, Any]:
     subnet = roles.api.subnet_id("back4")
     profile = {"name": "n", "provider_name": "amphora"}
-    return {
+    bodies: dict[str, dict[str, Any]] = {
         "loadbalancers": {"vip_subnet_id": subnet, "project_id": roles.project},
         "listeners": {"loadbalancer_id": world["loadbalancer_id"], "protocol": "HTTP", "protocol_port": 81},
         "pools": {"loadbalancer_id": world["loadbalancer_id"], "protocol": "TCP", "lb_algorithm": "SOURCE_IP"},
@@ -128,7 +128,8 @@ def _fresh(plural: str, world: World, roles: Roles) -> dict[str, Any]:
             "name": "n", "availability_zone_profile_id": world["availability_zone_profile_id"],
         },
         "availabilityzoneprofiles": profile | {"availability_zone_data": "{}"},
-    }[plural]  # fmt: skip
+    }  # fmt: skip
+    return bodies[plural]
 
 
 def is_admitted(role: str, template: str, target: str, roles: Roles, *, other: bool, legacy: bool) -> bool:

@@ -81,7 +81,7 @@ def test_rsa() -> None:
 def test_an_old_bundle_without_a_pass_phrase(tmp_path: Path) -> None:
     pem, out = tmp_path / "in.pem", tmp_path / "out.p12"
     pem.write_bytes(WWW.bundle_pem)
-    command = ["openssl", "pkcs12", "-export", "-legacy", "-in", pem, "-out", out, "-passout", "pass:"]
+    command = ["openssl", "pkcs12", "-export", "-legacy", "-in", str(pem), "-out", str(out), "-passout", "pass:"]
     done = subprocess.run(command, capture_output=True, check=False)
     if done.returncode != 0:
         pytest.skip("this openssl has no legacy ciphers")

@@ -1,5 +1,7 @@
 """Secrets of tenants, and the TLS attributes of listeners and pools."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
@@ -49,7 +51,7 @@ def upgrade() -> None:
     )
 
 
-def _terms() -> tuple[sa.Column[object], ...]:
+def _terms() -> tuple[sa.Column[Any], ...]:
     return (
         sa.Column("tls_ciphers", sa.Text()),
         sa.Column("tls_versions", postgresql.ARRAY(sa.Text())),
