@@ -1,7 +1,7 @@
 """Servers that get no new connections any more: they finish those that they have within a time, or lose them.
 
-A removed server is deleted as soon as it has none; one of weight 0 stays. After a reload its connections are with an old
-worker, which is told through the master.
+A removed server is deleted as soon as it has none; one of weight 0 stays. After a reload its connections are with an
+old worker, which is told through the master.
 """
 
 import contextlib

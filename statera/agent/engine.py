@@ -15,6 +15,7 @@ from statera.agent import process
 from statera.agent.contents import drop_contents, keep_contents, list_missing, read_content
 from statera.agent.draining import Drains
 from statera.agent.folders import AmphoraFolders
+from statera.agent.pace import Pace
 from statera.agent.process import Launch
 from statera.agent.runtime import Processes, RuntimeUnavailable, ask, parse_processes
 from statera.agent.server_state import make_state
@@ -47,6 +48,7 @@ class Engine:
         self._agent = agent
         self._capabilities = capabilities
         self._drains = Drains(launch.folders.live, agent.drain_s)
+        self._pace = Pace()
         self._child: subprocess.Popen[bytes] | None = None
         self.parting = ""
         """Statistics of the last process that was replaced or stopped on purpose, as they were just before."""
@@ -189,6 +191,8 @@ class Engine:
 
     async def _reload(self, live: Document | None, wanted: Document) -> None:
         """Load the candidate. When the new worker does not come up, the old file is loaded again."""
+        await asyncio.sleep(self._pace.wait_s(time.monotonic()))
+        self._pace.note(time.monotonic())
         await self._save_server_state(live, wanted)
         await self._note_parting()
         self._trim_words()
