@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from bench import creation, editing, heartbeats, membership, memory, proxying, reading, reloading
+from bench import answering, creation, editing, heartbeats, membership, memory, proxying, reloading
 from bench.figures import Figure
 from bench.ground import Ground
 
@@ -12,7 +12,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "create": creation.run,
     "member": membership.run,
     "reload": reloading.run,
-    "read": reading.run,
+    "api": answering.run,
     "edits": editing.run,
     "heartbeats": heartbeats.run,
     "memory": memory.run,
