@@ -33,11 +33,6 @@ def same_columns(*names: str) -> dict[str, Column]:
     return {name: name for name in names}
 
 
-def constant_columns(values: Mapping[str, Any]) -> dict[str, Column]:
-    """Return the scalars among attributes that are the same in every object."""
-    return {name: Constant(value) for name, value in values.items() if not isinstance(value, tuple)}
-
-
 class Collection(msgspec.Struct, frozen=True, kw_only=True):
     """What lists of one resource are made of."""
 
