@@ -21,4 +21,4 @@ def test_the_most_rules_and_the_longest_values() -> None:
         }
     )
     document = render_haproxy(decide_amphora_spec(tree, "amphora", LIMITS), ENGINE, SANDBOX_PATHS)
-    assert check_haproxy(document.text()) == ""
+    assert check_haproxy(document) == ""
