@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from statera.drivers.postgres_embedded import EmbeddedPostgres
     from statera.drivers.secrets_barbican import BarbicanSecrets
     from statera.drivers.secrets_local import LocalSecrets, SealingKeys
+    from statera.drivers.secrets_noop import NoopSecrets
     from statera.model.amphora import Host
     from statera.store.engine import Store
 
@@ -151,11 +152,17 @@ def open_keeper(settings: Settings, store: "Store") -> "LocalSecrets | None":
     return LocalSecrets(StoredSecretBook(store), open_sealing_keys(settings))
 
 
-def open_secrets(settings: Settings, store: "Store") -> "LocalSecrets | BarbicanSecrets":
+def open_secrets(settings: Settings, store: "Store") -> "LocalSecrets | BarbicanSecrets | NoopSecrets":
     """Return the store of tenants' secrets. Raises `BadSettings` naming the option."""
     keeper = open_keeper(settings, store)
     if keeper is not None:
         return keeper
+    if settings.secrets.driver == "noop":
+        from statera.drivers.secrets_noop import NoopSecrets
+
+        if settings.compute.driver != "noop":
+            raise BadSettings("Option secrets.driver is `noop`: then compute.driver must be `noop`, too.")
+        return NoopSecrets(SystemClock())
     from statera.drivers.secrets_barbican import BarbicanSecrets
 
     return BarbicanSecrets(settings.secrets, settings.identity.keystone, SystemClock())

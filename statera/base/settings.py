@@ -222,11 +222,14 @@ class AgentSettings(Section, frozen=True, kw_only=True):
 
 class SecretsSettings(Section, frozen=True, kw_only=True):
     driver: Annotated[
-        Literal["local", "barbican"],
-        Meta(description="`local`: Statera keeps certificates and keys itself, sealed; `barbican`: Barbican does."),
+        Literal["local", "barbican", "noop"],
+        Meta(
+            description="`local`: Statera keeps certificates and keys itself, sealed; `barbican`: Barbican does; "
+            "`noop`: one made-up certificate stands behind every reference."
+        ),
     ] = "local"
     key_file: Annotated[
-        str, Meta(description="Key that seals the secrets of driver `local`; empty: `secrets.key` in data_dir.")
+        str, Meta(description="Key that seals the secrets of driver `local`; empty: one that it makes in data_dir.")
     ] = ""
     barbican_url: Annotated[
         str, Meta(description="URL of Barbican; our own user for it is that of `identity.keystone`.")
