@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from statera.agent import cgroups, namespace, process
+from statera.agent.contents import remove_memory
 from statera.agent.host import AmphoraHost
 from statera.agent.sandbox import MOST_SILENCES
 from statera.base.errors import Lasting, LostClaim, Transient
@@ -348,6 +349,7 @@ async def test_after_a_reboot_everything_comes_back(ground: Ground) -> None:
         # A reboot takes processes, namespaces and the tmpfs; the data directory stays.
         await first.sandboxes[ground.amphora_id].engine.stop()
         await asyncio.to_thread(namespace.remove_namespace, ground.amphora_id, ["eth0"])
+        remove_memory(ground.run_dir)
         shutil.rmtree(ground.run_dir)
         again = AmphoraHost(ground.settings)
         await again.adopt()
