@@ -8,13 +8,15 @@ import base64
 import binascii
 import datetime as dt
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
+from msgspec import Meta
 
 from statera.api.call import OBJECT, Call, Route, answer_json
 from statera.api.errors import Answer, answer_plain_refusal
+from statera.api.fields import MOST_INTEGER
 from statera.api.policy import is_cloud_admin
 from statera.base.errors import Refusal, Refused
 from statera.base.ids import new_id
@@ -42,7 +44,7 @@ class NewSecret(msgspec.Struct, frozen=True, kw_only=True):
     payload_content_encoding: str | None = None
     secret_type: str | None = None
     algorithm: str | None = None
-    bit_length: int | None = None
+    bit_length: Annotated[int, Meta(ge=0, le=MOST_INTEGER)] | None = None
     mode: str | None = None
     expiration: str | None = None
 
@@ -114,9 +116,9 @@ async def accept_create_secret(call: Call, keeper: SecretsKeeper) -> Answer:
         project_id=_own_project(call),
         name=_line(wanted.name),
         secret_type=_line(wanted.secret_type) or "opaque",
-        algorithm=wanted.algorithm,
+        algorithm=_line(wanted.algorithm) or None,
         bit_length=wanted.bit_length,
-        mode=wanted.mode,
+        mode=_line(wanted.mode) or None,
         content_type=None if payload is None else _media_type(wanted.payload_content_type),
         expiration=_read_time(wanted.expiration),
         creator=call.caller.name,
@@ -229,9 +231,10 @@ def _read_time(text: str | None) -> dt.datetime | None:
         return None
     try:
         at = dt.datetime.fromisoformat(text)
-    except ValueError:
+        # In UTC the first and the last day may lie beyond what a time can tell.
+        return at.astimezone(dt.UTC) if at.tzinfo else at.replace(tzinfo=dt.UTC)
+    except (ValueError, OverflowError):
         raise _invalid("expiration must be a time in ISO 8601.") from None
-    return at if at.tzinfo else at.replace(tzinfo=dt.UTC)
 
 
 # Containers

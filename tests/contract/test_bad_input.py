@@ -175,3 +175,16 @@ def test_odd_queries(ground: Ground, route: Route) -> None:
         for value in ODD_TEXTS if name in PAGING else ODD_TEXTS[:4]:
             answer = ground.api.request(route.method, f"{path}?{name}={value}&{name}={value}")
             assert answer.status_code in (200, 400, 404), (route.method, f"{path}?{name}={value}", answer.text)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"bit_length": 2**31}, {"bit_length": -1}, {"algorithm": "a\x00"}, {"mode": "\x00"}, {"name": "x" * 256},
+        {"secret_type": "\x00"}, {"expiration": "0001-01-01T00:00:00+10:00"}, {"expiration": "soon"}, {"payload": 1},
+        {"payload": "x", "payload_content_type": "text/html"}, {"payload": "", "payload_content_type": "text/plain"},
+    ],
+)  # fmt: skip
+def test_odd_secrets(ground: Ground, values: dict[str, Any]) -> None:
+    answer = ground.api.post("/key-manager/v1/secrets", json=values)
+    assert answer.status_code == 400, answer.text
