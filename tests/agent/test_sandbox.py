@@ -350,6 +350,7 @@ async def test_after_a_reboot_everything_comes_back(ground: Ground) -> None:
         await first.sandboxes[ground.amphora_id].engine.stop()
         await asyncio.to_thread(namespace.remove_namespace, ground.amphora_id, ["eth0"])
         remove_memory(ground.run_dir)
+        remove_memory(ground.run_dir)
         shutil.rmtree(ground.run_dir)
         again = AmphoraHost(ground.settings)
         await again.adopt()

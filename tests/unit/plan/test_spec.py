@@ -146,10 +146,17 @@ def test_members_on_their_way_out_are_left_and_disabled_ones_stay():
     assert [(member.id, member.enabled) for member in pool.members] == [("member", True), ("down", False)]
 
 
-@pytest.mark.parametrize("changes", [{"admin_state_up": False}, {"deleting": True}])
-def test_monitors_that_do_not_check(changes: dict[str, Any]):
-    (pool,) = decide_amphora_spec(small_tree(pool={"health_monitor": MONITOR | changes}), "amphora", LIMITS).pools
+def test_a_monitor_that_is_deleted_is_left_out():
+    tree = small_tree(pool={"health_monitor": MONITOR | {"deleting": True}})
+    (pool,) = decide_amphora_spec(tree, "amphora", LIMITS).pools
     assert pool.monitor is None
+
+
+def test_a_monitor_that_is_off_stays_so_that_it_comes_back_without_a_reload():
+    tree = small_tree(pool={"health_monitor": MONITOR | {"admin_state_up": False}})
+    (pool,) = decide_amphora_spec(tree, "amphora", LIMITS).pools
+    assert pool.monitor is not None
+    assert not pool.monitor.enabled
 
 
 def test_a_monitors_blanks_are_filled_in():
