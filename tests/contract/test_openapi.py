@@ -60,6 +60,7 @@ def ground(module_database_url: str) -> Iterator[dict[str, str]]:
     deadline=None,
     suppress_health_check=list(HealthCheck),
     database=None,
+    derandomize=True,
     phases=[Phase.generate],
 )
 def test_answers_are_as_described(ground: dict[str, str], case: schemathesis.Case) -> None:
