@@ -20,7 +20,7 @@ NETWORKS = [
         "name": "front",
         "device": "br-front",
         "subnets": [
-            {"name": "front4", "cidr": "10.9.0.0/24", "gateway": "10.9.0.1"},
+            {"name": "front4", "cidr": "10.9.0.0/22", "gateway": "10.9.0.1"},
             {"name": "front6", "cidr": "fd09::/64", "gateway": "fd09::1"},
         ],
     },
