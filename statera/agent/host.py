@@ -206,6 +206,10 @@ class AmphoraHost:
                 await asyncio.wait_for(stop.wait(), WATCH_S)
         for task in list(self._tasks):
             task.cancel()
+        self.forget_processes()
+
+    def forget_processes(self) -> None:
+        """Stop listening for the end of processes: none is started again."""
         for amphora_id in list(self._watched):
             self._forget_process(amphora_id)
 

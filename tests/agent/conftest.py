@@ -24,7 +24,7 @@ async def ground() -> AsyncIterator[Ground]:
 
 @pytest_asyncio.fixture
 async def host(ground: Ground) -> AsyncIterator[AmphoraHost]:
-    made = AmphoraHost(ground.settings)
+    made = ground.make_host()
     await made.adopt()
     stop = asyncio.Event()
     watching = asyncio.create_task(made.watch(stop))

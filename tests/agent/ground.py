@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from statera.agent.host import AmphoraHost
 from statera.agent.purge import purge_host
 from statera.base.ids import new_id
 from statera.base.settings import Settings, convert_settings
@@ -53,6 +54,7 @@ class Ground:
         self.folder = Path(tempfile.mkdtemp(prefix="statera agent-"))
         self.run_dir = Path(f"/run/{self.bridge}")
         self.settings = self.make_settings()
+        self._hosts: list[AmphoraHost] = []
         self.amphora_id, self.load_balancer_id = new_id(), new_id()
         self.listener_id, self.pool_id = new_id(), new_id()
         self.member_ids = [new_id() for _ in range(4)]
@@ -143,7 +145,14 @@ class Ground:
     def configuration(self, document: Document | None, generation: int = 1, epoch: int = 1) -> Configuration:
         return Configuration(generation=generation, epoch=epoch, haproxy=document)
 
+    def make_host(self, settings: Settings | None = None) -> AmphoraHost:
+        """Return an agent's host that starts nothing again once the ground is removed."""
+        self._hosts.append(AmphoraHost(settings or self.settings))
+        return self._hosts[-1]
+
     async def remove(self) -> None:
+        for host in self._hosts:
+            host.forget_processes()
         await purge_host(self.settings)
         subprocess.run(["ip", "link", "delete", self.bridge], check=False, capture_output=True)
         shutil.rmtree(self.folder, ignore_errors=True)

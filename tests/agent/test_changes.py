@@ -140,7 +140,7 @@ async def test_a_busy_member_becomes_a_backup_by_a_reload_and_loses_nothing(host
 
 @pytest.mark.parametrize("by", ["removal", "weight", "reload"])
 async def test_a_member_that_leaves_finishes_its_connections_within_a_time(ground: Ground, by: str) -> None:
-    host = AmphoraHost(ground.make_settings(drain_s=1.0))
+    host = ground.make_host(ground.make_settings(drain_s=1.0))
     await host.adopt()
     stop = asyncio.Event()
     watching = asyncio.create_task(host.watch(stop))

@@ -221,7 +221,7 @@ async def test_what_was_removed_is_not_built_again_by_a_former_worker(host: Amph
 
 
 async def test_a_full_host_says_so(ground: Ground) -> None:
-    host = AmphoraHost(ground.make_settings(amphora_limit=1))
+    host = ground.make_host(ground.make_settings(amphora_limit=1))
     await host.adopt()
     await host.ensure(ground.request())
     with pytest.raises(Lasting, match="holds 1 amphorae") as told:
@@ -236,7 +236,7 @@ async def test_a_missing_bridge_is_named(host: AmphoraHost, ground: Ground) -> N
     # It must not look done to the next pass, which would find everything well; nor to a new agent.
     (seen,) = host.observe()
     assert seen.sandbox_digest == ""
-    again = AmphoraHost(ground.settings)
+    again = ground.make_host()
     await again.adopt()
     assert [one.sandbox_digest for one in again.observe()] == [""]
     await host.ensure(ground.request())
@@ -327,12 +327,12 @@ async def test_a_haproxy_that_hangs_is_started_again(host: AmphoraHost, ground: 
 
 async def test_a_new_agent_adopts_and_disturbs_nothing(ground: Ground) -> None:
     with web_server() as port:
-        first = AmphoraHost(ground.settings)
+        first = ground.make_host()
         await first.adopt()
         await first.ensure(ground.request())
         await first.apply(ground.amphora_id, ground.configuration(ground.document([port])))
         before = first.observe()
-        second = AmphoraHost(ground.settings)
+        second = ground.make_host()
         await second.adopt()
         assert second.observe() == before
         pids = {host.sandboxes[ground.amphora_id].engine.find_pid() for host in (first, second)}
@@ -342,7 +342,7 @@ async def test_a_new_agent_adopts_and_disturbs_nothing(ground: Ground) -> None:
 
 async def test_after_a_reboot_everything_comes_back(ground: Ground) -> None:
     with web_server() as port:
-        first = AmphoraHost(ground.settings)
+        first = ground.make_host()
         await first.adopt()
         await first.ensure(ground.request())
         await first.apply(ground.amphora_id, ground.configuration(ground.document([port])))
@@ -352,7 +352,7 @@ async def test_after_a_reboot_everything_comes_back(ground: Ground) -> None:
         remove_memory(ground.run_dir)
         remove_memory(ground.run_dir)
         shutil.rmtree(ground.run_dir)
-        again = AmphoraHost(ground.settings)
+        again = ground.make_host()
         await again.adopt()
         stop = asyncio.Event()
         watching = asyncio.create_task(again.watch(stop))
@@ -368,13 +368,15 @@ async def test_after_a_reboot_everything_comes_back(ground: Ground) -> None:
 
 
 async def test_limits_hold_after_the_agents_restart(ground: Ground) -> None:
-    host = AmphoraHost(ground.settings)
+    host = ground.make_host()
     await host.adopt()
     await host.ensure(ground.request())
     await host.apply(ground.amphora_id, ground.configuration(ground.document([8080])))
     before = _groups(host, ground)
     assert any(ground.amphora_id in group for group in before) or not cgroups.ensure_groups(ground.amphora_id, LIMITS)
-    again = AmphoraHost(ground.settings)
+    # The first one has ended: one agent works on a host at a time.
+    host.forget_processes()
+    again = ground.make_host()
     await again.adopt()
     sandbox = again.sandboxes[ground.amphora_id]
     pid = sandbox.engine.find_pid()
@@ -394,7 +396,7 @@ def _groups(host: AmphoraHost, ground: Ground) -> list[str]:
 
 
 async def test_nothing_runs_on_in_a_namespace_that_lost_its_name(ground: Ground) -> None:
-    host = AmphoraHost(ground.settings)
+    host = ground.make_host()
     await host.adopt()
     await host.ensure(ground.request())
     await host.apply(ground.amphora_id, ground.configuration(ground.document([8080])))
@@ -413,11 +415,11 @@ async def test_nothing_runs_on_in_a_namespace_that_lost_its_name(ground: Ground)
 
 
 async def test_half_a_record_is_cleared_away(ground: Ground) -> None:
-    first = AmphoraHost(ground.settings)
+    first = ground.make_host()
     await first.adopt()
     await first.ensure(ground.request())
     (ground.folder / "data" / "amphorae" / ground.amphora_id / "record.json").write_text("{")
-    second = AmphoraHost(ground.settings)
+    second = ground.make_host()
     await second.adopt()
     assert second.observe() == ()
     assert ground.list_leftovers() == []
