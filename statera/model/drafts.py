@@ -56,11 +56,16 @@ def require_wanted(row: Resource) -> None:
 def open_draft(tree: Tree, terms: Terms) -> "Draft":
     """Begin an edit below the load balancer. Refuses (CONFLICT) when it takes none."""
     balancer = tree.load_balancer
-    # A load balancer that is only being planned (generation 0) has no earlier edit to wait for.
-    is_busy = terms.strict and balancer.generation > 0 and balancer.provisioning_status != ProvisioningStatus.ACTIVE
-    if balancer.deleting or is_busy:
+    if balancer.deleting or is_busy(tree, balancer, terms):
         refuse_immutable(balancer)
     return Draft(tree, terms.now)
+
+
+def is_busy(tree: Tree, row: Resource, terms: Terms) -> bool:
+    """Say whether a row still waits for an earlier edit, where the terms are strict."""
+    # A load balancer that is only being planned (generation 0) has no earlier edit to wait for.
+    is_planned = tree.load_balancer.generation == 0
+    return terms.strict and not is_planned and row.provisioning_status != ProvisioningStatus.ACTIVE
 
 
 def join_edits(decisions: Sequence[Decide]) -> Decide:

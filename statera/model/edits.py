@@ -8,12 +8,12 @@ Rows in deletion stay in the tree until the reconciler settles: they take no par
 """
 
 from collections.abc import Collection, Sequence
-from typing import Any, cast
+from typing import Any, TypeVar
 
 import msgspec
 
 from statera.base.errors import Refusal, Refused
-from statera.model.drafts import ROWS_OF, Draft, find_row, open_draft, refuse_immutable, require_wanted
+from statera.model.drafts import ROWS_OF, Draft, find_row, is_busy, open_draft, refuse_immutable, require_wanted
 from statera.model.drafts import Change as Change
 from statera.model.drafts import Decide as Decide
 from statera.model.drafts import Terms as Terms
@@ -27,8 +27,9 @@ from statera.model.rules import (
     check_pool_in_use,
     place_of,
 )
-from statera.model.tree import HealthMonitor, Listener, LoadBalancer, Member, Pool, Resource, Tree
+from statera.model.tree import HealthMonitor, Listener, LoadBalancer, Member, Pool, Tree
 
+BelowPool = TypeVar("BelowPool", Member, HealthMonitor)
 DELETABLE = (ProvisioningStatus.ACTIVE, ProvisioningStatus.ERROR)
 
 
@@ -152,7 +153,16 @@ def update_listener(listener_id: str, change: Change[Listener], terms: Terms) ->
 
 def delete_listener(listener_id: str, terms: Terms) -> Decide:
     """Want a listener gone; its default pool stays."""
-    return _delete(Listener, listener_id, terms)
+
+    def decide(tree: Tree) -> Tree:
+        listener = find_row(tree, Listener, listener_id)
+        draft = open_draft(tree, terms)
+        if listener.deleting:
+            return tree
+        draft.delete(listener)
+        return draft.finish()
+
+    return decide
 
 
 def _check_listener(tree: Tree, listener: Listener) -> None:
@@ -235,30 +245,12 @@ def create_member(member: Member, terms: Terms) -> Decide:
 
 def update_member(member_id: str, change: Change[Member], terms: Terms) -> Decide:
     """Change a member."""
-
-    def decide(tree: Tree) -> Tree:
-        member = find_row(tree, Member, member_id)
-        wanted = change(member)
-        draft = _open_pool(tree, member.pool_id, terms)
-        require_wanted(member)
-        draft.change(wanted)
-        return draft.finish()
-
-    return decide
+    return _update_below_pool(Member, member_id, change, terms)
 
 
 def delete_member(member_id: str, terms: Terms) -> Decide:
     """Want a member gone."""
-
-    def decide(tree: Tree) -> Tree:
-        member = find_row(tree, Member, member_id)
-        draft = _open_pool(tree, member.pool_id, terms, deleting_too=True)
-        if member.deleting or cast(Pool, tree.find_pool(member.pool_id)).deleting:
-            return tree
-        draft.delete(member)
-        return draft.finish()
-
-    return decide
+    return _delete_below_pool(Member, member_id, terms)
 
 
 def set_members(pool_id: str, wishes: Sequence[MemberWish], *, additive_only: bool, terms: Terms) -> Decide:
@@ -324,40 +316,34 @@ def create_health_monitor(monitor: HealthMonitor, terms: Terms) -> Decide:
 
 def update_health_monitor(monitor_id: str, change: Change[HealthMonitor], terms: Terms) -> Decide:
     """Change a health monitor."""
+    return _update_below_pool(HealthMonitor, monitor_id, change, terms)
 
+
+def delete_health_monitor(monitor_id: str, terms: Terms) -> Decide:
+    """Want a health monitor gone."""
+    return _delete_below_pool(HealthMonitor, monitor_id, terms)
+
+
+# What they have in common
+
+
+def _update_below_pool(kind: type[BelowPool], object_id: str, change: Change[BelowPool], terms: Terms) -> Decide:
     def decide(tree: Tree) -> Tree:
-        monitor = find_row(tree, HealthMonitor, monitor_id)
-        wanted = change(monitor)
-        draft = _open_pool(tree, monitor.pool_id, terms)
-        require_wanted(monitor)
+        row = find_row(tree, kind, object_id)
+        wanted = change(row)
+        draft = _open_pool(tree, row.pool_id, terms)
+        require_wanted(row)
         draft.change(wanted)
         return draft.finish()
 
     return decide
 
 
-def delete_health_monitor(monitor_id: str, terms: Terms) -> Decide:
-    """Want a health monitor gone."""
-
-    def decide(tree: Tree) -> Tree:
-        monitor = find_row(tree, HealthMonitor, monitor_id)
-        draft = _open_pool(tree, monitor.pool_id, terms, deleting_too=True)
-        if monitor.deleting or cast(Pool, tree.find_pool(monitor.pool_id)).deleting:
-            return tree
-        draft.delete(monitor)
-        return draft.finish()
-
-    return decide
-
-
-# What they have in common
-
-
-def _delete(kind: type[Resource], object_id: str, terms: Terms) -> Decide:
+def _delete_below_pool(kind: type[BelowPool], object_id: str, terms: Terms) -> Decide:
     def decide(tree: Tree) -> Tree:
         row = find_row(tree, kind, object_id)
-        draft = open_draft(tree, terms)
-        if row.deleting:
+        draft = _open_pool(tree, row.pool_id, terms, deleting_too=True)
+        if row.deleting or find_row(tree, Pool, row.pool_id).deleting:
             return tree
         draft.delete(row)
         return draft.finish()
@@ -369,10 +355,7 @@ def _open_pool(tree: Tree, pool_id: str, terms: Terms, *, deleting_too: bool = F
     """Begin an edit below a pool: the pool and the listeners that use it become pending with it."""
     pool = find_row(tree, Pool, pool_id)
     draft = open_draft(tree, terms)
-    is_busy = (
-        terms.strict and tree.load_balancer.generation > 0 and pool.provisioning_status != ProvisioningStatus.ACTIVE
-    )
-    if is_busy or (pool.deleting and not deleting_too):
+    if is_busy(tree, pool, terms) or (pool.deleting and not deleting_too):
         refuse_immutable(pool)
     draft.change(pool)
     draft.touch_users(pool_id)

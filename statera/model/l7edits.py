@@ -9,8 +9,17 @@ from collections.abc import Sequence
 import msgspec
 
 from statera.base.errors import Refusal, Refused
-from statera.model.drafts import Change, Decide, Draft, Terms, find_row, open_draft, refuse_immutable, require_wanted
-from statera.model.enums import ProvisioningStatus
+from statera.model.drafts import (
+    Change,
+    Decide,
+    Draft,
+    Terms,
+    find_row,
+    is_busy,
+    open_draft,
+    refuse_immutable,
+    require_wanted,
+)
 from statera.model.rules import check_l7_listener, check_listener_pool
 from statera.model.tree import L7Policy, L7Rule, Listener, Pool, Tree
 
@@ -141,9 +150,7 @@ def _open_l7policy(tree: Tree, policy: L7Policy, terms: Terms, *, deleting_too: 
     """Begin an edit below a policy: it and its listener become pending with it."""
     listener = find_row(tree, Listener, policy.listener_id)
     draft = _open_listener(tree, listener, terms, deleting_too=deleting_too)
-    is_planned = tree.load_balancer.generation == 0
-    is_busy = terms.strict and not is_planned and policy.provisioning_status != ProvisioningStatus.ACTIVE
-    if is_busy or (policy.deleting and not deleting_too):
+    if is_busy(tree, policy, terms) or (policy.deleting and not deleting_too):
         refuse_immutable(policy, "L7Policy")
     draft.change(policy)
     return draft
