@@ -22,7 +22,7 @@ from statera.api.wire import (
     ProjectId,
     Tags,
     Wire,
-    list_given,
+    list_kept,
 )
 from statera.base.errors import Refusal, Refused
 from statera.base.ids import new_id
@@ -117,7 +117,7 @@ def build_health_monitor(wire: NewHealthMonitor, pool: Place, settings: ApiSetti
     is_http = wire.type in MONITOR_TYPES_WITH_HTTP_FIELDS
     defaults = HTTP_FIELDS if is_http else {}
     nulls = NULLS_ON_CREATE | {"max_retries_down": 3} | defaults
-    given = defaults | _list_monitor(wire, nulls)
+    given = defaults | list_kept(wire, nulls, HealthMonitor.__struct_fields__)
     _check_http_fields(wire, wire.type, null_counts=False)
     owned = {"project_id": pool.project_id, "load_balancer_id": pool.load_balancer_id, "pool_id": pool.id}
     monitor = HealthMonitor(**({"id": new_id()} | given | owned | more))
@@ -127,7 +127,9 @@ def build_health_monitor(wire: NewHealthMonitor, pool: Place, settings: ApiSetti
 
 def change_health_monitor(wire: HealthMonitorUpdate) -> Change[HealthMonitor]:
     """Return what an update request makes of the stored health monitor."""
-    given = _list_monitor(wire, NULLS_ON_UPDATE | _REQUIRED | HTTP_FIELDS | {"max_retries_down": 3})
+    given = list_kept(
+        wire, NULLS_ON_UPDATE | _REQUIRED | HTTP_FIELDS | {"max_retries_down": 3}, HealthMonitor.__struct_fields__
+    )
 
     def change(monitor: HealthMonitor) -> HealthMonitor:
         _check_http_fields(wire, monitor.type, null_counts=True)
@@ -136,10 +138,6 @@ def change_health_monitor(wire: HealthMonitorUpdate) -> Change[HealthMonitor]:
         return changed
 
     return change
-
-
-def _list_monitor(wire: HealthMonitorUpdate, nulls: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in list_given(wire, nulls).items() if name in HealthMonitor.__struct_fields__}
 
 
 def _check_http_fields(wire: HealthMonitorUpdate, kind: MonitorType, *, null_counts: bool) -> None:

@@ -29,7 +29,7 @@ from statera.api.wire import (
     ProjectId,
     Tags,
     Wire,
-    list_given,
+    list_kept,
 )
 from statera.base.errors import Refusal, Refused
 from statera.base.ids import new_id
@@ -121,7 +121,7 @@ def build_l7policy(wire: NewL7Policy, listener: Place, **more: Any) -> L7Policy:
     """Return the policy that a create request asks for. Raises `Refused`."""
     nulls = NULLS_ON_CREATE | {"position": LAST, "action": REFUSE}
     targets = {name: more[name] for name in _TARGETS.values() if name in more}
-    given = _settle_action(_list_policy(wire, nulls) | targets, is_new=True)
+    given = _settle_action(list_kept(wire, nulls, L7Policy.__struct_fields__) | targets, is_new=True)
     owned = {"project_id": listener.project_id, "load_balancer_id": listener.load_balancer_id}
     values: dict[str, Any] = {"id": new_id(), "listener_id": listener.id, "position": LAST}
     return L7Policy(**(values | more | given | owned))
@@ -154,7 +154,7 @@ def build_rules(wire: NewL7Policy, policy: L7Policy) -> list[L7Rule]:
 def change_l7policy(wire: L7PolicyUpdate) -> Change[L7Policy]:
     """Return what an update request makes of the stored policy."""
     nulls = NULLS_ON_UPDATE | {"tags": (), "position": KEEP, "action": REFUSE}
-    given = _settle_action(_list_policy(wire, nulls), is_new=False)
+    given = _settle_action(list_kept(wire, nulls, L7Policy.__struct_fields__), is_new=False)
 
     def change(policy: L7Policy) -> L7Policy:
         changed = msgspec.structs.replace(policy, **given)
@@ -166,10 +166,6 @@ def change_l7policy(wire: L7PolicyUpdate) -> Change[L7Policy]:
         return changed
 
     return change
-
-
-def _list_policy(wire: L7PolicyGiven, nulls: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in list_given(wire, nulls).items() if name in L7Policy.__struct_fields__}
 
 
 def _settle_action(given: dict[str, Any], *, is_new: bool) -> dict[str, Any]:

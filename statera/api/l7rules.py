@@ -21,7 +21,7 @@ from statera.api.wire import (
     ProjectId,
     Tags,
     Wire,
-    list_given,
+    list_kept,
 )
 from statera.base.ids import new_id
 from statera.model.edits import Change
@@ -88,7 +88,7 @@ COLLECTION = Collection(
 
 def build_l7rule(wire: NewL7Rule, policy: Place, **more: Any) -> L7Rule:
     """Return the rule that a create request asks for. Raises `Refused`."""
-    given = _list_rule(wire, NULLS_ON_CREATE | {"invert": False})
+    given = list_kept(wire, NULLS_ON_CREATE | {"invert": False}, L7Rule.__struct_fields__)
     owned = {"project_id": policy.project_id, "load_balancer_id": policy.load_balancer_id, "l7policy_id": policy.id}
     rule = L7Rule(**({"id": new_id()} | given | owned | more))
     check_l7rule(rule)
@@ -97,7 +97,7 @@ def build_l7rule(wire: NewL7Rule, policy: Place, **more: Any) -> L7Rule:
 
 def change_l7rule(wire: L7RuleUpdate) -> Change[L7Rule]:
     """Return what an update request makes of the stored rule; the whole is checked again."""
-    given = _list_rule(wire, NULLS_ON_UPDATE | _REQUIRED | {"tags": (), "invert": False})
+    given = list_kept(wire, NULLS_ON_UPDATE | _REQUIRED | {"tags": (), "invert": False}, L7Rule.__struct_fields__)
 
     def change(rule: L7Rule) -> L7Rule:
         changed = msgspec.structs.replace(rule, **given)
@@ -107,10 +107,6 @@ def change_l7rule(wire: L7RuleUpdate) -> Change[L7Rule]:
         return changed
 
     return change
-
-
-def _list_rule(wire: L7RuleUpdate, nulls: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in list_given(wire, nulls).items() if name in L7Rule.__struct_fields__}
 
 
 # Operations

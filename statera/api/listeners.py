@@ -34,7 +34,7 @@ from statera.api.wire import (
     ProjectId,
     Tags,
     Wire,
-    list_given,
+    list_kept,
 )
 from statera.base.errors import Refusal, Refused
 from statera.base.ids import new_id
@@ -223,7 +223,7 @@ def change_listener(wire: ListenerUpdate, settings: ApiSettings) -> Change[Liste
 
 
 def _list_listener(wire: ListenerUpdate, nulls: dict[str, Any]) -> dict[str, Any]:
-    given = {name: value for name, value in list_given(wire, nulls).items() if name in Listener.__struct_fields__}
+    given = list_kept(wire, nulls, Listener.__struct_fields__)
     if "allowed_cidrs" in given:
         given["allowed_cidrs"] = tuple(dict.fromkeys(given["allowed_cidrs"] or ())) or None
     return given

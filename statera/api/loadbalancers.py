@@ -27,7 +27,7 @@ from statera.api.wire import (
     ProjectId,
     Tags,
     Wire,
-    list_given,
+    list_kept,
 )
 from statera.base.errors import Refusal, Refused
 from statera.base.ids import new_id
@@ -209,7 +209,7 @@ def _check_network_options(wire: LoadBalancerUpdate) -> None:
 
 
 def _build(call: Call, wire: LoadBalancerCreate, vips: tuple[Vip, ...], **more: Any) -> LoadBalancer:
-    given = _list_given(wire, NULLS_ON_CREATE)
+    given = list_kept(wire, NULLS_ON_CREATE, _SETTABLE)
     return LoadBalancer(
         **(given | more),
         vip=vips[0],
@@ -220,10 +220,6 @@ def _build(call: Call, wire: LoadBalancerCreate, vips: tuple[Vip, ...], **more: 
 
 
 _SETTABLE = ("name", "description", "admin_state_up", "tags")
-
-
-def _list_given(wire: LoadBalancerUpdate, nulls: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in list_given(wire, nulls).items() if name in _SETTABLE}
 
 
 def _invalid(detail: str) -> Refused:
@@ -254,7 +250,7 @@ async def accept_update(call: Call) -> Answer:
 
 
 def _change(wire: LoadBalancerUpdate) -> Change[LoadBalancer]:
-    given = _list_given(wire, NULLS_ON_UPDATE)
+    given = list_kept(wire, NULLS_ON_UPDATE, _SETTABLE)
     return lambda balancer: msgspec.structs.replace(balancer, **given)
 
 

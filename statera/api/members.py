@@ -22,7 +22,7 @@ from statera.api.wire import (
     ProjectId,
     Tags,
     Wire,
-    list_given,
+    list_kept,
 )
 from statera.base.errors import Refusal, Refused
 from statera.base.ids import new_id
@@ -91,26 +91,22 @@ def build_member(wire: NewMember, pool: Place, reserved: tuple[str, ...], **more
         raise Refused(Refusal.INVALID, f"{wire.address} is not a valid option for member address")
     if wire.request_sriov is True:
         raise Refused(Refusal.INVALID, "The load balancer flavor does not allow SR-IOV member ports.")
-    given = _list_member(wire, NULLS_ON_CREATE | {"backup": False})
+    given = list_kept(wire, NULLS_ON_CREATE | {"backup": False}, Member.__struct_fields__)
     owned = {"project_id": pool.project_id, "load_balancer_id": pool.load_balancer_id, "pool_id": pool.id}
     return Member(**({"id": new_id()} | given | owned | more))
 
 
 def change_member(wire: MemberUpdate) -> Change[Member]:
     """Return what an update request makes of the stored member."""
-    given = _list_member(wire, _ON_UPDATE)
+    given = list_kept(wire, _ON_UPDATE, Member.__struct_fields__)
     return lambda member: msgspec.structs.replace(member, **given)
 
 
 def change_matched_member(wire: NewMember) -> Change[Member]:
     """Return what a whole set makes of a member it names again: what is left out gets the value of a new member."""
     fresh = {"weight": 1, "backup": False, "admin_state_up": True, "monitor_address": None, "monitor_port": None}
-    given = fresh | _list_member(wire, _ON_UPDATE)
+    given = fresh | list_kept(wire, _ON_UPDATE, Member.__struct_fields__)
     return lambda member: msgspec.structs.replace(member, **(given | {"address": member.address}))
-
-
-def _list_member(wire: MemberUpdate, nulls: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in list_given(wire, nulls).items() if name in Member.__struct_fields__}
 
 
 async def check_subnet(call: Call, wire: NewMember) -> None:

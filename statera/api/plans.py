@@ -28,7 +28,7 @@ from statera.api.loading import find
 from statera.api.members import NewMember
 from statera.api.places import Place
 from statera.api.shown import ReasonShown, format_time, show_reason, view_of_load_balancer
-from statera.api.wire import NULLS_ON_UPDATE, Nested, OptionalUuid, Wire, fields_of, list_given
+from statera.api.wire import NULLS_ON_UPDATE, Nested, OptionalUuid, Wire, fields_of, list_kept
 from statera.base.errors import Refusal, Refused
 from statera.model.agent_wire import Verdict
 from statera.model.become import OWN, become, settle_tree
@@ -88,7 +88,7 @@ class RollbackWanted(Wire, frozen=True, kw_only=True):
 
 def _read_wish(call: Call, wire: LoadBalancerWanted) -> Decide:
     """Return the edit that makes a tree what the body says. Raises `Refused`, then or when it is made."""
-    given = {name: value for name, value in list_given(wire, NULLS_ON_UPDATE).items() if name in OWN}
+    given = list_kept(wire, NULLS_ON_UPDATE, OWN)
     ids = list(_list_ids(wire))
     terms, settings = call.terms(), call.room.settings.api
     _check_ids(ids)

@@ -34,6 +34,7 @@ from statera.api.wire import (
     Tags,
     Wire,
     list_given,
+    list_kept,
 )
 from statera.base.errors import Refusal, Refused
 from statera.base.ids import new_id
@@ -147,7 +148,7 @@ def build_pool(wire: PoolUpdate, protocol: PoolProtocol, owner: Place, settings:
     """Return the pool that a create request asks for. Raises `Refused`."""
     _check_options(protocol)
     nulls = NULLS_ON_CREATE | {"lb_algorithm": REFUSE, "tls_enabled": False}
-    given = _list_pool(wire, nulls)
+    given = list_kept(wire, nulls, Pool.__struct_fields__)
     if isinstance(wire.session_persistence, PersistenceGiven):
         given["session_persistence"] = _build_persistence(wire.session_persistence, None, protocol)
     owned = {"protocol": protocol, "project_id": owner.project_id, "load_balancer_id": owner.load_balancer_id}
@@ -158,7 +159,7 @@ def build_pool(wire: PoolUpdate, protocol: PoolProtocol, owner: Place, settings:
 
 def change_pool(wire: PoolUpdate, settings: ApiSettings) -> Change[Pool]:
     """Return what an update request makes of the stored pool."""
-    given = _list_pool(wire, NULLS_ON_UPDATE | {"lb_algorithm": REFUSE, "tls_enabled": REFUSE})
+    given = list_kept(wire, NULLS_ON_UPDATE | {"lb_algorithm": REFUSE, "tls_enabled": REFUSE}, Pool.__struct_fields__)
 
     def change(pool: Pool) -> Pool:
         _check_options(pool.protocol)
@@ -173,10 +174,6 @@ def change_pool(wire: PoolUpdate, settings: ApiSettings) -> Change[Pool]:
         return wanted
 
     return change
-
-
-def _list_pool(wire: PoolUpdate, nulls: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in list_given(wire, nulls).items() if name in Pool.__struct_fields__}
 
 
 def _check_options(protocol: PoolProtocol) -> None:

@@ -7,7 +7,7 @@ A wire struct names its fields with a kind from `fields.py` in `Annotated`; a fi
         weight: Annotated[int | UnsetType | None, Integer(0, 256)] = UNSET
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from functools import cache
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -175,6 +175,11 @@ def list_given(wire: Wire, nulls: Mapping[str, Any]) -> dict[str, Any]:
         if value is not UNSET and value is not KEEP:
             given[name] = value
     return given
+
+
+def list_kept(wire: Wire, nulls: Mapping[str, Any], names: Container[str]) -> dict[str, Any]:
+    """Return what a body gives of these fields; the others mean something else than a value to store."""
+    return {name: value for name, value in list_given(wire, nulls).items() if name in names}
 
 
 def schema_of(kind: type[Wire]) -> Schema:
