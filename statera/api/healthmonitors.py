@@ -8,8 +8,9 @@ from msgspec import UNSET, UnsetType
 from statera.api.call import Call, answer_json
 from statera.api.errors import Answer
 from statera.api.fields import Choice, HttpVersion, Integer, Text, UrlPath, Uuid
-from statera.api.listing import COMMON_COLUMNS, Collection, answer_list, answer_one, same_columns
-from statera.api.loading import find, load
+from statera.api.listing import COMMON_COLUMNS, Collection, same_columns
+from statera.api.loading import find
+from statera.api.operations import Operations
 from statera.api.places import Place
 from statera.api.routing import make_routes
 from statera.api.shown import Id, Shown, list_common, view_of_health_monitor
@@ -166,13 +167,7 @@ def _check_domain(monitor: HealthMonitor) -> None:
 # Operations
 
 
-async def accept_list(call: Call) -> Answer:
-    return await answer_list(call, COLLECTION)
-
-
-async def accept_show(call: Call) -> Answer:
-    view = await load(call, HealthMonitorView, call.path["healthmonitor_id"], "healthmonitor:get_one")
-    return answer_one(call, COLLECTION, view)
+OPERATIONS = Operations(collection=COLLECTION, delete=delete_health_monitor, word="Health monitor")
 
 
 async def accept_create(call: Call) -> Answer:
@@ -188,30 +183,18 @@ async def accept_create(call: Call) -> Answer:
 async def accept_update(call: Call) -> Answer:
     call.require_arguments()
     wire = await call.read(HealthMonitorUpdate, "health_monitor_", "healthmonitor")
-    monitor = await _find(call, "healthmonitor:put")
+    monitor = await OPERATIONS.find(call, "put")
     decide = update_health_monitor(monitor.id, change_health_monitor(wire), call.terms())
     tree = await call.edit(monitor.load_balancer_id, decide, f"Health monitor {monitor.id} updated.")
     return answer_json({"healthmonitor": show_health_monitor(view_of_health_monitor(tree, monitor.id))})
 
 
-async def accept_delete(call: Call) -> Answer:
-    call.require_arguments()
-    monitor = await _find(call, "healthmonitor:delete")
-    decide = delete_health_monitor(monitor.id, call.terms())
-    await call.edit(monitor.load_balancer_id, decide, f"Health monitor {monitor.id} deleted.")
-    return Answer(status=204)
-
-
-async def _find(call: Call, target: str) -> Place:
-    return await find(call, HealthMonitor, call.path["healthmonitor_id"], target)
-
-
 ROUTES = make_routes(
     COLLECTION,
     HealthMonitorShown,
-    listed=accept_list,
-    shown=accept_show,
+    listed=OPERATIONS.accept_list,
+    shown=OPERATIONS.accept_show,
     created=(accept_create, HealthMonitorCreate),
     updated=(accept_update, HealthMonitorUpdate),
-    deleted=accept_delete,
+    deleted=OPERATIONS.accept_delete,
 )

@@ -12,8 +12,9 @@ from statera.api.call import Call, answer_json
 from statera.api.errors import Answer
 from statera.api.fields import MOST_INTEGER, Choice, Integer, OneOf, Several, Url, Uuid
 from statera.api.l7rules import NewL7Rule, build_l7rule
-from statera.api.listing import COMMON_COLUMNS, Collection, answer_list, answer_one, same_columns
-from statera.api.loading import find, load
+from statera.api.listing import COMMON_COLUMNS, Collection, same_columns
+from statera.api.loading import find
+from statera.api.operations import Operations
 from statera.api.places import Place, place_of
 from statera.api.routing import make_routes
 from statera.api.shown import Shown, list_common, list_ids, view_of_l7policy
@@ -203,12 +204,7 @@ def _invalid(why: str) -> Refused:
 # Operations
 
 
-async def accept_list(call: Call) -> Answer:
-    return await answer_list(call, COLLECTION)
-
-
-async def accept_show(call: Call) -> Answer:
-    return answer_one(call, COLLECTION, await load(call, L7PolicyView, call.path["l7policy_id"], "l7policy:get_one"))
+OPERATIONS = Operations(collection=COLLECTION, delete=delete_l7policy, word="L7 policy")
 
 
 async def accept_create(call: Call) -> Answer:
@@ -226,30 +222,18 @@ async def accept_update(call: Call) -> Answer:
     wire = await call.read(L7PolicyUpdate, "l7policy_", "l7policy")
     if all(getattr(wire, name) is UNSET for name in wire.__struct_fields__):
         raise _invalid("Invalid update options")
-    policy = await _find(call, "l7policy:put")
+    policy = await OPERATIONS.find(call, "put")
     decide = update_l7policy(policy.id, change_l7policy(wire), call.terms())
     tree = await call.edit(policy.load_balancer_id, decide, f"L7 policy {policy.id} updated.")
     return answer_json({"l7policy": show_l7policy(view_of_l7policy(tree, policy.id))})
 
 
-async def accept_delete(call: Call) -> Answer:
-    call.require_arguments()
-    policy = await _find(call, "l7policy:delete")
-    decide = delete_l7policy(policy.id, call.terms())
-    await call.edit(policy.load_balancer_id, decide, f"L7 policy {policy.id} deleted.")
-    return Answer(status=204)
-
-
-async def _find(call: Call, target: str) -> Place:
-    return await find(call, L7Policy, call.path["l7policy_id"], target)
-
-
 ROUTES = make_routes(
     COLLECTION,
     L7PolicyShown,
-    listed=accept_list,
-    shown=accept_show,
+    listed=OPERATIONS.accept_list,
+    shown=OPERATIONS.accept_show,
     created=(accept_create, L7PolicyCreate),
     updated=(accept_update, L7PolicyUpdate),
-    deleted=accept_delete,
+    deleted=OPERATIONS.accept_delete,
 )

@@ -5,11 +5,12 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from statera.api.call import Call, answer_json, not_found
+from statera.api.call import Call, answer_json
 from statera.api.errors import Answer
 from statera.api.fields import Choice, Text
-from statera.api.listing import COMMON_COLUMNS, Collection, answer_list, answer_one, same_columns
-from statera.api.loading import find, find_parent_l7policy, load
+from statera.api.listing import COMMON_COLUMNS, Collection, same_columns
+from statera.api.loading import find_parent_l7policy
+from statera.api.operations import Operations, Parent
 from statera.api.places import Place
 from statera.api.routing import make_routes
 from statera.api.shown import ShownObject, list_common, view_of_l7rule
@@ -112,16 +113,12 @@ def change_l7rule(wire: L7RuleUpdate) -> Change[L7Rule]:
 # Operations
 
 
-async def accept_list(call: Call) -> Answer:
-    policy = await find_parent_l7policy(call, "l7rule:get_all")
-    return await answer_list(call, COLLECTION, parent_id=policy.id)
-
-
-async def accept_show(call: Call) -> Answer:
-    policy = await find_parent_l7policy(call, "l7rule:get_one")
-    view = await load(call, L7RuleView, call.path["l7rule_id"], "l7rule:get_one")
-    _check_policy(view.resource.l7policy_id, policy, view.resource.id)
-    return answer_one(call, COLLECTION, view)
+OPERATIONS = Operations(
+    collection=COLLECTION,
+    delete=delete_l7rule,
+    word="L7 rule",
+    parent=Parent(find=find_parent_l7policy, attribute="l7policy_id"),
+)
 
 
 async def accept_create(call: Call) -> Answer:
@@ -136,39 +133,20 @@ async def accept_create(call: Call) -> Answer:
 async def accept_update(call: Call) -> Answer:
     call.require_arguments()
     wire = await call.read(L7RuleUpdate, "l7rule_", "rule")
-    rule = await _find(call, "l7rule:put")
+    rule = await OPERATIONS.find(call, "put")
     decide = update_l7rule(rule.id, change_l7rule(wire), call.terms())
     tree = await call.edit(rule.load_balancer_id, decide, f"L7 rule {rule.id} updated.")
     return answer_json({"rule": show_l7rule(view_of_l7rule(tree, rule.id))})
 
 
-async def accept_delete(call: Call) -> Answer:
-    call.require_arguments()
-    rule = await _find(call, "l7rule:delete")
-    await call.edit(rule.load_balancer_id, delete_l7rule(rule.id, call.terms()), f"L7 rule {rule.id} deleted.")
-    return Answer(status=204)
-
-
-async def _find(call: Call, target: str) -> Place:
-    policy = await find_parent_l7policy(call, target)
-    rule = await find(call, L7Rule, call.path["l7rule_id"], target)
-    _check_policy(rule.l7policy_id, policy, rule.id)
-    return rule
-
-
-def _check_policy(l7policy_id: str | None, policy: Place, rule_id: str) -> None:
-    if l7policy_id != policy.id:
-        raise not_found("L7 Rule", rule_id)
-
-
 ROUTES = make_routes(
     COLLECTION,
     L7RuleShown,
-    listed=accept_list,
-    shown=accept_show,
+    listed=OPERATIONS.accept_list,
+    shown=OPERATIONS.accept_show,
     created=(accept_create, L7RuleCreate),
     updated=(accept_update, L7RuleUpdate),
-    deleted=accept_delete,
+    deleted=OPERATIONS.accept_delete,
     below="/l7policies/{l7policy_id}",
     identifier="l7rule_id",
 )

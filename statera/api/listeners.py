@@ -10,8 +10,9 @@ from statera.api.call import Call, answer_json
 from statera.api.errors import Answer
 from statera.api.fields import Choice, Cidr, Integer, Several, Text, Texts, Uuid
 from statera.api.l7policies import NewL7Policy, list_policy_edits
-from statera.api.listing import COMMON_COLUMNS, Collection, answer_list, answer_one, same_columns
-from statera.api.loading import find, load
+from statera.api.listing import COMMON_COLUMNS, Collection, same_columns
+from statera.api.loading import find
+from statera.api.operations import Operations
 from statera.api.places import Place
 from statera.api.routing import make_routes
 from statera.api.shown import Id, Shown, list_common, list_ids, view_of_listener
@@ -250,16 +251,7 @@ def _invalid(sentence: str) -> Refused:
 # Operations
 
 
-async def _find(call: Call, target: str) -> Place:
-    return await find(call, Listener, call.path["listener_id"], target)
-
-
-async def accept_list(call: Call) -> Answer:
-    return await answer_list(call, COLLECTION)
-
-
-async def accept_show(call: Call) -> Answer:
-    return answer_one(call, COLLECTION, await load(call, ListenerView, call.path["listener_id"], "listener:get_one"))
+OPERATIONS = Operations(collection=COLLECTION, delete=delete_listener, word="Listener")
 
 
 async def accept_create(call: Call) -> Answer:
@@ -277,7 +269,7 @@ async def accept_create(call: Call) -> Answer:
 async def accept_update(call: Call) -> Answer:
     call.require_arguments()
     wire = await call.read(ListenerUpdate, "listener_", "listener")
-    listener = await _find(call, "listener:put")
+    listener = await OPERATIONS.find(call, "put")
     change = change_listener(wire, call.room.settings.api)
     stored = await load_view(call.room.store, Listener, listener.id) if names_authority(wire, *AUTHORITY) else None
     await check_listener_secrets(call, wire, None if stored is None else cast(Listener, stored.resource))
@@ -286,20 +278,12 @@ async def accept_update(call: Call) -> Answer:
     return answer_json({"listener": show_listener(view_of_listener(tree, listener.id))})
 
 
-async def accept_delete(call: Call) -> Answer:
-    call.require_arguments()
-    listener = await _find(call, "listener:delete")
-    decide = delete_listener(listener.id, call.terms())
-    await call.edit(listener.load_balancer_id, decide, f"Listener {listener.id} deleted.")
-    return Answer(status=204)
-
-
 ROUTES = make_routes(
     COLLECTION,
     ListenerShown,
-    listed=accept_list,
-    shown=accept_show,
+    listed=OPERATIONS.accept_list,
+    shown=OPERATIONS.accept_show,
     created=(accept_create, ListenerCreate),
     updated=(accept_update, ListenerUpdate),
-    deleted=accept_delete,
+    deleted=OPERATIONS.accept_delete,
 )

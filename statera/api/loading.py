@@ -34,12 +34,16 @@ _KIND_OF: dict[type[View], type[Resource]] = {
 
 async def load(call: Call, view: type[V], object_id: str, target: str) -> V:
     """Return an object to show it. Refuses (NOT_FOUND), then (FORBIDDEN)."""
-    kind = _KIND_OF[view]
+    return cast(V, await load_any(call, _KIND_OF[view], object_id, target))
+
+
+async def load_any(call: Call, kind: type[Resource], object_id: str, target: str) -> View:
+    """Return an object of whatever kind, likewise."""
     found = await load_view(call.room.store, kind, object_id)
     if found is None:
         raise not_found(WORDS[kind], object_id)
     call.allow(target, found.resource.project_id)
-    return cast(V, found)
+    return found
 
 
 async def find(call: Call, kind: type[Resource], object_id: str, target: str) -> Place:

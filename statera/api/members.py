@@ -5,11 +5,12 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from statera.api.call import Call, Route, answer_json, not_found
+from statera.api.call import Call, Route, answer_json
 from statera.api.errors import Answer
 from statera.api.fields import TRUE_WORDS, Address, Integer
-from statera.api.listing import COMMON_COLUMNS, Collection, Constant, answer_list, answer_one, same_columns
-from statera.api.loading import find, find_parent_pool, load
+from statera.api.listing import COMMON_COLUMNS, Collection, Constant, same_columns
+from statera.api.loading import find_parent_pool
+from statera.api.operations import Operations, Parent
 from statera.api.places import Place
 from statera.api.routing import make_routes
 from statera.api.shown import Shown, list_common, view_of_member
@@ -118,16 +119,12 @@ async def check_subnet(call: Call, wire: NewMember) -> None:
 # Operations
 
 
-async def accept_list(call: Call) -> Answer:
-    pool = await find_parent_pool(call, "member:get_all")
-    return await answer_list(call, COLLECTION, parent_id=pool.id)
-
-
-async def accept_show(call: Call) -> Answer:
-    pool = await find_parent_pool(call, "member:get_one")
-    view = await load(call, MemberView, call.path["member_id"], "member:get_one")
-    _check_pool(view.resource.pool_id, pool, view.resource.id)
-    return answer_one(call, COLLECTION, view)
+OPERATIONS = Operations(
+    collection=COLLECTION,
+    delete=delete_member,
+    word="Member",
+    parent=Parent(find=find_parent_pool, attribute="pool_id"),
+)
 
 
 async def accept_create(call: Call) -> Answer:
@@ -144,17 +141,10 @@ async def accept_create(call: Call) -> Answer:
 async def accept_update(call: Call) -> Answer:
     call.require_arguments()
     wire = await call.read(MemberUpdate, "member_", "member")
-    member = await _find(call, "member:put")
+    member = await OPERATIONS.find(call, "put")
     decide = update_member(member.id, change_member(wire), call.terms())
     tree = await call.edit(member.load_balancer_id, decide, f"Member {member.id} updated.")
     return answer_json({"member": show_member(view_of_member(tree, member.id))})
-
-
-async def accept_delete(call: Call) -> Answer:
-    call.require_arguments()
-    member = await _find(call, "member:delete")
-    await call.edit(member.load_balancer_id, delete_member(member.id, call.terms()), f"Member {member.id} deleted.")
-    return Answer(status=204)
 
 
 async def accept_set(call: Call) -> Answer:
@@ -184,27 +174,15 @@ def _reserved(call: Call) -> tuple[str, ...]:
     return call.room.settings.api.reserved_addresses
 
 
-async def _find(call: Call, target: str) -> Place:
-    pool = await find_parent_pool(call, target)
-    member = await find(call, Member, call.path["member_id"], target)
-    _check_pool(member.pool_id, pool, member.id)
-    return member
-
-
-def _check_pool(pool_id: str | None, pool: Place, member_id: str) -> None:
-    if pool_id != pool.id:
-        raise not_found("Member", member_id)
-
-
 ROUTES = (
     *make_routes(
         COLLECTION,
         MemberShown,
-        listed=accept_list,
-        shown=accept_show,
+        listed=OPERATIONS.accept_list,
+        shown=OPERATIONS.accept_show,
         created=(accept_create, MemberCreate),
         updated=(accept_update, MemberUpdate),
-        deleted=accept_delete,
+        deleted=OPERATIONS.accept_delete,
         below="/pools/{pool_id}",
     ),
     Route(

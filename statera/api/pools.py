@@ -8,8 +8,9 @@ from msgspec import UNSET, UnsetType
 from statera.api.call import Call, answer_json
 from statera.api.errors import Answer
 from statera.api.fields import Address, Choice, Integer, Several, Text
-from statera.api.listing import COMMON_COLUMNS, Collection, answer_list, answer_one, same_columns
-from statera.api.loading import find, load
+from statera.api.listing import COMMON_COLUMNS, Collection, same_columns
+from statera.api.loading import find
+from statera.api.operations import Operations
 from statera.api.places import Place
 from statera.api.routing import make_routes
 from statera.api.shown import Id, Shown, list_common, list_ids, view_of_pool
@@ -216,12 +217,7 @@ def _invalid(detail: str) -> Refused:
 # Operations
 
 
-async def accept_list(call: Call) -> Answer:
-    return await answer_list(call, COLLECTION)
-
-
-async def accept_show(call: Call) -> Answer:
-    return answer_one(call, COLLECTION, await load(call, PoolView, call.path["pool_id"], "pool:get_one"))
+OPERATIONS = Operations(collection=COLLECTION, delete=delete_pool, word="Pool")
 
 
 async def accept_create(call: Call) -> Answer:
@@ -248,7 +244,7 @@ async def _find_owner(call: Call, wire: PoolCreate) -> tuple[Place, str | None]:
 async def accept_update(call: Call) -> Answer:
     call.require_arguments()
     wire = await call.read(PoolUpdate, "pool_", "pool")
-    pool = await _find(call, "pool:put")
+    pool = await OPERATIONS.find(call, "put")
     stored = await load_view(call.room.store, Pool, pool.id) if names_authority(wire, *AUTHORITY) else None
     await check_pool_secrets(call, wire, None if stored is None else cast(Pool, stored.resource))
     decide = update_pool(pool.id, change_pool(wire, call.room.settings.api), call.terms())
@@ -256,23 +252,12 @@ async def accept_update(call: Call) -> Answer:
     return answer_json({"pool": show_pool(view_of_pool(tree, pool.id))})
 
 
-async def accept_delete(call: Call) -> Answer:
-    call.require_arguments()
-    pool = await _find(call, "pool:delete")
-    await call.edit(pool.load_balancer_id, delete_pool(pool.id, call.terms()), f"Pool {pool.id} deleted.")
-    return Answer(status=204)
-
-
-async def _find(call: Call, target: str) -> Place:
-    return await find(call, Pool, call.path["pool_id"], target)
-
-
 ROUTES = make_routes(
     COLLECTION,
     PoolShown,
-    listed=accept_list,
-    shown=accept_show,
+    listed=OPERATIONS.accept_list,
+    shown=OPERATIONS.accept_show,
     created=(accept_create, PoolCreate),
     updated=(accept_update, PoolUpdate),
-    deleted=accept_delete,
+    deleted=OPERATIONS.accept_delete,
 )
