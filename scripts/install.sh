@@ -31,11 +31,12 @@ find_missing() {
     local program
     local -A package_of=(
         [haproxy]=haproxy [keepalived]=keepalived [nft]=nftables [ip]=iproute2 [nsenter]=util-linux [setpriv]=util-linux
-        [ping]=iputils-ping [sysctl]=procps [curl]=curl [git]=git [make]=make
+        [ping]=iputils-ping [sysctl]=procps [curl]=curl [git]=git [make]=make [nginx]=nginx
     )
     for program in "${!package_of[@]}"; do
         has_program "$program" || echo "${package_of[$program]}"
     done
+    [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || echo libnginx-mod-stream
     compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || echo postgresql
     [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
     [ -n "$(find_python)" ] || printf '%s\n' python3 python3-venv
