@@ -6,8 +6,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from statera.api.call import Room
-from statera.api.capabilities import read_data, require_provider
-from statera.api.catalog import Offer, make_collection, make_offer_routes
+from statera.api.catalog import Offer, make_collection, make_offer_routes, make_profile_check
 from statera.api.fields import Text, Uuid
 from statera.api.flavors import MOST_DATA
 from statera.api.wire import REFUSE, Name, OptionalFlag, Wire
@@ -59,13 +58,6 @@ def _check_zone(_room: Room, given: dict[str, Any]) -> None:
         raise Refused(Refusal.CONFLICT, f"A availability zone of {RESERVED_NAME} already exists.")
 
 
-def _check_profile(room: Room, given: dict[str, Any]) -> None:
-    if "provider_name" in given:
-        require_provider(room, given["provider_name"])
-    if "availability_zone_data" in given:
-        read_data(ZoneData, given["availability_zone_data"], "availability_zone_data")
-
-
 ROUTES = (
     *make_offer_routes(
         Offer(
@@ -99,7 +91,7 @@ ROUTES = (
             update=AvailabilityZoneProfileUpdate,
             nulls_on_create={},
             nulls_on_update=dict.fromkeys(("name", "provider_name", "availability_zone_data"), REFUSE),
-            check=_check_profile,
+            check=make_profile_check("availability_zone_data", ZoneData),
         )
     ),
 )  # fmt: skip

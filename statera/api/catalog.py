@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from statera.api.call import Call, Room, Route, answer_json, not_found
+from statera.api.capabilities import read_data, require_provider
 from statera.api.errors import Answer
 from statera.api.listing import Collection, answer_list, answer_one
 from statera.api.routing import make_list_route
@@ -18,6 +19,18 @@ from statera.model.catalog import RECORD_WORDS, Profile, Record
 from statera.model.views import RecordView
 from statera.store.catalog import insert_record, remove_record, update_profile, update_record
 from statera.store.views import load_record
+
+
+def make_profile_check(name: str, kind: type[Any]) -> Callable[[Room, dict[str, Any]], None]:
+    """Return what looks at a request for a profile, whose data are in the field `name`, JSON of `kind`."""
+
+    def check(room: Room, given: dict[str, Any]) -> None:
+        if "provider_name" in given:
+            require_provider(room, given["provider_name"])
+        if name in given:
+            read_data(kind, given[name], name)
+
+    return check
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,5 +1,7 @@
 """What a new load balancer chooses from what operators offer: provider, flavor and availability zone."""
 
+from typing import TypeVar
+
 import msgspec
 from msgspec import UNSET
 
@@ -14,11 +16,14 @@ from statera.model.catalog import (
     Flavor,
     FlavorData,
     FlavorProfile,
+    Profile,
     ZoneData,
 )
 from statera.model.enums import Topology
-from statera.model.views import AvailabilityZoneProfileView, AvailabilityZoneView, FlavorProfileView, FlavorView
+from statera.model.views import AvailabilityZoneView, FlavorView
 from statera.store.views import load_record
+
+P = TypeVar("P", bound=Profile)
 
 
 class Chosen(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,8 +38,16 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
 
 async def choose(room: Room, *, flavor_id: str | None, zone: str | None, provider: str | None) -> Chosen:
     """Return what the choices mean. Raises `Refused`: first for the flavor, then the zone, then the provider."""
-    flavor = None if flavor_id is None else await _load_flavor(room, flavor_id)
-    data = None if zone is None else await _load_zone(room, zone)
+    flavor = data = None
+    if flavor_id is not None:
+        flavor = await _load_profile(
+            room, Flavor, flavor_id, FlavorProfile, option="flavor", invalid="Invalid flavor_id."
+        )
+    if zone is not None:
+        data = await _load_profile(
+            room, AvailabilityZone, zone, AvailabilityZoneProfile,
+            option="availability_zone", invalid="Invalid availability zone.",
+        )  # fmt: skip
     name = _decide_provider(room, flavor_id, flavor, provider)
     topology = Topology.SINGLE
     if flavor is not None:
@@ -45,28 +58,21 @@ async def choose(room: Room, *, flavor_id: str | None, zone: str | None, provide
     return Chosen(provider=name, flavor_id=flavor_id, availability_zone=zone, compute_zone=where, topology=topology)
 
 
-async def _load_flavor(room: Room, flavor_id: str) -> FlavorProfile:
-    found = await load_record(room.store, Flavor, flavor_id)
-    if not isinstance(found, FlavorView):
-        raise _invalid("Invalid flavor_id.")
-    if not found.resource.enabled:
-        raise _disabled("flavor", flavor_id)
-    profile = await load_record(room.store, FlavorProfile, found.resource.flavor_profile_id)
-    if not isinstance(profile, FlavorProfileView):
-        raise _invalid("Invalid flavor_id.")  # Deleted since, the flavor first.
-    return profile.resource
-
-
-async def _load_zone(room: Room, name: str) -> AvailabilityZoneProfile:
-    found = await load_record(room.store, AvailabilityZone, name)
-    if not isinstance(found, AvailabilityZoneView):
-        raise _invalid("Invalid availability zone.")
-    if not found.resource.enabled:
-        raise _disabled("availability_zone", name)
-    profile = await load_record(room.store, AvailabilityZoneProfile, found.resource.availability_zone_profile_id)
-    if not isinstance(profile, AvailabilityZoneProfileView):
-        raise _invalid("Invalid availability zone.")
-    return profile.resource
+async def _load_profile(
+    room: Room, kind: type[Flavor] | type[AvailabilityZone], key: str, profile: type[P], *, option: str, invalid: str
+) -> P:
+    """Return the profile behind what was chosen. `option` and `invalid` are what sentences say of it."""
+    found = await load_record(room.store, kind, key)
+    if not isinstance(found, FlavorView | AvailabilityZoneView):
+        raise _invalid(invalid)
+    chosen = found.resource
+    if not chosen.enabled:
+        raise _disabled(option, key)
+    profile_id = chosen.flavor_profile_id if isinstance(chosen, Flavor) else chosen.availability_zone_profile_id
+    behind = await load_record(room.store, profile, profile_id)
+    if behind is None or not isinstance(behind.resource, profile):
+        raise _invalid(invalid)  # Deleted since, what leads to it first.
+    return behind.resource
 
 
 def _decide_provider(room: Room, flavor_id: str | None, flavor: FlavorProfile | None, provider: str | None) -> str:

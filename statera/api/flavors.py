@@ -1,13 +1,11 @@
 """Flavors, which tenants choose from, and flavor profiles, which say what a flavor means."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from statera.api.call import Room
-from statera.api.capabilities import read_data, require_provider
-from statera.api.catalog import Offer, make_collection, make_offer_routes
+from statera.api.catalog import Offer, make_collection, make_offer_routes, make_profile_check
 from statera.api.fields import Text, Uuid
 from statera.api.wire import REFUSE, Name, OptionalFlag, Wire
 from statera.model.catalog import Flavor, FlavorData, FlavorProfile
@@ -54,13 +52,6 @@ class FlavorProfileShown(msgspec.Struct, frozen=True, kw_only=True):
     flavor_data: str
 
 
-def _check_profile(room: Room, given: dict[str, Any]) -> None:
-    if "provider_name" in given:
-        require_provider(room, given["provider_name"])
-    if "flavor_data" in given:
-        read_data(FlavorData, given["flavor_data"], "flavor_data")
-
-
 ROUTES = (
     *make_offer_routes(
         Offer(
@@ -91,7 +82,7 @@ ROUTES = (
             update=FlavorProfileUpdate,
             nulls_on_create={},
             nulls_on_update=dict.fromkeys(("name", "provider_name", "flavor_data"), REFUSE),
-            check=_check_profile,
+            check=make_profile_check("flavor_data", FlavorData),
         )
     ),
 )  # fmt: skip
