@@ -5,7 +5,6 @@ within their memory budget, and lets the agent ship without the store.
 """
 
 import asyncio
-import contextlib
 import datetime as dt
 import signal
 from pathlib import Path
@@ -215,9 +214,8 @@ def open_tokens(settings: Settings) -> "KeystoneTokens | None":
 
 async def run_api(settings: Settings) -> None:
     """Serve the API until a signal."""
-    import uvicorn
-
     from statera.api.application import create_application
+    from statera.base.serving import make_server
     from statera.control.forecast import Forecaster
 
     store, tokens, compute = open_store(settings), open_tokens(settings), open_compute_for_plans(settings)
@@ -232,18 +230,7 @@ async def run_api(settings: Settings) -> None:
         keeper=open_keeper(settings, store),
         forecaster=Forecaster(store, network, compute, settings, clock, secrets) if compute else None,
     )
-    server = uvicorn.Server(
-        uvicorn.Config(
-            application,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=5,
-            ws="none",
-        )
-    )
-    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
+    server = make_server(application, stop_within_s=5)
     listening = open_port(settings.api.host, settings.api.port, "api", is_shared=settings.api.processes > 1)
     log.info("api listens", host=settings.api.host, port=settings.api.port)
     stop = _stop_on_signals()

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from statera.base.errors import Lasting, Transient
+from statera.base.files import write_whole
 from statera.base.secret import Secret
 from statera.model.document import Document
 
@@ -53,7 +54,7 @@ def keep_contents(run: Path, contents: Mapping[str, Secret[bytes]], group_id: in
         if hashlib.sha256(content.reveal()).hexdigest() != digest:
             raise Transient("certificate-garbled", "A certificate did not arrive as it was sent.")
         if not (folder / digest).exists():
-            _write(folder, digest, content.reveal(), group_id)
+            write_whole(folder / digest, content.reveal(), 0o640, group_id=group_id)
 
 
 def _make_folder(run: Path, folder: Path) -> None:
@@ -79,16 +80,6 @@ def forget_contents(run: Path) -> None:
 def _guard(path: Path, group_id: int, mode: int) -> None:
     os.chown(path, -1, group_id)
     path.chmod(mode)
-
-
-def _write(folder: Path, name: str, content: bytes, group_id: int) -> None:
-    beside = folder / f"{name}.part"
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchown(descriptor, -1, group_id)
-        os.fchmod(descriptor, 0o640)
-        file.write(content)
-    beside.replace(folder / name)
 
 
 def list_missing(run: Path, document: Document) -> list[str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from statera.agent.contents import NAMES, ensure_memory, forget_contents, link_files, remove_memory
+from statera.base.files import write_whole
 from statera.base.ids import is_uuid
 from statera.base.secret import Secret
 from statera.base.settings import Settings
@@ -133,16 +134,6 @@ class AmphoraFolders:
 
 # HAProxy calls it with: proxy address, proxy port, server address, server port (configuration manual, external-check).
 PING_SCRIPT = '#!/bin/sh\nexec ping -q -c 1 -w 30 "$3" >/dev/null 2>&1\n'
-
-
-def write_whole(path: Path, content: bytes, mode: int) -> None:
-    """Write beside the file, then rename over it."""
-    beside = path.with_name(f"{path.name}.part")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(descriptor, mode)
-        file.write(content)
-    beside.replace(path)
 
 
 class HostFolders:

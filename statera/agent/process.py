@@ -19,6 +19,7 @@ import msgspec
 from statera.agent import namespace
 from statera.agent.contents import keep_contents
 from statera.agent.folders import AmphoraFolders
+from statera.base.processes import is_alive
 from statera.base.secret import Secret
 from statera.base.settings import AgentSettings
 from statera.model.document import Document
@@ -130,8 +131,7 @@ def find_master(folders: AmphoraFolders, amphora_id: str) -> int | None:
 def is_inside(pid: int, amphora_id: str) -> bool:
     """Say whether a living process is in the amphora's namespace."""
     try:
-        state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
-        return state not in "ZX" and os.stat(f"/proc/{pid}/ns/net").st_ino == namespace.inode(amphora_id)
+        return is_alive(pid) and os.stat(f"/proc/{pid}/ns/net").st_ino == namespace.inode(amphora_id)
     except OSError:
         return False
 

@@ -5,7 +5,6 @@ Whoever has a certificate of Statera's own CA for clients may ask; uvicorn check
 
 import asyncio
 import contextlib
-import fcntl
 import re
 import socket
 import ssl
@@ -15,14 +14,15 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import msgspec
-import uvicorn
 
 from statera.agent.heartbeats import HeartbeatSender
 from statera.agent.host import AmphoraHost
 from statera.base.errors import Lasting, LostClaim, StateraError
+from statera.base.files import locked
 from statera.base.ids import is_uuid
 from statera.base.listening import open_port
 from statera.base.logging import get_logger
+from statera.base.serving import make_server
 from statera.base.settings import Settings
 from statera.model.agent_wire import (
     AgentFault,
@@ -166,11 +166,9 @@ async def run_agent(
 def _alone(data_dir: Path) -> Iterator[None]:
     """Keep a second agent out of the data directory: both would start what the other has started."""
     data_dir.mkdir(parents=True, exist_ok=True)
-    with (data_dir / "agent.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Lasting("already-running", f"Another agent is running with data_dir {data_dir}.") from error
+    with locked(data_dir / "agent.lock") as is_alone:
+        if not is_alone:
+            raise Lasting("already-running", f"Another agent is running with data_dir {data_dir}.")
         yield
 
 
@@ -184,9 +182,7 @@ async def _run(
     host = AmphoraHost(settings)
     await host.adopt()
     sender = HeartbeatSender(host, heartbeat_targets, settings.agent.heartbeat_interval_s)
-    server = uvicorn.Server(_uvicorn_settings(certificates, AgentApplication(host)))
-    # The process listens to signals itself.
-    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
+    server = make_server(AgentApplication(host), stop_within_s=1, **_tls_options(certificates))
     async with asyncio.TaskGroup() as group:
         group.create_task(server.serve(sockets=[listening]))
         group.create_task(host.watch(stop))
@@ -195,17 +191,10 @@ async def _run(
         server.should_exit = True
 
 
-def _uvicorn_settings(certificates: AgentCertificates, application: AgentApplication) -> uvicorn.Config:
-    return uvicorn.Config(
-        application,
-        ssl_keyfile=certificates.key,
-        ssl_certfile=str(certificates.certificate),
-        ssl_ca_certs=str(certificates.authority),
-        ssl_cert_reqs=ssl.CERT_REQUIRED,
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=1,
-        ws="none",
-    )
+def _tls_options(certificates: AgentCertificates) -> dict[str, Any]:
+    return {
+        "ssl_keyfile": certificates.key,
+        "ssl_certfile": str(certificates.certificate),
+        "ssl_ca_certs": str(certificates.authority),
+        "ssl_cert_reqs": ssl.CERT_REQUIRED,
+    }

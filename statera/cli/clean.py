@@ -21,14 +21,20 @@ def run_clean(settings: Settings) -> int:
         print("A demonstration is running: Ctrl-C there removes it.")
     if Path(settings.data_dir).exists():
         try:
-            lock = lock_data_dir(settings)
+            _clean_installation(settings)
         except Lasting as error:
+            if error.reason.slug != "already-running":
+                raise
             sys.stderr.write(f"statera: {error.sentence}\n  how to mend it: stop it first, then clean.\n")
             return 1
-        lock.close()
+    print("Removed what was left on this host.")
+    return 0
+
+
+def _clean_installation(settings: Settings) -> None:
+    # With the lock: whoever starts Statera meanwhile would build what is being removed.
+    with lock_data_dir(settings):
         if not settings.database.url:
             open_embedded_postgres(settings).stop()
         if has_agents(settings):
             purge_host(settings)
-    print("Removed what was left on this host.")
-    return 0

@@ -5,7 +5,6 @@ the reason and exit code 1. Whatever happens, all that it made is removed.
 """
 
 import contextlib
-import fcntl
 import shutil
 import signal
 import sys
@@ -21,6 +20,7 @@ from rich.live import Live
 from rich.table import Table
 
 from statera.base.errors import Lasting, StateraError
+from statera.base.files import locked
 from statera.base.settings import Settings
 from statera.cli.playground import WEB_PORT, Playground, ask
 from statera.cli.preflight import check_ready, describe_faults
@@ -176,22 +176,10 @@ def run_demo(*, once: bool, keep_logs: bool) -> int:
     if faults:
         sys.stderr.write(describe_faults(faults))
         return 1
-    with _locked() as is_alone:
+    with locked(LOCK_FILE) as is_alone:
         if not is_alone:
             raise Lasting("already-running", "Another demonstration is running on this machine.")
         return _run_alone(once=once, keep_logs=keep_logs)
-
-
-@contextlib.contextmanager
-def _locked() -> Iterator[bool]:
-    """Give whether no other demonstration runs; none starts during the block."""
-    with LOCK_FILE.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
 
 
 def _run_alone(*, once: bool, keep_logs: bool) -> int:
@@ -231,7 +219,7 @@ def remove_leftovers() -> None:
 
 def remove_crashed_demo() -> bool:
     """Remove a crashed demonstration's leftovers; return False, and touch nothing, while one is running."""
-    with _locked() as is_alone:
+    with locked(LOCK_FILE) as is_alone:
         if is_alone:
             remove_leftovers()
         return is_alone

@@ -5,7 +5,6 @@ Everything carries the playground's tag, so that what a crash left behind is fou
 """
 
 import contextlib
-import fcntl
 import http.client
 import ipaddress
 import json
@@ -26,6 +25,8 @@ import tomli_w
 
 from statera.app import open_embedded_postgres, purge_host, render_client_configuration
 from statera.base.errors import Lasting, StateraError
+from statera.base.files import locked
+from statera.base.processes import is_alive
 from statera.base.settings import Settings, convert_settings
 from statera.cli.preflight import find_program
 
@@ -164,8 +165,7 @@ class Playground:
     def make_network(self) -> None:
         """Make the bridge on a subnet that nothing else uses, with the gateway's addresses on it."""
         LOCK_FILE.parent.mkdir(parents=True, exist_ok=True)
-        with LOCK_FILE.open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(LOCK_FILE, waits=True):
             self.subnet = choose_subnet()
             # A private IPv6 range (RFC 4193) that follows the IPv4 one, so that two playgrounds never share it.
             second, third = ipaddress.ip_network(self.subnet).network_address.packed[1:3]
@@ -386,20 +386,12 @@ def _list_stray(config_path: Path) -> list[int]:
     return found
 
 
-def _is_alive(pid: int) -> bool:
-    """Say whether a process still runs; one that nobody reaped has ended too."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
 def _end(pid: int) -> None:
     """Stop a supervisor as Ctrl-C does, so that it stops its own processes; kill it when it does not."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_WITHIN_S
-    while _is_alive(pid) and time.monotonic() < deadline:
+    while is_alive(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     _kill(pid)
 
@@ -408,7 +400,7 @@ def _kill(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
     deadline = time.monotonic() + 2.0
-    while _is_alive(pid) and time.monotonic() < deadline:
+    while is_alive(pid) and time.monotonic() < deadline:
         time.sleep(0.01)
 
 

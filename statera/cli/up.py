@@ -5,21 +5,22 @@ Children get SIGTERM from the kernel when the supervisor dies, so that a crash l
 Sandboxes belong to the agent's host, not to this process tree: they serve on.
 """
 
+import contextlib
 import ctypes
-import fcntl
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import Protocol
 
 import msgspec
 
 from statera.app import ensure_certificates, ensure_sealing_key, has_agents, open_embedded_postgres
 from statera.base.errors import Lasting
+from statera.base.files import locked
 from statera.base.logging import get_logger
 from statera.base.settings import Settings
 from statera.cli.preflight import check_ready, describe_faults
@@ -59,7 +60,12 @@ def run_up(settings: Settings, config: Path | None) -> int:
         sys.stderr.write(describe_faults(faults))
         return 1
     _check_configuration(config)
-    lock = lock_data_dir(settings)
+    with lock_data_dir(settings):
+        _run_alone(settings, config)
+    return 0
+
+
+def _run_alone(settings: Settings, config: Path | None) -> None:
     stopping: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _frame: stopping.append(received))
@@ -74,20 +80,17 @@ def run_up(settings: Settings, config: Path | None) -> int:
     finally:
         if postgres is not None:
             postgres.stop()
-        lock.close()
-    return 0
 
 
-def lock_data_dir(settings: Settings) -> TextIO:
-    """Take the lock of one installation. Raises `Lasting` while another `statera up` holds it."""
+@contextlib.contextmanager
+def lock_data_dir(settings: Settings) -> Iterator[None]:
+    """Hold the lock of one installation during the block. Raises `Lasting` while another `statera up` holds it."""
     directory = Path(settings.data_dir)
     directory.mkdir(parents=True, exist_ok=True)
-    lock = (directory / "up.lock").open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise Lasting("already-running", f"Another `statera up` is running with data_dir {directory}.") from error
-    return lock
+    with locked(directory / "up.lock") as is_alone:
+        if not is_alone:
+            raise Lasting("already-running", f"Another `statera up` is running with data_dir {directory}.")
+        yield
 
 
 def _list_roles(settings: Settings) -> list[Role]:

@@ -6,10 +6,8 @@ that is broken into cannot speak to another agent.
 
 import contextlib
 import datetime as dt
-import fcntl
 import ipaddress
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -19,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from statera.base.errors import Lasting
+from statera.base.files import locked, write_whole
 
 AUTHORITY_DAYS = 3650
 LEAF_DAYS = 365
@@ -61,7 +60,7 @@ class LocalAuthority:
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         self._folder.chmod(0o700)
-        with self._locked():
+        with locked(self._folder / "lock", waits=True):
             authority = self._ensure_authority(now)
             self._ensure_leaf("controller", authority, ExtendedKeyUsageOID.CLIENT_AUTH, now)
             for host in hosts:
@@ -70,12 +69,6 @@ class LocalAuthority:
     def list_ends(self) -> list[tuple[str, dt.datetime]]:
         """Return (file name, time of its end) of each certificate."""
         return [(path.name, _load(path).not_valid_after_utc) for path in sorted(self._folder.glob("*.pem"))]
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        with (self._folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
 
     def _ensure_authority(self, now: dt.datetime) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey | None]:
         certificate_path, key_path = self._folder / "ca.pem", self._folder / "ca.key"
@@ -96,7 +89,7 @@ class LocalAuthority:
             .sign(key, hashes.SHA256())
         )
         _write_key(key_path, key)
-        _write(certificate_path, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+        write_whole(certificate_path, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
         return certificate, key
 
     def _ensure_leaf(
@@ -125,7 +118,7 @@ class LocalAuthority:
         )
         _write_key(files.key, key)
         certificate = builder.sign(issuer_key, hashes.SHA256())
-        _write(files.certificate, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+        write_whole(files.certificate, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
 
 
 def _is_fresh(certificate: x509.Certificate, issuer: x509.Certificate, now: dt.datetime) -> bool:
@@ -179,13 +172,4 @@ def _load(path: Path) -> x509.Certificate:
 
 def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    _write(path, pem, 0o600)
-
-
-def _write(path: Path, content: bytes, mode: int) -> None:
-    beside = path.with_name(f"{path.name}.part")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(descriptor, mode)
-        file.write(content)
-    beside.replace(path)
+    write_whole(path, pem, 0o600)

@@ -1,0 +1,33 @@
+"""Files that nobody ever reads half of, and locks between the processes of one machine."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def write_whole(path: Path, content: bytes, mode: int, *, group_id: int = -1) -> None:
+    """Write beside the file, then rename over it. Who may read it is settled before anything is in it."""
+    beside = path.with_name(f"{path.name}.part")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchown(descriptor, -1, group_id)
+        os.fchmod(descriptor, mode)
+        file.write(content)
+    beside.replace(path)
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, waits: bool = False) -> Iterator[bool]:
+    """Hold a lock file during the block and give whether it is ours; False: another process has it.
+
+    With `waits` it is always ours in the end. The kernel releases it when its holder dies.
+    """
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
