@@ -20,7 +20,7 @@ from prometheus_client import (
 
 from statera import __version__
 
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 REGISTRY = CollectorRegistry(auto_describe=True)
 """One per process. Not the library's own, to which anything that is imported may add."""

@@ -271,6 +271,14 @@ class LogSettings(Section, frozen=True, kw_only=True):
     format: Annotated[Literal["text", "json"], Meta(description="`text` for people, `json` for machines.")] = "text"
 
 
+class MetricsSettings(Section, frozen=True, kw_only=True):
+    enabled: Annotated[bool, Meta(description="Serve what the processes of this machine count to Prometheus.")] = True
+    host: Annotated[str, Meta(description="Address of its page `/metrics`; anybody who reaches it may read.")] = (
+        "127.0.0.1"
+    )
+    port: Annotated[Port, Meta(description="TCP port of the page, one for all processes of this machine.")] = 9464
+
+
 class Settings(Section, frozen=True, kw_only=True):
     data_dir: Annotated[str, Meta(description="Folder of the private database, certificates and sandboxes' files.")] = (
         "/var/lib/statera"
@@ -290,6 +298,7 @@ class Settings(Section, frozen=True, kw_only=True):
     reconcile: ReconcileSettings = ReconcileSettings()
     health: HealthSettings = HealthSettings()
     log: LogSettings = LogSettings()
+    metrics: MetricsSettings = MetricsSettings()
 
 
 class BadSettings(Lasting):

@@ -197,6 +197,7 @@ def clouds(config: ConfigPath = None, *, username: str | None = None) -> None:
 
 def _serve(config: Path | None, process: str) -> None:
     from statera import app as wiring
+    from statera.base.exposition import expose_metrics
 
     runs: dict[str, Callable[[Settings], Coroutine[None, None, None]]] = {
         "api": wiring.run_api,
@@ -206,4 +207,5 @@ def _serve(config: Path | None, process: str) -> None:
     }
     settings = read_settings(config)
     configure_logging(level=settings.log.level, form=settings.log.format, process=process)
-    asyncio.run(runs[process](settings))
+    with expose_metrics(settings, process):
+        asyncio.run(runs[process](settings))

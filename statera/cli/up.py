@@ -20,12 +20,17 @@ import msgspec
 
 from statera.app import ensure_certificates, ensure_sealing_key, has_agents, open_embedded_postgres
 from statera.base.errors import Lasting
+from statera.base.exposition import WrittenPage, keep_page
 from statera.base.files import locked
 from statera.base.logging import get_logger
+from statera.base.metrics import counter, gauge
 from statera.base.settings import Settings
 from statera.cli.preflight import check_ready, describe_faults
 
 log = get_logger("cli")
+
+STARTS = counter("statera_process_starts_total", "Processes that `statera up` has started.", "role")
+RUNNING = gauge("statera_process_running", "Processes of `statera up` that run.", "role")
 
 STOP_WITHIN_S = 15.0
 RESTART_FIRST_S = 0.2
@@ -76,7 +81,8 @@ def _run_alone(settings: Settings, config: Path | None) -> None:
         ensure_certificates(settings)
         ensure_sealing_key(settings)
         _upgrade(config)
-        _supervise(_list_roles(settings), config, postgres, stopping)
+        with keep_page(settings, "up") as page:
+            _supervise(_list_roles(settings), config, postgres, stopping, page)
     finally:
         if postgres is not None:
             postgres.stop()
@@ -112,16 +118,33 @@ def _upgrade(config: Path | None) -> None:
         raise Lasting("schema-upgrade-failed", "The database's schema could not be brought up to date; see above.")
 
 
-def _supervise(roles: Sequence[Role], config: Path | None, postgres: Database | None, stopping: list[int]) -> None:
+def _supervise(
+    roles: Sequence[Role],
+    config: Path | None,
+    postgres: Database | None,
+    stopping: list[int],
+    page: WrittenPage | None,
+) -> None:
+    told: list[int | None] = []
     try:
         while not stopping:
             if postgres is not None and not postgres.running:
                 _start_again(postgres)
             for role in roles:
                 _keep_running(role, config, time.monotonic())
+            pids = [role.process.pid if role.process is not None else None for role in roles]
+            if page is not None and pids != told:
+                _tell(page, roles)
+                told = pids
             _wait_for_change(0.2)
     finally:
         _stop(roles)
+
+
+def _tell(page: WrittenPage, roles: Sequence[Role]) -> None:
+    for name in {role.name for role in roles}:
+        RUNNING.labels(name).set(sum(role.name == name and role.process is not None for role in roles))
+    page.write()
 
 
 def _start_again(postgres: Database) -> None:
@@ -152,6 +175,7 @@ def _keep_running(role: Role, config: Path | None, now: float) -> None:
     if now >= role.restart_at:
         role.process = subprocess.Popen(_command([role.name], config), preexec_fn=_die_with_parent)
         role.started_at = now
+        STARTS.labels(role.name).inc()
         log.info("process started", role=role.name, pid=role.process.pid)
 
 
