@@ -23,6 +23,7 @@ from statera.model.enums import (
     PoolProtocol,
 )
 from statera.model.network import Attachment
+from statera.model.vrrp import VrrpSpec
 
 
 class MonitorSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -194,6 +195,10 @@ class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
     load_balancer_id: str
     interfaces: tuple[InterfaceSpec, ...]
     limits: LimitsSpec
+    vrrp: VrrpSpec | None = None
+    """How it shares the VIPs with others; None: they are its own, or it has none."""
+    handed_over_by: tuple[str, ...] = ()
+    """Addresses of amphorae that are giving the VIPs up to this one, and still serve the connections they have."""
 
     def digest(self) -> str:
         return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()[:32]

@@ -1,0 +1,25 @@
+"""How the amphorae of one load balancer share its VIPs: VRRP version 3 (RFC 5798) over unicast.
+
+Which of them has the VIPs is between their keepalived processes; nobody else is asked, so that it also works while
+every other part of Statera is down.
+"""
+
+import msgspec
+
+VIRTUAL_ROUTER_ID = 1
+"""The same everywhere: adverts go to named peers only, so those of two load balancers never meet."""
+LIFELINE = "lifeline"
+"""The interface that has a carrier as long as HAProxy lives: keepalived gives the VIPs up when it has none."""
+
+
+class VrrpSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of one amphora. Its interface, own addresses and VIPs are those of `eth0` in the sandbox's spec."""
+
+    priority: int
+    """1 to 254. Who has the VIPs keeps them, whatever the priorities are, unless somebody `preempts`."""
+    preempts: bool = False
+    """Whether it takes the VIPs from one with a lower priority: only while that one is to go."""
+    advert_ms: int
+    """Between two adverts, a multiple of 10. Three that stay away, and a little more, are taken for a death."""
+    peers: tuple[str, ...] = ()
+    """Addresses of the others, sorted, of the families that they have."""
