@@ -56,5 +56,6 @@ class Run:
             reason=reason,
             at=at,
             actor=self.claim.owner,
+            request_id=self.claim.errand.request_id,
         )
         self.history.append(event)

@@ -4,6 +4,7 @@ import datetime as dt
 
 import msgspec
 
+from statera.base.errand import Errand
 from statera.base.reason import Reason
 from statera.model.amphora import Amphora
 from statera.model.tree import Tree
@@ -19,6 +20,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     failures: int
     """Failed tries in a row before this one."""
     failing_since: dt.datetime | None
+    errand: Errand = Errand()
+    """What for: without a request when nothing has been asked for since the last pass that settled."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +40,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     reason: Reason | None = None
     at: dt.datetime
     actor: str = ""
+    request_id: str = ""
+    """The request that asked for it, or for what this came of; "" for none."""
 
 
 class ChoreClaim(msgspec.Struct, frozen=True, kw_only=True):

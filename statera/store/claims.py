@@ -14,6 +14,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from statera.base.errand import Errand
 from statera.base.errors import LostClaim
 from statera.base.reason import Reason
 from statera.model.amphora import Amphora
@@ -48,14 +49,20 @@ _CLAIM = sa.text("""
         WHERE due_at <= now() AND (lease_until IS NULL OR lease_until <= now())
         ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
     )
-    RETURNING CAST(id AS text) AS load_balancer_id, lease_owner AS owner, epoch, lease_until, failures, failing_since
+    RETURNING CAST(id AS text) AS load_balancer_id, lease_owner AS owner, epoch, lease_until, failures, failing_since,
+        CASE WHEN generation > observed_generation THEN request_id ELSE '' END AS request_id,
+        CASE WHEN generation > observed_generation THEN trace ELSE '' END AS trace
 """)
 
 
 async def claim_load_balancer(store: Store, *, owner: str, lease_s: float) -> Claim | None:
     """Take the load balancer that has been due longest, None when none is due and free."""
     rows = await store.execute(_CLAIM, {"owner": owner, "lease_s": lease_s})
-    return Claim(**rows[0]._mapping) if rows else None
+    if not rows:
+        return None
+    told = dict(rows[0]._mapping)
+    asked = {name: told.pop(name) for name in ("request_id", "trace")}
+    return Claim(**told, errand=Errand(load_balancer_id=told["load_balancer_id"], **asked))
 
 
 _RENEW = sa.text("""

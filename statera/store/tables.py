@@ -95,6 +95,9 @@ load_balancers = _resource(
     sa.Column("lease_until", _Time),
     sa.Column("failures", sa.Integer, nullable=False, server_default="0"),
     sa.Column("failing_since", _Time),
+    # Of the last edit: what the worker that does it tells its log and the agents.
+    sa.Column("request_id", sa.Text, nullable=False, server_default=""),
+    sa.Column("trace", sa.Text, nullable=False, server_default=""),
     sa.Index("ix_load_balancers_due", "due_at"),
 )
 
@@ -285,6 +288,7 @@ events = sa.Table(
     sa.Column("reason", JSONB),
     sa.Column("at", _Time, nullable=False),
     sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("request_id", sa.Text, nullable=False, server_default=""),
     sa.Index("ix_events_load_balancer", "load_balancer_id", "id"),
 )
 

@@ -16,6 +16,7 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from statera.base.errand import Errand, current_errand
 from statera.base.errors import Refusal, Refused
 from statera.base.ids import is_uuid
 from statera.model.quota import Limits, count_growth
@@ -96,7 +97,7 @@ async def insert_tree(store: Store, tree: Tree, *, actor: str, what: str, limits
         await insert_rows(connection, [tree.load_balancer])
         for attribute in CHILDREN:
             await insert_rows(connection, getattr(tree, attribute))
-        note = (tree.load_balancer.generation, actor, what)
+        note = _Note(tree.load_balancer.generation, actor, what, current_errand())
         await _add_events(connection, tree.load_balancer.id, [note])
         await ring(connection)
 
@@ -115,7 +116,17 @@ class _Waiting(msgspec.Struct, eq=False):
     decide: Decide
     actor: str
     what: str
+    errand: Errand
     answer: "asyncio.Future[Tree]"
+
+
+class _Note(msgspec.Struct, frozen=True):
+    """One edit, for the history."""
+
+    generation: int
+    actor: str
+    what: str
+    errand: Errand
 
 
 _Outcome = tuple[_Waiting, Tree | Exception]
@@ -138,7 +149,7 @@ class TreeEditor:
         holds such an object already, (OVER_QUOTA) when the project may not have what it adds, `Transient` when the
         database is down; then nothing was written. `decide` may be called again, on a newer tree.
         """
-        waiting = _Waiting(decide, actor, what, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(decide, actor, what, current_errand(), asyncio.get_running_loop().create_future())
         self._queues[load_balancer_id].append(waiting)
         if load_balancer_id not in self._leading:
             # A task of its own: the leader's client may hang up while others wait for the commit.
@@ -185,7 +196,7 @@ async def _apply(
     after = before
     ledger = None if limits is None else Ledger(connection, before.load_balancer.project_id, limits)
     outcomes: list[_Outcome] = []
-    notes: list[tuple[int, str, str]] = []
+    notes: list[_Note] = []
     for waiting in group:
         if waiting.answer.cancelled():
             continue
@@ -195,7 +206,7 @@ async def _apply(
         outcomes.append((waiting, outcome))
         if isinstance(outcome, Tree) and outcome != after:
             after = outcome
-            notes.append((after.load_balancer.generation, waiting.actor, waiting.what))
+            notes.append(_Note(after.load_balancer.generation, waiting.actor, waiting.what, waiting.errand))
     if notes:
         await _save_difference(connection, before, after)
         await _add_events(connection, load_balancer_id, notes)
@@ -259,7 +270,6 @@ _CONFLICTS = {
 
 async def _save_difference(connection: AsyncConnection, before: Tree, after: Tree) -> None:
     await update_rows(connection, [after.load_balancer])
-    await connection.execute(_DUE, {"id": after.load_balancer.id})
     for attribute in CHILDREN:
         old = {resource.id: resource for resource in getattr(before, attribute)}
         now = getattr(after, attribute)
@@ -270,20 +280,29 @@ async def _save_difference(connection: AsyncConnection, before: Tree, after: Tre
         await insert_rows(connection, [new for new in now if new.id not in old])
 
 
-_DUE = sa.text("UPDATE load_balancers SET due_at = now(), failures = 0, failing_since = NULL WHERE id = :id")
-
-
-async def _add_events(
-    connection: AsyncConnection, load_balancer_id: str, notes: Sequence[tuple[int, str, str]]
-) -> None:
-    generations, actors, whats = zip(*notes, strict=True)
-    values = {"id": load_balancer_id, "generations": generations, "actors": actors, "whats": whats}
-    await connection.execute(_ADD_EVENTS, {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()})
+async def _add_events(connection: AsyncConnection, load_balancer_id: str, notes: Sequence[_Note]) -> None:
+    values = {
+        "id": load_balancer_id,
+        "generations": [note.generation for note in notes],
+        "actors": [note.actor for note in notes],
+        "whats": [note.what for note in notes],
+        "request_ids": [note.errand.request_id for note in notes],
+        "request_id": notes[-1].errand.request_id,
+        "trace": notes[-1].errand.trace,
+    }
+    await connection.execute(_ADD_EVENTS, values)
 
 
 _ADD_EVENTS = sa.text("""
-    INSERT INTO events (load_balancer_id, generation, actor, what, at)
-    SELECT CAST(:id AS uuid), note.generation, note.actor, note.what, clock_timestamp()
-    FROM unnest(CAST(:generations AS bigint[]), CAST(:actors AS text[]), CAST(:whats AS text[]))
-        AS note (generation, actor, what)
+    WITH due AS (
+        UPDATE load_balancers
+        SET due_at = now(), failures = 0, failing_since = NULL, request_id = :request_id, trace = :trace
+        WHERE id = :id
+    )
+    INSERT INTO events (load_balancer_id, generation, actor, what, request_id, at)
+    SELECT CAST(:id AS uuid), note.generation, note.actor, note.what, note.request_id, clock_timestamp()
+    FROM unnest(
+        CAST(:generations AS bigint[]), CAST(:actors AS text[]), CAST(:whats AS text[]), CAST(:request_ids AS text[])
+    ) AS note (generation, actor, what, request_id)
 """)
+"""What is asked for makes the load balancer due, and stands in its history."""
