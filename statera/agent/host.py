@@ -14,6 +14,7 @@ from statera import __version__
 from statera.agent import namespace, process
 from statera.agent.engine import shorten
 from statera.agent.folders import HostFolders, Record
+from statera.agent.exporter import Exporter
 from statera.agent.process import Launch
 from statera.agent.runtime import RuntimeUnavailable
 from statera.agent.sandbox import Sandbox, open_pid, remove_traces
@@ -61,6 +62,7 @@ class AmphoraHost:
         self._watched: dict[str, tuple[int, int]] = {}
         """By amphora: its master's pid, and the descriptor that tells when it ends."""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._exporter = Exporter(settings.agent)
         self.sandboxes: dict[str, Sandbox] = {}
 
     # The host
@@ -98,6 +100,7 @@ class AmphoraHost:
 
     async def _rebuild(self, sandbox: Sandbox) -> None:
         try:
+            await self._exporter.tend(sandbox)
             await sandbox.build()
         except Transient as error:
             # A bridge that is not there yet, say: the watch tries again.
@@ -149,6 +152,7 @@ class AmphoraHost:
         """Return what HAProxy says of a configuration, beside a sandbox or without one. Nothing changes."""
         if configuration.haproxy is None:
             return Verdict(accepted=True)
+            await self._exporter.tend(sandbox)
         sandbox = self.sandboxes.get(amphora_id)
         launch = sandbox.engine.launch if sandbox is not None else self._make_launch(amphora_id)
         async with self._checking:
@@ -181,6 +185,7 @@ class AmphoraHost:
         except (OSError, TimeoutError) as error:
             raise Transient("sandbox-not-removed", f"Amphora {amphora_id} could not be removed yet.") from error
         self.sandboxes.pop(amphora_id, None)
+                await self._exporter.forget(amphora_id)
 
     async def measure(self, sandbox: Sandbox) -> Metrics:
         """Return what HAProxy counts; nothing when it does not answer."""
@@ -213,6 +218,7 @@ class AmphoraHost:
         for amphora_id in list(self._watched):
             self._forget_process(amphora_id)
 
+        await self._exporter.close()
     async def _look_in_turn(self, sandbox: Sandbox, turn: int) -> None:
         async with self._looking:
             await self._look_after(sandbox, turn)
@@ -243,6 +249,7 @@ class AmphoraHost:
             # Best effort: the sandbox may be going this very moment.
             with contextlib.suppress(OSError):
                 await asyncio.to_thread(namespace.announce_vips, sandbox.record.sandbox)
+            await self._exporter.tend(sandbox)
 
     def _keep_task(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -19,7 +19,7 @@ class RuntimeUnavailable(Exception):
 
 
 @contextlib.contextmanager
-def _short_path(path: Path) -> Iterator[str]:
+def short_path(path: Path) -> Iterator[str]:
     """Give a path of few characters, however deep the folder is: unix sockets take at most 107 (unix(7))."""
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -34,7 +34,7 @@ async def ask(path: Path, command: str, *, timeout_s: float = ANSWER_WITHIN_S) -
     try:
         async with asyncio.timeout(timeout_s):
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as connection:
-                with _short_path(path) as short:
+                with short_path(path) as short:
                     connection.connect(short)
                 await loop.sock_sendall(connection, f"{command}\n".encode())
                 answer = bytearray()
@@ -43,6 +43,15 @@ async def ask(path: Path, command: str, *, timeout_s: float = ANSWER_WITHIN_S) -
                 return answer.decode("utf-8", errors="replace").strip("\n")
     except (OSError, TimeoutError) as error:
         raise RuntimeUnavailable(f"HAProxy does not answer on its {path.name} socket.") from error
+
+
+async def fetch_page(path: Path, *, timeout_s: float = ANSWER_WITHIN_S) -> str:
+    """Return the body of `/metrics` from a socket that speaks HTTP. Raises `RuntimeUnavailable`."""
+    answer = await ask(path, "GET /metrics HTTP/1.0\r\n\r", timeout_s=timeout_s)
+    head, _, body = answer.partition("\r\n\r\n")
+    if not re.match(r"HTTP/1\.[01] 200 ", head):
+        raise RuntimeUnavailable(f"HAProxy has no metrics on its {path.name} socket.")
+    return body
 
 
 class Processes(msgspec.Struct, frozen=True, kw_only=True):

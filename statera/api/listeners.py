@@ -190,6 +190,8 @@ COLLECTION = Collection(
 def build_listener(wire: NewListener, owner: Place, settings: ApiSettings, **more: Any) -> Listener:
     """Return the listener that a create request asks for. Raises `Refused`."""
     check_listener_options(wire, wire.protocol, is_new=True)
+    if wire.protocol == ListenerProtocol.PROMETHEUS and not settings.allow_prometheus_listeners:
+        raise _invalid(f"The selected protocol is not allowed in this deployment: {wire.protocol}")
     defaults = {name: getattr(settings, name) for name in TIMEOUTS}
     nulls = NULLS_ON_CREATE | defaults | {"insert_headers": {}} | LISTENER_NULLS
     given = defaults | _list_listener(wire, nulls)

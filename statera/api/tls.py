@@ -41,7 +41,7 @@ _SUITES = frozenset(
 
 def fill_listener_terms(listener: Listener, settings: TlsSettings) -> Listener:
     """Return the listener with the defaults of what it does not say."""
-    if listener.protocol != ListenerProtocol.TERMINATED_HTTPS:
+    if listener.protocol != ListenerProtocol.TERMINATED_HTTPS and not _is_scraped_with_tls(listener):
         return listener
     return msgspec.structs.replace(
         listener,
@@ -66,12 +66,12 @@ def fill_pool_terms(pool: Pool, settings: TlsSettings, *, keeps_alpn: bool = Fal
 
 def check_listener_tls(listener: Listener, settings: TlsSettings) -> None:
     """Refuse (INVALID, UNSUPPORTED) options that do not go together."""
-    if listener.protocol == ListenerProtocol.TERMINATED_HTTPS:
-        if not settings.allow_terminated_listeners:
-            raise Refused(
-                Refusal.INVALID,
-                f"The selected protocol is not allowed in this deployment: {ListenerProtocol.TERMINATED_HTTPS}",
-            )
+    if listener.protocol == ListenerProtocol.TERMINATED_HTTPS and not settings.allow_terminated_listeners:
+        raise Refused(
+            Refusal.INVALID,
+            f"The selected protocol is not allowed in this deployment: {ListenerProtocol.TERMINATED_HTTPS}",
+        )
+    if listener.protocol == ListenerProtocol.TERMINATED_HTTPS or _is_scraped_with_tls(listener):
         _check_certificates(listener)
         _check_client_authentication(listener)
     _check_terms(listener, settings)
@@ -91,6 +91,18 @@ def check_hsts(wire: Wire, listener: Listener, *, is_new: bool) -> None:
         )
 
 
+def _is_scraped_with_tls(listener: Listener) -> bool:
+    """Say whether a PROMETHEUS listener is asked to end TLS: with it that is a choice."""
+    asked = (
+        listener.default_tls_container_ref,
+        listener.sni_container_refs,
+        listener.client_ca_tls_container_ref,
+        listener.client_crl_container_ref,
+        listener.client_authentication != ClientAuthentication.NONE,
+    )
+    return listener.protocol == ListenerProtocol.PROMETHEUS and any(asked)
+
+
 def _check_certificates(listener: Listener) -> None:
     if listener.default_tls_container_ref or listener.sni_container_refs:
         return
@@ -100,7 +112,8 @@ def _check_certificates(listener: Listener) -> None:
         )
     raise _invalid(
         "An SNI or default certificate container reference must be provided for "
-        f"{listener.protocol} protocol listeners."
+        f"{listener.protocol}{' with TLS' if listener.protocol == ListenerProtocol.PROMETHEUS else ''} protocol "
+        "listeners."
     )
 
 

@@ -14,6 +14,7 @@ from statera.model.enums import ClientAuthentication, ListenerProtocol, PoolProt
 SERVED_LISTENERS = (
     ListenerProtocol.HTTP,
     ListenerProtocol.HTTPS,
+    ListenerProtocol.PROMETHEUS,
     ListenerProtocol.TCP,
     ListenerProtocol.TERMINATED_HTTPS,
 )

@@ -81,6 +81,7 @@ class ApiSettings(Section, frozen=True, kw_only=True):
         "169.254.169.254",
     )
     allow_ping_health_monitors: Annotated[bool, Meta(description="Accept health monitors of type PING.")] = True
+    allow_prometheus_listeners: Annotated[bool, Meta(description="Accept listeners of protocol PROMETHEUS.")] = True
     timeout_client_data: Annotated[int, Meta(ge=0, description="Default of listeners, in milliseconds.")] = 50_000
     timeout_member_connect: Annotated[int, Meta(ge=0, description="Default of listeners, in milliseconds.")] = 5_000
     timeout_member_data: Annotated[int, Meta(ge=0, description="Default of listeners, in milliseconds.")] = 50_000

@@ -108,6 +108,10 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
 
     def list_servers(self) -> dict[tuple[str, str], Server]:
         """Return all servers by backend and name."""
+    def fixed_text(self) -> str:
+        """Return what only a reload changes."""
+        return "".join(part.text for part in self.parts if isinstance(part, TextPart))
+
         parts = [part for part in self.parts if isinstance(part, ServersPart)]
         return {(part.backend, server.name): server for part in parts for server in part.servers}
 

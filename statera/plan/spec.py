@@ -38,6 +38,7 @@ TIMEOUT_CLIENT_MS, TIMEOUT_CONNECT_MS, TIMEOUT_SERVER_MS = 50_000, 5_000, 50_000
 RENDERED_PROTOCOLS = (
     ListenerProtocol.HTTP,
     ListenerProtocol.HTTPS,
+    ListenerProtocol.PROMETHEUS,
     ListenerProtocol.TCP,
     ListenerProtocol.TERMINATED_HTTPS,
 )

@@ -20,7 +20,7 @@ def list_own_references(owner: Listener | Pool) -> Iterator[tuple[str, FileKind]
                 yield owner.tls_container_ref, "certificate"
             yield from _list_authority(owner.ca_tls_container_ref, owner.crl_container_ref)
         return
-    if owner.protocol != ListenerProtocol.TERMINATED_HTTPS:
+    if not _ends_tls(owner):
         return
     for ref in _list_certificates(owner):
         yield ref, "certificate"
@@ -41,6 +41,12 @@ def _list_certificates(listener: Listener) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*first, *listener.sni_container_refs)))
 
 
+def _ends_tls(listener: Listener) -> bool:
+    if listener.protocol == ListenerProtocol.PROMETHEUS:
+        return bool(_list_certificates(listener))
+    return listener.protocol == ListenerProtocol.TERMINATED_HTTPS
+
+
 def lacks_certificates(listener: Listener) -> bool:
     """Say whether a listener would have to end TLS with nothing to show."""
     return listener.protocol == ListenerProtocol.TERMINATED_HTTPS and not _list_certificates(listener)
@@ -48,7 +54,7 @@ def lacks_certificates(listener: Listener) -> bool:
 
 def decide_listener_tls(listener: Listener, digests: Mapping[str, str]) -> ListenerTlsSpec | None:
     """Return how a listener speaks TLS, None for one that does not end it. Raises `Lasting`."""
-    if listener.protocol != ListenerProtocol.TERMINATED_HTTPS:
+    if not _ends_tls(listener):
         return None
     return ListenerTlsSpec(
         certificates=tuple(_find(ref, digests) for ref in _list_certificates(listener)),

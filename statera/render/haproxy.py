@@ -15,6 +15,7 @@ from statera.render import tokens
 from statera.render.engine import EngineCapabilities
 from statera.render.l7 import list_l7_lines
 from statera.render.paths import HaproxyPaths
+from statera.render.prometheus import list_exporter_lines, list_metrics_backend_lines, list_scrape_lines
 from statera.render.tls import (
     list_bind_words,
     list_client_lines,
@@ -34,6 +35,7 @@ PEERS = "own"
 LOCAL_PEER = "statera"
 COOKIE_NAME = "SRV"
 """The cookie of HTTP_COOKIE persistence (rules.md section 15)."""
+HTTP_PROTOCOLS = (ListenerProtocol.HTTP, ListenerProtocol.TERMINATED_HTTPS, ListenerProtocol.PROMETHEUS)
 SERVER_ID_MOST = 2**31 - 1
 TIME_MOST_MS = 2_073_600_000
 """24 days: the largest time that the API accepts, and below HAProxy's own limit."""
@@ -52,6 +54,11 @@ def render_haproxy(spec: AmphoraSpec, engine: EngineCapabilities, paths: Haproxy
             parts.append(ListPart(name=_cidr_list(listener), entries=tuple(map(str, entries))))
         for pool in serving:
             parts += _backend_parts(listener, pool, engine, paths)
+        if listener.protocol == ListenerProtocol.PROMETHEUS:
+            times = _time(listener.timeout_connect_ms), _time(listener.timeout_server_ms)
+            parts.append(_text(list_metrics_backend_lines(listener, *times, paths)))
+    if any(listener.protocol == ListenerProtocol.PROMETHEUS for listener in spec.listeners):
+        parts.append(_text(list_exporter_lines(paths)))
     for pool in spec.pools:
         if pool.enabled:
             parts += list_pool_files(pool)
@@ -136,6 +143,8 @@ def _frontend_lines(listener: ListenerSpec, serving: Sequence[PoolSpec], paths: 
     if listener.timeout_tcp_inspect_ms:
         yield f"    tcp-request inspect-delay {_time(listener.timeout_tcp_inspect_ms)}"
     yield from list_response_lines(listener)
+    if listener.protocol == ListenerProtocol.PROMETHEUS:
+        yield from list_scrape_lines(listener)
     yield from list_l7_lines(listener, lambda pool_id: tokens.name(backend_name(pool_id, listener.id)))
     for pool in serving:
         if pool.id == listener.pool_id and pool.enabled:
@@ -147,7 +156,7 @@ def _mode(listener: ListenerSpec) -> str:
 
 
 def _is_http(listener: ListenerSpec) -> bool:
-    return listener.protocol in (ListenerProtocol.HTTP, ListenerProtocol.TERMINATED_HTTPS)
+    return listener.protocol in HTTP_PROTOCOLS
 
 
 def _time(milliseconds: int) -> str:

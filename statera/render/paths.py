@@ -27,6 +27,16 @@ class HaproxyPaths(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.folder}/live/peer"
 
     @property
+    def exporter_socket(self) -> str:
+        """On which HAProxy tells its own metrics, to root and to itself."""
+        return f"{self.folder}/live/exporter"
+
+    @property
+    def metrics_socket(self) -> str:
+        """On which the agent tells the metrics of the load balancer."""
+        return f"{self.folder}/metrics"
+
+    @property
     def server_state(self) -> str:
         """Where the servers' health is kept over a reload."""
         return f"{self.folder}/state"

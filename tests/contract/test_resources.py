@@ -59,7 +59,24 @@ async def test_algorithms(api: Api, algorithm: str) -> None:
     ("values", "status", "words"),
     [
         ({"protocol": "UDP"}, 501, "Provider 'amphora' does not support a requested option: listener protocol UDP"),
-        ({"protocol": "PROMETHEUS"}, 501, "Provider 'amphora' does not"),
+        (
+            {"protocol": "PROMETHEUS", "client_ca_tls_container_ref": "x"},
+            400,
+            "Validation failure: An SNI or default certificate container reference must be provided with a client CA",
+        ),
+        (
+            {"protocol": "PROMETHEUS", "client_authentication": "OPTIONAL"},
+            400,
+            "Validation failure: An SNI or default certificate container reference must be provided for PROMETHEUS "
+            "with TLS protocol listeners.",
+        ),
+        ({"protocol": "PROMETHEUS", "hsts_max_age": 5}, 400, "Validation failure: The HSTS feature can only be used"),
+        (
+            {"protocol": "PROMETHEUS", "insert_headers": {"X-Forwarded-For": "true"}},
+            400,
+            "insert-headers is not a valid option for a PROMETHEUS protocol listener.",
+        ),
+        ({"protocol": "PROMETHEUS", "l7policies": [{"action": "REJECT"}]}, 400, "Protocol PROMETHEUS listeners cannot"),
         ({"protocol": "TCP", "l7policies": [{"action": "REJECT"}]}, 501, "Provider 'amphora' does not support a requ"),
         ({"l7policies": [{"action": "REDIRECT_TO_POOL"}]}, 400, "Invalid L7 Policy arguments: redirect_pool_id or re"),
         ({"sni_container_refs": ["x"]}, 400, "Validation failure: Certificate container references are not allowed on"),
@@ -90,6 +107,26 @@ async def test_listener_refusals(api: Api, values: dict[str, Any], status: int, 
     body = {"loadbalancer_id": balancer["id"], "protocol": "HTTP", "protocol_port": 80} | values
     assert (await api.refuse("POST", "/listeners", {"listener": body}, status=status)).startswith(words)
     assert (await api.get(f"/loadbalancers/{balancer['id']}"))["loadbalancer"]["generation"] == 1
+
+
+async def test_a_listener_of_metrics_has_no_children(open_api) -> None:
+    api = open_api()
+    balancer = await api.create_balancer()
+    listener = await api.create(
+        "listeners",
+        loadbalancer_id=balancer["id"],
+        protocol="PROMETHEUS",
+        protocol_port=9090,
+        allowed_cidrs=["10.0.0.0/8"],
+    )
+    assert (listener["protocol"], listener["default_pool_id"], listener["tls_versions"]) == ("PROMETHEUS", None, None)
+    body = {"listener_id": listener["id"], "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN"}
+    sentence = await api.refuse("POST", "/pools", {"pool": body}, status=400)
+    assert sentence == "Protocol PROMETHEUS listeners cannot have child objects."
+    strict = open_api(api={"allow_prometheus_listeners": False})
+    body = {"loadbalancer_id": (await strict.create_balancer())["id"], "protocol": "PROMETHEUS", "protocol_port": 9090}
+    sentence = await strict.refuse("POST", "/listeners", {"listener": body}, status=400)
+    assert sentence == "The selected protocol is not allowed in this deployment: PROMETHEUS"
 
 
 async def test_options_that_are_not_wanted_are_accepted(api: Api) -> None:

@@ -108,13 +108,21 @@ def test_zero_timeouts_are_the_defaults():
         {"deleting": True},
         {"protocol": "UDP"},
         {"protocol": "SCTP"},
-        {"protocol": "PROMETHEUS"},
         {"protocol": "TERMINATED_HTTPS"},
     ],
 )
 def test_listeners_that_are_not_served(changes: dict[str, Any]):
     spec = decide_amphora_spec(small_tree(changes), "amphora", LIMITS)
     assert (spec.listeners, spec.pools) == ((), ())
+
+
+def test_a_listener_of_metrics_ends_tls_when_it_has_certificates():
+    (plain,) = decide_amphora_spec(small_tree({"protocol": "PROMETHEUS"}), "amphora", LIMITS).listeners
+    assert plain.tls is None
+    secure = small_tree({"protocol": "PROMETHEUS", "default_tls_container_ref": "www"})
+    (listener,) = decide_amphora_spec(secure, "amphora", LIMITS, {"www": "digest"}).listeners
+    assert listener.tls is not None
+    assert listener.tls.certificates == ("digest",)
 
 
 def test_nothing_is_served_of_a_load_balancer_that_is_down():

@@ -1,0 +1,156 @@
+"""Answers the scrapes of PROMETHEUS listeners: one unix socket in each amphora's folder that has such a listener.
+
+HAProxy's frontend hands a scrape to this socket. The agent asks HAProxy's own exporter, which listens on another unix
+socket, and gives the names of the v2 API back. Without an agent nobody takes the connection, and HAProxy answers 503.
+"""
+
+import asyncio
+import contextlib
+import os
+import pwd
+import socket
+import time
+from pathlib import Path
+
+from statera.agent.exposition import translate_exposition
+from statera.agent.runtime import RuntimeUnavailable, fetch_page, short_path
+from statera.agent.sandbox import Sandbox
+from statera.base.logging import get_logger
+from statera.base.settings import AgentSettings
+from statera.model.document import Document
+from statera.render.paths import SANDBOX_PATHS
+
+log = get_logger("agent")
+
+REQUEST_WITHIN_S = 5.0
+MOST_REQUEST_BYTES = 65_536
+FRESH_S = 1.0
+"""Scrapes within this time get one answer: a tenant cannot keep the agent busy."""
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class Exporter:
+    """The sockets of all amphorae of a host."""
+
+    def __init__(self, agent: AgentSettings) -> None:
+        self._agent = agent
+        self._open: dict[str, _Listening] = {}
+
+    async def tend(self, sandbox: Sandbox) -> None:
+        """Listen for a sandbox whose live configuration has a PROMETHEUS listener, for no other. Again is fine."""
+        listening = self._open.get(sandbox.id)
+        if not sandbox.folders.run.is_dir() or not _exports(sandbox.record.document):
+            await self.forget(sandbox.id)
+        elif listening is None or not listening.is_reachable():
+            await self.forget(sandbox.id)
+            listening = _Listening(sandbox)
+            await listening.start(pwd.getpwnam(self._agent.haproxy_user))
+            self._open[sandbox.id] = listening
+
+    async def forget(self, amphora_id: str) -> None:
+        """Listen no more; scrapes are answered 503 from now on."""
+        listening = self._open.pop(amphora_id, None)
+        if listening is not None:
+            listening.stop()
+
+    async def close(self) -> None:
+        for amphora_id in list(self._open):
+            await self.forget(amphora_id)
+
+
+def _exports(document: Document | None) -> bool:
+    return document is not None and f"unix@{SANDBOX_PATHS.metrics_socket}" in document.fixed_text()
+
+
+class _Listening:
+    """The socket of one amphora."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        self._path = sandbox.folders.run / Path(SANDBOX_PATHS.metrics_socket).name
+        self._inode = 0
+        self._server: asyncio.Server | None = None
+        self._answering = asyncio.Lock()
+        self._answer, self._answered_at = b"", float("-inf")
+
+    def is_reachable(self) -> bool:
+        """Say whether the file is still ours: a run folder that was deleted comes back without it."""
+        with contextlib.suppress(OSError):
+            return self._path.stat().st_ino == self._inode
+        return False
+
+    async def start(self, user: pwd.struct_passwd) -> None:
+        beside = self._path.with_name(f"{self._path.name}.part")
+        beside.unlink(missing_ok=True)
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        with short_path(beside) as short:
+            listening.bind(short)
+        os.chown(beside, user.pw_uid, user.pw_gid)
+        beside.chmod(0o600)
+        self._inode = beside.stat().st_ino
+        self._server = await asyncio.start_unix_server(self._serve, sock=listening, limit=MOST_REQUEST_BYTES)
+        beside.replace(self._path)
+
+    def stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(REQUEST_WITHIN_S):
+                await reader.readuntil(b"\r\n\r\n")
+            writer.write(await self._fresh_answer())
+            await writer.drain()
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            # Whoever asked has gone, or asks nothing.
+            pass
+        except Exception:
+            # The edge of a request.
+            log.exception("metrics not told", amphora=self._sandbox.id)
+        finally:
+            writer.close()
+
+    async def _fresh_answer(self) -> bytes:
+        async with self._answering:
+            if time.monotonic() - self._answered_at > FRESH_S:
+                self._answer = await self._ask()
+                self._answered_at = time.monotonic()
+            return self._answer
+
+    async def _ask(self) -> bytes:
+        folders = self._sandbox.folders
+        try:
+            text = await fetch_page(folders.run / Path(SANDBOX_PATHS.exporter_socket).relative_to(SANDBOX_PATHS.folder))
+        except RuntimeUnavailable as error:
+            return _pack("503 Service Unavailable", f"{error}\n".encode())
+        share = await asyncio.to_thread(self._memory_percent)
+        # A large load balancer has tens of thousands of lines: heartbeats must not wait for them.
+        body = await asyncio.to_thread(translate_exposition, text, memory_percent=share)
+        return _pack("200 OK", body.encode())
+
+    def _memory_percent(self) -> float:
+        pid = self._sandbox.engine.find_pid()
+        limit = self._sandbox.record.sandbox.limits.memory_mib * 1024 * 1024
+        return 100.0 * sum(_resident_bytes(one) for one in _list_family(pid)) / limit if pid else 0.0
+
+
+def _pack(status: str, body: bytes) -> bytes:
+    head = (
+        f"HTTP/1.1 {status}\r\ncontent-type: text/plain; version=0.0.4; charset=utf-8\r\n"
+        f"content-length: {len(body)}\r\ncache-control: no-cache\r\nconnection: close\r\n\r\n"
+    )
+    return head.encode("ascii") + body
+
+
+def _list_family(pid: int) -> list[int]:
+    # The master and its workers.
+    with contextlib.suppress(OSError):
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+        return [pid, *map(int, children.split())]
+    return [pid]
+
+
+def _resident_bytes(pid: int) -> int:
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * PAGE
+    return 0

@@ -1,0 +1,142 @@
+"""PROMETHEUS listeners on a real host: what a scrape tells, who may scrape, and what happens without an agent."""
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+from typing import Any
+
+import httpx
+import pytest
+
+from statera.agent.host import AmphoraHost
+from statera.base.ids import new_id
+from statera.model.document import Document
+from statera.model.enums import ListenerProtocol, MonitorType
+from statera.model.heartbeat import ListenerState
+from tests.agent.ground import Ground, eventually, fetch, means, web_server
+from tests.agent.specs import make_document, make_listener, make_monitor, make_pool
+from tests.contract.tables import read_table
+
+pytestmark = pytest.mark.root
+
+METRICS_ID = new_id()
+SAMPLE = re.compile(r"(\w+)(?:\{(.*)\})? (\S+)")
+TABLE = {row["metric"]: row for row in read_table("prometheus_metrics")}
+
+
+def document(ground: Ground, ports: list[int], **given: Any) -> Document:
+    scraped = make_listener(ground, METRICS_ID, protocol=ListenerProtocol.PROMETHEUS, port=9090, pool_id=None, **given)
+    pool = make_pool(ground, ports, monitor=make_monitor(ground, MonitorType.HTTP))
+    return make_document(ground, [make_listener(ground), scraped], [pool])
+
+
+async def ask(ground: Ground, path: str = "/metrics", method: str = "GET") -> httpx.Response:
+    async with httpx.AsyncClient(trust_env=False, timeout=8.0) as client:
+        return await client.request(method, f"http://{ground.vip}:9090{path}")
+
+
+async def scrape(ground: Ground) -> dict[tuple[str, str], float]:
+    """Return the values by name and labels. Whatever is no exposition fails."""
+    answer = await ask(ground)
+    assert (answer.status_code, answer.headers["content-type"].split(";")[0]) == (200, "text/plain"), answer.text
+    samples = {}
+    for line in answer.text.splitlines():
+        if not line.startswith("#"):
+            found = SAMPLE.fullmatch(line)
+            assert found is not None, line
+            key = (found[1], found[2] or "")
+            assert key not in samples, f"{line} is told twice"
+            samples[key] = float(found[3])
+    return samples
+
+
+async def test_a_scrape_tells_of_this_load_balancer_under_the_names_of_the_contract(
+    host: AmphoraHost, ground: Ground
+) -> None:
+    with web_server() as port:
+        await host.ensure(ground.request())
+        await host.apply(ground.amphora_id, ground.configuration(document(ground, [port])))
+        for _ in range(5):
+            assert await fetch(ground.vip) == str(port)
+        seen: dict[tuple[str, str], float] = {}
+        counted = ("octavia_listener_http_requests_total", f'listener="{ground.listener_id}"')
+
+        async def are_counted() -> bool:
+            seen.update(await scrape(ground))
+            return seen[counted] == 5
+
+        await eventually(are_counted, "five requests")
+        member = f'pool="{ground.pool_id}",listener="{ground.listener_id}",member="{ground.member_ids[0]}"'
+        assert seen["octavia_member_status", f'{member},state="UP"'] == 1
+        assert seen["octavia_pool_active_members", f'pool="{ground.pool_id}",listener="{ground.listener_id}"'] == 1
+        assert 0 < seen["octavia_loadbalancer_memory", ""] < 100
+        assert 0 <= seen["octavia_loadbalancer_cpu", ""] <= 100
+        # Nothing of the proxies between HAProxy and the agent; each metric with labels or without as the table says.
+        known = {ground.listener_id, METRICS_ID, ground.pool_id, ground.member_ids[0]}
+        for name, labels in seen:
+            ids = set(re.findall(r'(?:listener|pool|member)="([^"]*)"', labels))
+            assert ids <= known
+            assert bool(ids) == (TABLE[name]["has_labels"] == "yes"), name
+        assert {name for name, _ in seen} == TABLE.keys()
+
+
+async def test_only_scrapes_are_answered(host: AmphoraHost, ground: Ground) -> None:
+    await host.ensure(ground.request())
+    await host.apply(ground.amphora_id, ground.configuration(document(ground, [1])))
+    assert (await ask(ground, "/")).status_code == 404
+    assert (await ask(ground, "/metrics", "POST")).status_code == 405
+    assert (await ask(ground)).status_code == 200
+    sandbox = host.find(ground.amphora_id)
+    assert sandbox is not None
+    told = {one.id: one.status for one in (await host.measure(sandbox)).listeners}
+    assert told == {ground.listener_id: ListenerState.OPEN, METRICS_ID: ListenerState.OPEN}
+    applied = await host.apply(
+        ground.amphora_id, ground.configuration(document(ground, [1], allowed_cidrs=("192.0.2.0/24",)), 2)
+    )
+    assert means(applied) == "reload"
+    with pytest.raises(httpx.TransportError):
+        await ask(ground)
+    # No such listener, no socket.
+    await host.apply(ground.amphora_id, ground.configuration(ground.document([1]), 3))
+    assert host._exporter._open == {}
+
+
+async def test_without_an_agent_it_says_so_and_the_next_agent_goes_on(ground: Ground) -> None:
+    first = ground.make_host()
+    await first.adopt()
+    with web_server() as port:
+        await first.ensure(ground.request())
+        await first.apply(ground.amphora_id, ground.configuration(document(ground, [port])))
+        assert (await ask(ground)).status_code == 200
+        stop = asyncio.Event()
+        stop.set()
+        # The end of an agent's life: what it leaves is a socket that nobody listens on.
+        await first.watch(stop)
+        assert (await ask(ground)).status_code == 503
+        assert await fetch(ground.vip) == str(port)
+        second = ground.make_host()
+        await second.adopt()
+        assert (await ask(ground)).status_code == 200
+        assert await fetch(ground.vip) == str(port)
+
+
+async def test_it_comes_back_with_its_folder_and_its_process(host: AmphoraHost, ground: Ground) -> None:
+    await host.ensure(ground.request())
+    await host.apply(ground.amphora_id, ground.configuration(document(ground, [1])))
+    sandbox = host.find(ground.amphora_id)
+    assert sandbox is not None
+
+    async def is_told() -> bool:
+        try:
+            return (await ask(ground)).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    pid = sandbox.engine.find_pid()
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    await eventually(is_told, "Metrics of the next process")
+    shutil.rmtree(sandbox.folders.run)
+    await eventually(is_told, "Metrics from a new folder")
