@@ -1,7 +1,7 @@
 # The same names run in CI. Every target is safe to run again.
 PYTHON := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types format golden docs bench lock clean
+.PHONY: help install demo test lint types format golden docs bench simulate lock clean
 
 help: ## Show this help
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,9 @@ docs: install ## Write the table of options into docs/configuration.md
 
 bench: install ## Measure against the budgets
 	@$(PYTHON) -m bench
+
+simulate: install ## Play 10,000 seeds of the simulation; SEEDS=n so many, SEED=n one with its story
+	@$(PYTHON) -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),10000))
 
 lock: install ## Resolve the dependencies again into requirements.lock
 	@bash scripts/lock.sh

@@ -176,7 +176,8 @@ class AmphoraHost:
         sandbox = self.sandboxes.get(amphora_id)
         if sandbox is not None:
             sandbox.check_epoch(epoch)
-        self._folders.save_tombstone(amphora_id, epoch)
+        # A removal that comes late must not lower the fence against requests that come later still.
+        self._folders.save_tombstone(amphora_id, max(epoch, self._folders.load_tombstone(amphora_id)))
         try:
             if sandbox is not None:
                 await sandbox.remove()

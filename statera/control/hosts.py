@@ -1,7 +1,6 @@
 """What hosts said of themselves last. Asking costs a round to each of them, so answers are shared and kept a while."""
 
 import asyncio
-import time
 
 from statera.base.errors import Transient
 from statera.model.amphora import Host
@@ -21,8 +20,8 @@ class HostBook:
     async def list_hosts(self, *, most_age_s: float) -> tuple[Host, ...]:
         """Return all hosts as they were at most `most_age_s` seconds ago."""
         async with self._asking:
-            if time.monotonic() - self._asked_at > most_age_s:
-                began = time.monotonic()
+            if _now_s() - self._asked_at > most_age_s:
+                began = _now_s()
                 self._hosts = await self._compute.observe_hosts()
                 self._asked_at = began
                 self._learn()
@@ -34,7 +33,7 @@ class HostBook:
         Raises `Transient` (slug `host-unknown`) for one that has never told: what another version would render is
         another document, and amphorae would be reconfigured back and forth.
         """
-        if name not in self._versions or time.monotonic() - self._asked_at > most_age_s:
+        if name not in self._versions or _now_s() - self._asked_at > most_age_s:
             await self.list_hosts(most_age_s=0 if name not in self._versions else most_age_s)
         if name not in self._versions:
             host = next((host for host in self._hosts if host.name == name), None)
@@ -46,3 +45,8 @@ class HostBook:
         names = {host.name for host in self._hosts}
         told = {host.name: host.engine_versions for host in self._hosts if host.reachable}
         self._versions = {name: told for name, told in {**self._versions, **told}.items() if name in names}
+
+
+def _now_s() -> float:
+    # The loop's own time: monotonic, and virtual in the simulation.
+    return asyncio.get_running_loop().time()

@@ -57,8 +57,7 @@ class NoopHost:
 
     def raise_fence(self, amphora_id: str, epoch: int) -> None:
         """Remember the epoch, and forget the amphora that has been gone longest when there are too many."""
-        self.fences.pop(amphora_id, None)
-        self.fences[amphora_id] = epoch
+        self.fences[amphora_id] = max(epoch, self.fences.pop(amphora_id, 0))
         if len(self.fences) > MOST_FENCES + len(self.sandboxes):
             del self.fences[next(one for one in self.fences if one not in self.sandboxes)]
 

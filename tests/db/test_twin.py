@@ -1,0 +1,223 @@
+"""The database in memory, on which the simulation runs, gives the answers of PostgreSQL: the same statements on both.
+
+Times are either past or far in the future, so that no answer depends on how fast this runs.
+"""
+
+import datetime as dt
+import random
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+import sqlalchemy as sa
+
+from statera.base.errors import LostClaim, Refused
+from statera.base.reason import Reason
+from statera.model.amphora import Amphora
+from statera.model.drafts import ROWS_OF
+from statera.model.enums import AmphoraStatus
+from statera.model.tree import Tree
+from statera.model.work import ChoreClaim, Claim, Snapshot
+from statera.store import amphorae, chores, claims
+from statera.store.engine import Store
+from statera.store.tables import load_balancers
+from statera.store.trees import TreeEditor, insert_tree, load_tree
+from tests.db.trees import edit_add, edit_delete, edit_rename, make_amphora, make_member, make_tree
+from tests.simulation.database import Database
+
+STEPS = 70
+PAST_S, FUTURE_S = -1.0, 10_000.0
+DATES = ("since", "created_at", "updated_at")
+NAMES = ("sweep", "trim")
+ROOMS = (claims, amphorae, chores)
+
+
+class Both:
+    """Asks the two of them everything, and compares."""
+
+    def __init__(self, store: Store, rng: random.Random) -> None:
+        self.rng = rng
+        self.store = store
+        self.editor = TreeEditor(store)
+        self.twin = Database(lambda: dt.datetime.now(dt.UTC))
+        self.held: list[tuple[Claim, Claim]] = []
+        self.chores: list[tuple[ChoreClaim, ChoreClaim]] = []
+
+    async def ask(self, name: str, *args: Any, real: Claim | ChoreClaim | None = None, **values: Any) -> Any:
+        """Run one statement on both; return both answers when they agree."""
+        room = next(room for room in ROOMS if hasattr(room, name))
+        first = (real, *args[1:]) if real is not None else args
+        return await self._compare(
+            name, lambda: getattr(room, name)(self.store, *first, **values), getattr(self.twin, name), *args, **values
+        )
+
+    async def _compare(
+        self, name: str, ask_real: Callable[[], Any], ask_twin: Callable[..., Any], *args: Any, **values: Any
+    ) -> Any:
+        answers = []
+        for asked in (ask_real, lambda: ask_twin(*args, **values)):
+            try:
+                answer = asked()
+                answers.append(await answer if hasattr(answer, "__await__") else answer)
+            except (LostClaim, Refused) as error:
+                answers.append(error.reason.slug)
+        assert _undated(answers[0]) == _undated(answers[1]), name
+        return answers
+
+    async def compare_states(self) -> None:
+        rows = await self.store.execute(
+            sa.select(
+                load_balancers.c.id,
+                load_balancers.c.epoch,
+                load_balancers.c.failures,
+                load_balancers.c.failing_since.is_not(None).label("failing"),
+                load_balancers.c.lease_owner,
+                load_balancers.c.lease_until.is_not(None).label("leased"),
+                (load_balancers.c.lease_until > sa.func.now()).label("held"),
+                (load_balancers.c.due_at <= sa.func.now()).label("due"),
+            )
+        )
+        now = dt.datetime.now(dt.UTC)
+        real = {row.id: (*row[1:4], row.lease_owner, row.leased, row.held, row.due) for row in rows}
+        twin = {
+            one: (
+                row.epoch,
+                row.failures,
+                row.failing_since is not None,
+                row.lease_owner,
+                row.lease_until is not None,
+                None if row.lease_until is None else row.lease_until > now,
+                row.due_at <= now,
+            )
+            for one, row in self.twin.balancers.items()
+        }
+        assert real == twin
+        for one, row in self.twin.balancers.items():
+            assert _undated(await load_tree(self.store, one)) == _undated(row.tree)
+        assert _undated(await amphorae.list_amphorae(self.store)) == _undated(self.twin.list_amphorae())
+
+    # Steps
+
+    async def step(self) -> None:
+        kind = self.rng.choice(("insert", "edit", "edit", "claim", "claim", "pass", "pass", "pass", "amphora", "chore"))
+        await getattr(self, f"_{kind}")()
+
+    async def _insert(self) -> None:
+        if len(self.twin.balancers) >= 3:
+            return
+        tree = make_tree()
+        await insert_tree(self.store, tree, actor="me", what="created")
+        self.twin.insert_tree(tree)
+
+    async def _edit(self) -> None:
+        tree = self._any_tree()
+        if tree is None:
+            return
+        drop = [edit_delete(one) for one in tree.members]
+        choices = [edit_rename("new"), edit_add(make_member(tree.pools[0], self.rng.randint(1, 60_000)))]
+        decide = self.rng.choice([*choices, *drop[:1]])
+        load_balancer_id = tree.load_balancer.id
+        await self._compare(
+            "edit",
+            lambda: self.editor.edit(load_balancer_id, decide, actor="me", what="edited"),
+            lambda: self.twin.edit(load_balancer_id, decide),
+        )
+
+    def _any_tree(self) -> Tree | None:
+        rows = list(self.twin.balancers.values())
+        return self.rng.choice(rows).tree if rows else None
+
+    async def _claim(self) -> None:
+        lease_s = self.rng.choice((PAST_S, FUTURE_S, FUTURE_S))
+        due = [row.due_at for row in self.twin.balancers.values()]
+        if len(due) != len(set(due)):
+            return
+        real, twin = await self.ask("claim_load_balancer", owner="worker", lease_s=lease_s)
+        if twin is not None:
+            self.held.append((real, twin))
+
+    async def _pass(self) -> None:
+        if not self.held:
+            return
+        real, twin = self.rng.choice(self.held)
+        tree = self.twin.load_tree(twin.load_balancer_id)
+        generation = tree.load_balancer.generation - self.rng.choice((0, 0, 1)) if tree is not None else 1
+        retry_s = self.rng.choice((PAST_S, FUTURE_S))
+        match self.rng.choice(("settle", "settle", "fail", "renew", "release", "lift", "mark", "snapshot", "remove")):
+            case "settle":
+                await self.ask("save_settled", twin, generation, real=real, recheck_s=retry_s)
+            case "fail":
+                reason = Reason(slug=self.rng.choice(("one", "two")), sentence="It does not answer.")
+                as_error = self.rng.random() < 0.5
+                await self.ask(
+                    "save_failure", twin, generation, real=real, reason=reason, retry_s=retry_s, as_error=as_error
+                )
+            case "renew":
+                await self.ask("renew_claim", twin, real=real, lease_s=FUTURE_S)
+            case "release":
+                await self.ask("release_claim", twin, real=real)
+            case "lift":
+                await self.ask("lift_epoch", twin, self.rng.randint(1, 9) + twin.epoch, real=real)
+            case "mark":
+                await self.ask("mark_due", [twin.load_balancer_id])
+            case "snapshot":
+                await self.ask("load_snapshot", twin, real=real)
+            case _:
+                if not self.twin.list_amphorae(twin.load_balancer_id):
+                    await self.ask("remove_load_balancer", twin, real=real)
+
+    async def _amphora(self) -> None:
+        if not self.held:
+            return
+        real, twin = self.rng.choice(self.held)
+        mine = self.twin.list_amphorae(twin.load_balancer_id)
+        row: Amphora = self.rng.choice(mine) if mine else make_amphora(twin.load_balancer_id)
+        match self.rng.choice(("save", "save", "touch", "remove")):
+            case "save":
+                status = self.rng.choice((AmphoraStatus.ALLOCATED, AmphoraStatus.PENDING_CREATE))
+                wanted = msgspec.structs.replace(row, status=status, host=self.rng.choice(("one", "two")))
+                await self.ask("save_amphora", twin, wanted, real=real)
+            case "touch":
+                at = dt.datetime(2026, 1, self.rng.randint(1, 28), tzinfo=dt.UTC)
+                await self.ask("touch_amphorae", {row.id: at})
+            case _:
+                await self.ask("remove_amphora", twin, row.id, real=real)
+        await self.ask("count_placed")
+        await self.ask("list_known_ids")
+
+    async def _chore(self) -> None:
+        await self.ask("add_chores", [self.rng.choice(NAMES)])
+        if self.rng.random() < 0.6:
+            lease_s = self.rng.choice((PAST_S, FUTURE_S))
+            real, twin = await self.ask("claim_chore", list(NAMES), owner=self.rng.choice("ab"), lease_s=lease_s)
+            self.chores += [(real, twin)] if twin is not None else []
+        elif self.chores:
+            real, twin = self.rng.choice(self.chores)
+            memory = {"known": dt.datetime(2026, 1, 1, tzinfo=dt.UTC)}
+            next_s = self.rng.choice((PAST_S, FUTURE_S))
+            await self.ask("renew_chore", twin, real=real, lease_s=FUTURE_S)
+            await self.ask("save_chore", twin, real=real, next_s=next_s, memory=memory)
+
+
+def _undated(answer: Any) -> Any:
+    """Return an answer without the times that the two read off their own clocks, and children in one order."""
+    if isinstance(answer, Tree):
+        lists = {name: tuple(sorted(getattr(answer, name), key=lambda row: row.id)) for name in ROWS_OF.values()}
+        return _undated(msgspec.to_builtins(msgspec.structs.replace(answer, **lists)))
+    if isinstance(answer, Snapshot):
+        return _undated(answer.tree), _undated(answer.amphorae)
+    if isinstance(answer, msgspec.Struct):
+        return _undated(msgspec.to_builtins(answer))
+    if isinstance(answer, dict):
+        dated = {"lease_until", "failing_since", *DATES}
+        return {key: value is not None if key in dated else _undated(value) for key, value in answer.items()}
+    return [_undated(one) for one in answer] if isinstance(answer, list | tuple) else answer
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_the_simulation_s_database_answers_as_postgresql_does(store: Store, seed: int):
+    both = Both(store, random.Random(seed))
+    for _ in range(STEPS):
+        await both.step()
+        await both.compare_states()

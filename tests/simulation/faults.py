@@ -1,0 +1,50 @@
+"""When something goes wrong: drawn from the seed, different in kind and number for each one, and over at the end."""
+
+import random
+
+KINDS = (
+    "crash",
+    "freeze",
+    "database-refuses",
+    "database-answer-lost",
+    "database-slow",
+    "host-refuses",
+    "host-answer-lost",
+    "host-hangs",
+    "host-late",
+    "host-twice",
+    "host-lies",
+    "host-old-news",
+    "skew",
+)
+MOST = 0.04
+"""Chance of one fault of a kind at one point, where the kind is frequent."""
+
+
+class Faults:
+    """`strikes` says whether a fault of a kind happens now."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.over = False
+        self.counts: dict[str, int] = dict.fromkeys(KINDS, 0)
+        # Many seeds have few kinds: what only shows when one fault comes alone must not drown in others.
+        chosen = rng.sample(KINDS, rng.randint(1, len(KINDS)))
+        self._chances = {kind: rng.choice((0.002, 0.01, MOST)) for kind in chosen}
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return tuple(sorted(self._chances))
+
+    def strikes(self, kind: str) -> bool:
+        if self.over or kind not in self._chances or self.rng.random() >= self._chances[kind]:
+            return False
+        self.counts[kind] += 1
+        return True
+
+    def draw_s(self, low: float, high: float) -> float:
+        return self.rng.uniform(low, high)
+
+    def draw_skew_s(self) -> float:
+        """Return by how many seconds the clock of a process that starts now is wrong."""
+        return self.rng.uniform(-5.0, 5.0) if self.strikes("skew") else 0.0

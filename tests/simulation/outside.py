@@ -1,0 +1,248 @@
+"""Hosts and networks in memory. Calls to hosts may be refused, lost, late, doubled, lied about or never answered."""
+
+import asyncio
+import datetime as dt
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import msgspec
+
+from statera.base.errors import Lasting, LostClaim, StateraError, Transient
+from statera.base.reason import Reason
+from statera.base.secret import Secret
+from statera.drivers.compute_noop import NoopCompute, NoopHost
+from statera.model.addressing import AddressWanted, PortRecord
+from statera.model.amphora import AmphoraObserved, AppliedConfiguration, Host
+from statera.model.network import Port, PortAddress
+from statera.model.spec import Configuration, SandboxSpec
+from tests.simulation.faults import Faults
+from tests.simulation.processes import Process
+from tests.simulation.story import Story
+
+REJECTED = "tcp-check"
+CALL_MOST_S = 10.0
+"""After which a caller gives up on a host."""
+
+
+class SimHost(NoopHost):
+    """A host that may be cut off, and may lose power: sandboxes go, what is on its disk stays."""
+
+    cut_off = False
+
+    def describe(self) -> Host:
+        if not self.cut_off:
+            return super().describe()
+        reason = Reason(slug="agent-unreachable", sentence=f"The agent of host {self.name} does not answer.")
+        return Host(name=self.name, reachable=False, amphora_limit=self.amphora_limit, reason=reason)
+
+    def lose_power(self) -> None:
+        self.sandboxes.clear()
+
+    def list_vip_holders(self, load_balancer_id: str) -> list[str]:
+        """Return the sandboxes of a load balancer that have its VIPs."""
+        return [
+            amphora_id
+            for amphora_id, box in self.sandboxes.items()
+            if box.spec.load_balancer_id == load_balancer_id and any(one.vips for one in box.spec.interfaces)
+        ]
+
+
+class Hosts(NoopCompute):
+    """What really is, whoever asks and whatever he is told."""
+
+    hosts: dict[str, SimHost]  # type: ignore[assignment]
+
+    def __init__(self, names: Sequence[str], rejected: Callable[[Configuration], bool]) -> None:
+        super().__init__(())
+        self.hosts = {name: SimHost(name, amphora_limit=100) for name in names}
+        self._rejected = rejected
+
+    def reach(self, name: str) -> NoopHost:
+        host = super().reach(name)
+        if self.hosts[name].cut_off:
+            raise Transient("agent-unreachable", f"The agent of host {name} does not answer.")
+        return host
+
+    def judge_document(self, configuration: Configuration) -> str:
+        return "nobody can listen there." if self._rejected(configuration) else ""
+
+
+class SimCompute:
+    """`ComputeDriver` of one process."""
+
+    def __init__(self, hosts: Hosts, process: Process, story: Story) -> None:
+        self._hosts = hosts
+        self._process = process
+        self._faults: Faults = process.faults
+        self._story = story
+        self._old_news: dict[tuple[str, str], AmphoraObserved | None] = {}
+
+    async def observe_hosts(self) -> tuple[Host, ...]:
+        await self._process.point("observing hosts")
+        return await self._hosts.observe_hosts()
+
+    async def observe_amphora(self, host: str, amphora_id: str) -> AmphoraObserved | None:
+        now: AmphoraObserved | None = await self._look(host, self._hosts.observe_amphora(host, amphora_id))
+        if (host, amphora_id) in self._old_news and self._faults.strikes("host-old-news"):
+            self._tell(f"is told old news of {amphora_id[:8]}")
+            return self._old_news[host, amphora_id]
+        self._old_news[host, amphora_id] = now
+        return now
+
+    async def observe_amphorae(self, host: str) -> tuple[AmphoraObserved, ...]:
+        found: tuple[AmphoraObserved, ...] = await self._look(host, self._hosts.observe_amphorae(host))
+        return found
+
+    async def observe_metrics(self, host: str, amphora_id: str) -> Any:
+        return await self._look(host, self._hosts.observe_metrics(host, amphora_id))
+
+    async def ensure_amphora(
+        self, host: str, sandbox: SandboxSpec, *, epoch: int, heartbeat_key: Secret[bytes]
+    ) -> None:
+        what = f"build {sandbox.amphora_id[:8]} on {host}, epoch {epoch}"
+        await self._do(
+            host, what, lambda: self._hosts.ensure_amphora(host, sandbox, epoch=epoch, heartbeat_key=heartbeat_key)
+        )
+
+    async def apply_configuration(
+        self, host: str, amphora_id: str, configuration: Configuration
+    ) -> AppliedConfiguration:
+        what = f"configure {amphora_id[:8]} on {host} to {configuration.generation}, epoch {configuration.epoch}"
+        done = await self._do(host, what, lambda: self._hosts.apply_configuration(host, amphora_id, configuration))
+        return done or AppliedConfiguration(means="reload")
+
+    async def check_configuration(self, host: str, amphora_id: str, configuration: Configuration) -> Any:
+        return await self._look(host, self._hosts.check_configuration(host, amphora_id, configuration))
+
+    async def remove_amphora(self, host: str, amphora_id: str, *, epoch: int) -> None:
+        what = f"remove {amphora_id[:8]} from {host}, epoch {epoch}"
+        await self._do(host, what, lambda: self._hosts.remove_amphora(host, amphora_id, epoch=epoch))
+
+    async def close(self) -> None: ...
+
+    async def _look(self, host: str, asking: Any) -> Any:
+        try:
+            await self._process.point(f"asking {host}")
+            self._refuse_or(host)
+        except BaseException:
+            asking.close()
+            raise
+        return await asking
+
+    async def _do(self, host: str, what: str, act: Callable[[], Any]) -> Any:
+        await self._process.point(f"the request to {what}")
+        faults = self._faults
+        self._refuse_or(host)
+        if faults.strikes("host-hangs"):
+            await asyncio.sleep(CALL_MOST_S)
+            raise _silent(host)
+        if faults.strikes("host-late"):
+            self._later(what, act)
+            await asyncio.sleep(CALL_MOST_S)
+            raise _silent(host)
+        if faults.strikes("host-lies"):
+            self._tell(f"is told that it could {what}, which is a lie")
+            return None
+        done = await act()
+        self._tell(what)
+        if faults.strikes("host-twice"):
+            self._later(what, act)
+        await self._process.point(f"the answer to {what}")
+        if faults.strikes("host-answer-lost"):
+            raise _silent(host)
+        return done
+
+    def _refuse_or(self, host: str) -> None:
+        if self._faults.strikes("host-refuses"):
+            raise _silent(host)
+
+    def _later(self, what: str, act: Callable[[], Any]) -> None:
+        delay_s = self._faults.draw_s(0.1, 60.0)
+        self._tell(f"asks to {what}, which arrives after {delay_s:.1f} s")
+        task = asyncio.create_task(self._arrive(delay_s, what, act))
+        _ON_THEIR_WAY.add(task)
+        task.add_done_callback(_ON_THEIR_WAY.discard)
+
+    async def _arrive(self, delay_s: float, what: str, act: Callable[[], Any]) -> None:
+        await asyncio.sleep(delay_s)
+        try:
+            await act()
+            self._story.tell("the network", f"delivers late: {what}")
+        except (Transient, Lasting, LostClaim) as error:
+            self._story.tell("the network", f"delivers late, refused ({error.reason.slug}): {what}")
+
+    def _tell(self, what: str) -> None:
+        self._story.tell(self._process.name, what)
+
+
+_ON_THEIR_WAY: set["asyncio.Task[None]"] = set()
+"""Requests that nobody waits for any more."""
+
+
+def _silent(host: str) -> StateraError:
+    return Transient("agent-unreachable", f"The agent of host {host} does not answer.")
+
+
+class Ports:
+    """`AddressBook` in memory, the truth that all processes share."""
+
+    def __init__(self, now: Callable[[], dt.datetime]) -> None:
+        self._now = now
+        self.records: dict[tuple[str, str], PortRecord] = {}
+        self._made = 0
+
+    async def ensure_port(
+        self, device_id: str, network_id: str, name: str, mac_address: str, wanted: Sequence[AddressWanted]
+    ) -> Port:
+        known = self.records.get((device_id, network_id))
+        held = list(known.port.addresses) if known is not None else []
+        for one in wanted:
+            if all(place.subnet_id != one.subnet_id for place in held):
+                self._made += 1
+                address = f"10.{8 + self._made // 60000}.{self._made // 250 % 250}.{self._made % 250 + 2}"
+                held.append(PortAddress(subnet_id=one.subnet_id, address=address))
+        port = Port(
+            id=f"port-{device_id}-{network_id}",
+            network_id=network_id,
+            name=name,
+            device_id=device_id,
+            mac_address=mac_address,
+            addresses=tuple(held),
+        )
+        created_at = known.created_at if known is not None else self._now()
+        self.records[device_id, network_id] = PortRecord(port=port, created_at=created_at)
+        return port
+
+    async def remove_ports(self, device_id: str, keep_networks: Collection[str] = ()) -> None:
+        for key in [key for key in self.records if key[0] == device_id and key[1] not in keep_networks]:
+            del self.records[key]
+
+    async def list_ports(self, *, older_than_s: float | None = None) -> tuple[PortRecord, ...]:
+        return tuple(self.records.values())
+
+    async def load_port(self, port_id: str) -> Port | None:
+        return next((one.port for one in self.records.values() if one.port.id == port_id), None)
+
+
+class ReachedPorts:
+    """The address book as one process reaches it: over the database, with the database's faults."""
+
+    def __init__(self, ports: Ports, process: Process) -> None:
+        self._ports = ports
+        self._process = process
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        async def call(*args: Any, **values: Any) -> Any:
+            await self._process.point(f"the start of {name}")
+            if self._process.faults.strikes("database-refuses"):
+                raise Transient("database-unavailable", "The database does not answer.")
+            answer = await getattr(self._ports, name)(*args, **values)
+            await self._process.point(f"the end of {name}")
+            return answer
+
+        return call
+
+
+def decode_rejected(configuration: Configuration, port: int) -> bool:
+    """Say whether a configuration has a listener on the port that this outside rejects."""
+    return f":{port}" in msgspec.json.encode(configuration).decode()

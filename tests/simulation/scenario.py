@@ -1,0 +1,277 @@
+"""One run: a seed draws the faults and the edits; then the faults stop and everything must come to rest as wanted.
+
+Entry: `simulate`. The rooms `control`, `plan`, `render` and `model` are the real ones; the database, the hosts and the
+time are not.
+"""
+
+import asyncio
+import datetime as dt
+import logging
+import random
+import uuid
+from typing import Any
+from unittest import mock
+
+import msgspec
+import structlog
+
+from statera.base.errors import StateraError
+from statera.base.settings import ComputeSettings, NetworkSettings, ReconcileSettings, Settings, SubnetSettings
+from statera.control.worker import run_control
+from statera.drivers.network_local import LocalNetwork, networks_from_settings
+from statera.health.judge import decide_silent
+from statera.model.drafts import Decide, Terms
+from statera.model.edits import (
+    create_listener,
+    create_member,
+    delete_listener,
+    delete_load_balancer,
+    delete_member,
+    fail_over_load_balancer,
+    update_load_balancer,
+    update_member,
+)
+from statera.model.enums import ListenerProtocol
+from statera.model.network import VipRequest
+from statera.model.tree import Tree, Vip
+from tests.db.trees import make_listener, make_member, make_tree
+from tests.simulation.database import SPEAKING, Database
+from tests.simulation.faults import Faults
+from tests.simulation.invariants import Invariants
+from tests.simulation.outside import Hosts, Ports, ReachedPorts, SimCompute, decode_rejected
+from tests.simulation.processes import Process
+from tests.simulation.story import EPOCH, Story, tell_time
+from tests.simulation.twins import TwinBell, TwinStore, twins_in_place
+from tests.simulation.virtual import run_virtually
+
+HOSTS = ("one", "two", "three")
+REJECTED_PORT = 6666
+TROUBLE_S = 150.0
+REST_MOST_S = 400.0
+"""Of virtual time, until all is as wanted once the faults have stopped: several re-checks and orphan sweeps."""
+OPTIONS = ReconcileSettings(
+    slots=4, lease_s=6.0, recheck_s=30.0, error_after_s=15.0, backoff_most_s=8.0, orphan_grace_s=20.0
+)
+FRONT = NetworkSettings(
+    name="front", device="front0", subnets=(SubnetSettings(name="front", cidr="10.0.0.0/8", gateway="10.0.0.1"),)
+)
+STALE_S = 12.0
+MOST_BALANCERS = 4
+
+
+class Failed(AssertionError):
+    """A seed found a fault. The text is its story."""
+
+
+class Simulation:
+    """The world of one seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.rng = random.Random(seed)
+        self.story = Story()
+        self.faults = Faults(self.rng)
+        self.settings = Settings(networks=(FRONT,), reconcile=OPTIONS, compute=ComputeSettings())
+        self.networks = networks_from_settings(self.settings.networks)
+        self.database = Database(self.now)
+        self.database.rings = TwinBell.ring_all
+        self.hosts = Hosts(HOSTS, lambda configuration: decode_rejected(configuration, REJECTED_PORT))
+        self.ports = Ports(self.now)
+        self.invariants = Invariants(self)
+        self.over = asyncio.Event()
+        names = {f"worker-{number}": self.work for number in range(2)} | {"api": self.edit, "health": self.judge}
+        self.processes = [Process(name, main, self.faults, self.story) for name, main in names.items()]
+
+    def now(self) -> dt.datetime:
+        return EPOCH + dt.timedelta(seconds=tell_time())
+
+    def make_uuid(self) -> uuid.UUID:
+        return uuid.UUID(int=self.rng.getrandbits(128), version=4)
+
+    def network_of(self, process: Process) -> LocalNetwork:
+        return LocalNetwork(self.networks, ReachedPorts(self.ports, process))
+
+    # Processes
+
+    async def work(self, process: Process) -> None:
+        """Be a worker: the real one."""
+        store: Any = TwinStore(self.database, process)
+        compute: Any = SimCompute(self.hosts, process, self.story)
+        await run_control(
+            store=store,
+            network=self.network_of(process),
+            compute=compute,
+            settings=self.settings,
+            clock=process,
+            stop=asyncio.Event(),
+        )
+
+    async def edit(self, process: Process) -> None:
+        """Be the API and its clients: create, edit, fail over and delete, at any time."""
+        store = TwinStore(self.database, process)
+        while True:
+            await asyncio.sleep(self.faults.draw_s(0.05, 6.0))
+            if self.faults.over:
+                continue
+            try:
+                if len(self.database.balancers) < MOST_BALANCERS and self.rng.random() < 0.4:
+                    await self._create(process, store)
+                elif self.database.balancers:
+                    load_balancer_id = self.rng.choice(sorted(self.database.balancers))
+                    what, decide = self._choose_edit(self.database.balancers[load_balancer_id].tree)
+                    self.story.tell(process.name, f"asks {load_balancer_id[:8]} to {what}")
+                    await store.call("edit", load_balancer_id, decide)
+            except StateraError as error:
+                self.story.tell(process.name, f"is refused: {error.reason.slug}")
+
+    async def _create(self, process: Process, store: TwinStore) -> None:
+        tree = make_tree(2)
+        subnet = self.networks[0].subnets[0]
+        request = VipRequest(
+            load_balancer_id=tree.load_balancer.id, network_id=subnet.network_id, addresses=((subnet.id, None),)
+        )
+        port = await self.network_of(process).ensure_vip(request)
+        vip = Vip(address=port.addresses[0].address, subnet_id=subnet.id, network_id=subnet.network_id, port_id=port.id)
+        balancer = msgspec.structs.replace(tree.load_balancer, vip=vip, owns_vip_port=True)
+        self.story.tell(process.name, f"creates {balancer.id[:8]}")
+        await store.call("insert_tree", msgspec.structs.replace(tree, load_balancer=balancer))
+
+    def _choose_edit(self, tree: Tree) -> tuple[str, Decide]:
+        terms, rng = Terms(now=self.now()), self.rng
+        balancer, pool = tree.load_balancer, tree.pools[0]
+        kind = rng.choice(
+            ("member", "member", "weight", "drop-member", "listener", "bad", "switch", "fail-over", "delete")
+        )
+        if kind == "weight" and tree.members:
+            weight = rng.randint(0, 256)
+            member = rng.choice(tree.members)
+            return f"weigh a member {weight}", update_member(
+                member.id, lambda row: msgspec.structs.replace(row, weight=weight), terms
+            )
+        if kind == "drop-member" and tree.members:
+            return "drop a member", delete_member(rng.choice(tree.members).id, terms)
+        if kind == "listener":
+            extra = next((one for one in tree.listeners if one.protocol_port != 80), None)
+            if extra is not None:
+                return "drop a listener", delete_listener(extra.id, terms)
+            port = rng.randint(1000, 6000)
+            fresh = make_listener(balancer, protocol=ListenerProtocol.TCP, protocol_port=port)
+            return f"listen on {port}", create_listener(fresh, terms)
+        if kind == "bad":
+            fresh = make_listener(balancer, protocol=ListenerProtocol.TCP, protocol_port=REJECTED_PORT)
+            return "listen where nobody can", create_listener(fresh, terms)
+        if kind == "switch":
+            return "switch on or off", update_load_balancer(
+                lambda row: msgspec.structs.replace(row, admin_state_up=not row.admin_state_up), terms
+            )
+        if kind == "fail-over":
+            mine = [row.id for row in self.database.list_amphorae(balancer.id)]
+            return "fail over", fail_over_load_balancer(mine, terms)
+        if kind == "delete":
+            return "be deleted", delete_load_balancer(cascade=True, terms=terms)
+        return "take a member", create_member(make_member(pool, rng.randint(1, 10_000)), terms)
+
+    async def judge(self, process: Process) -> None:
+        """Be the health process: hear amphorae, and make the load balancers of silent ones due."""
+        store = TwinStore(self.database, process)
+        heard: dict[str, dt.datetime] = {}
+        since: dict[str, dt.datetime] = {}
+        while True:
+            await asyncio.sleep(2.0)
+            try:
+                rows = await store.call("list_amphorae")
+                expected = {row.id: since.get(row.id, process.now()) for row in rows if row.status in SPEAKING}
+                since = expected
+                heard |= {one: process.now() for one in self._list_speaking()}
+                await store.call("touch_amphorae", {one: heard[one] for one in sorted(heard)})
+                silent = decide_silent(rows, heard, since, now=process.now(), stale_after_s=STALE_S)
+                await store.call("mark_due", sorted({one.load_balancer_id for one in silent}))
+            except StateraError as error:
+                self.story.tell(process.name, f"cannot write: {error.reason.slug}")
+
+    def _list_speaking(self) -> list[str]:
+        return [one for host in self.hosts.hosts.values() if not host.cut_off for one in host.sandboxes]
+
+    # What invariants ask
+
+    def is_rejected(self, tree: Tree) -> bool:
+        """Say whether no host takes the configuration that this tree means."""
+        served = [one for one in tree.listeners if one.admin_state_up and not one.deleting]
+        return tree.load_balancer.admin_state_up and any(one.protocol_port == REJECTED_PORT for one in served)
+
+    def list_wanted_words(self, tree: Tree) -> dict[str, bool]:
+        """Return the ports that are to stand in the configuration, and those of no listener any more that are not."""
+        up = tree.load_balancer.admin_state_up
+        return {f"{tree.load_balancer.vip.address}:{one.protocol_port}": up for one in tree.listeners}
+
+    # Fate
+
+    async def disturb_hosts(self) -> None:
+        """Cut hosts off, and take their power away."""
+        while not self.faults.over:
+            await asyncio.sleep(self.faults.draw_s(5.0, 40.0))
+            host = self.hosts.hosts[self.rng.choice(HOSTS)]
+            if self.rng.random() < 0.5:
+                continue
+            seconds = self.faults.draw_s(1.0, 45.0)
+            loses_power = self.rng.random() < 0.4
+            self.story.tell(host.name, f"{'loses power' if loses_power else 'is cut off'} for {seconds:.1f} s")
+            host.cut_off = True
+            if loses_power:
+                host.lose_power()
+            await asyncio.sleep(seconds)
+            host.cut_off = False
+            self.story.tell(host.name, "is back")
+
+    async def run(self) -> None:
+        running = [asyncio.create_task(process.run(self.over)) for process in self.processes]
+        fate = asyncio.create_task(self.disturb_hosts())
+        try:
+            await self._wait_for(running, TROUBLE_S)
+            self.faults.over = True
+            self.story.tell("the world", "has no more faults")
+            await self._wait_for([*running, fate], 90.0, may_end={fate})
+            began = tell_time()
+            while (why := self.invariants.find_unrest()) is not None:
+                if tell_time() - began > REST_MOST_S:
+                    raise AssertionError(f"no rest after {REST_MOST_S:.0f} s: {why}")
+                await self._wait_for(running, 5.0)
+            self.story.tell("the world", "is as it is wanted")
+        finally:
+            self.over.set()
+            fate.cancel()
+            for process in self.processes:
+                await process.end()
+            await asyncio.wait([*running, fate])
+
+    async def _wait_for(self, running: list["asyncio.Task[None]"], seconds: float, may_end: Any = ()) -> None:
+        """Let time pass, with the invariants looked at all the time; whoever fails ends it."""
+        until = tell_time() + seconds
+        while tell_time() < until:
+            await asyncio.sleep(0.25)
+            self.invariants.check()
+            for task in running:
+                if task.done() and task not in may_end:
+                    task.result()
+                    raise AssertionError("a process ended")
+
+
+def simulate(seed: int) -> Story:
+    """Play one seed. Raises `Failed` with its story."""
+    simulation: list[Simulation] = []
+
+    async def play() -> None:
+        simulation.append(Simulation(seed))
+        with mock.patch("uuid.uuid4", simulation[0].make_uuid):
+            await simulation[0].run()
+
+    random.seed(seed)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        with twins_in_place():
+            run_virtually(play())
+    except Exception as error:
+        story = "\n".join(simulation[0].story.lines[-120:])
+        kinds = ", ".join(simulation[0].faults.kinds)
+        raise Failed(f"seed {seed} ({kinds}):\n{story}\n{type(error).__name__}: {error}") from error
+    return simulation[0].story

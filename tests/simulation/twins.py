@@ -1,0 +1,121 @@
+"""Puts the database in memory in the place of `statera.store`, in the rooms that the simulation runs."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any, ClassVar
+
+import statera.control.act
+import statera.control.chores
+import statera.control.observe
+import statera.control.reconcile
+import statera.control.worker
+from statera.base.errors import Transient
+from tests.simulation.database import Database
+from tests.simulation.faults import Faults
+from tests.simulation.processes import Process
+
+ROOMS: tuple[ModuleType, ...] = (
+    statera.control.act,
+    statera.control.chores,
+    statera.control.observe,
+    statera.control.reconcile,
+    statera.control.worker,
+)
+NOT_FOLLOWED = ("save_counted", "trim_events")
+"""What they write decides nothing."""
+
+
+class TwinStore:
+    """A process's connections to the database."""
+
+    def __init__(self, database: Database, process: Process) -> None:
+        self._database = database
+        self._process = process
+        self._faults: Faults = process.faults
+
+    async def call(self, name: str, *args: Any, **values: Any) -> Any:
+        """Run one statement: it may be refused, slow, or done without anybody being told."""
+        await self._process.point(f"the start of {name}")
+        if self._faults.strikes("database-slow"):
+            await asyncio.sleep(self._faults.draw_s(0.5, 8.0))
+        if self._faults.strikes("database-refuses"):
+            raise _unavailable()
+        answer = None if name in NOT_FOLLOWED else getattr(self._database, name)(*args, **values)
+        await self._process.point(f"the end of {name}")
+        if self._faults.strikes("database-answer-lost"):
+            raise _unavailable()
+        return answer
+
+
+def _unavailable() -> Transient:
+    return Transient("database-unavailable", "The database does not answer.")
+
+
+class TwinBell:
+    """A worker's ear. A ring may be missed, never the work: polling is the truth."""
+
+    ears: ClassVar[list["TwinBell"]] = []
+
+    def __init__(self, store: TwinStore) -> None:
+        self._rung = asyncio.Event()
+        self._faults = store._faults
+        TwinBell.ears.append(self)
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
+    def ring(self) -> None:
+        self._rung.set()
+
+    async def wait(self, timeout_s: float) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._rung.wait()
+        except TimeoutError:
+            pass
+        self._rung.clear()
+
+    @classmethod
+    def ring_all(cls) -> None:
+        for bell in cls.ears[-8:]:
+            if bell._faults.over or bell._faults.rng.random() < 0.8:
+                bell.ring()
+
+
+@contextmanager
+def twins_in_place() -> Iterator[None]:
+    """Every statement that these rooms know has a twin here, or this raises `LookupError`."""
+    kept: list[tuple[ModuleType, str, Any]] = []
+    TwinBell.ears = []
+    try:
+        for room in ROOMS:
+            for name, value in list(vars(room).items()):
+                twin = _find_twin(name, value)
+                if twin is not None:
+                    kept.append((room, name, value))
+                    setattr(room, name, twin)
+        yield
+    finally:
+        for room, name, value in kept:
+            setattr(room, name, value)
+
+
+def _find_twin(name: str, value: object) -> object | None:
+    if not getattr(value, "__module__", "").startswith("statera.store.") or name == "Store":
+        return None
+    if name == "WorkBell":
+        return TwinBell
+    if not callable(value):
+        return None
+    if name not in NOT_FOLLOWED and not hasattr(Database, name):
+        raise LookupError(f"statera.store has {name}, tests/simulation/database.py does not")
+    return _forward(name)
+
+
+def _forward(name: str) -> Callable[..., Any]:
+    async def call(store: TwinStore, *args: Any, **values: Any) -> Any:
+        return await store.call(name, *args, **values)
+
+    return call
