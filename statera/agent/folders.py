@@ -65,6 +65,19 @@ class AmphoraFolders:
         return self.run / "words"
 
     @property
+    def vrrp(self) -> Path:
+        """keepalived's configuration; the next two are keepalived's, too."""
+        return self.run / "keepalived.conf"
+
+    @property
+    def vrrp_pid(self) -> Path:
+        return self.run / "vrrp-pid"
+
+    @property
+    def vrrp_words(self) -> Path:
+        return self.run / "vrrp-words"
+
+    @property
     def live(self) -> Path:
         """The only folder that HAProxy's user may write in: its sockets."""
         return self.run / "live"

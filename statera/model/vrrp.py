@@ -9,7 +9,7 @@ import msgspec
 VIRTUAL_ROUTER_ID = 1
 """The same everywhere: adverts go to named peers only, so those of two load balancers never meet."""
 LIFELINE = "lifeline"
-"""The interface that has a carrier as long as HAProxy lives: keepalived gives the VIPs up when it has none."""
+"""The interface that is there as long as HAProxy lives: without it keepalived gives the VIPs up."""
 
 
 class VrrpSpec(msgspec.Struct, frozen=True, kw_only=True):

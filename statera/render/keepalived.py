@@ -34,6 +34,8 @@ def _lines(spec: SandboxSpec, home: InterfaceSpec, vrrp: VrrpSpec) -> Iterator[s
     yield "global_defs {"
     yield f"    router_id {tokens.name(spec.amphora_id)}"
     yield "    vrrp_version 3"
+    # The lifeline comes and goes with HAProxy.
+    yield "    dynamic_interfaces"
     yield f"    vrrp_garp_master_delay {GARP_DELAY_S}"
     yield f"    vrrp_garp_master_repeat {GARP_REPEAT}"
     yield f"    vrrp_garp_master_refresh {GARP_REFRESH_S}"

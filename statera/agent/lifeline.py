@@ -1,0 +1,54 @@
+"""The lifeline: an interface in a sandbox that is there as long as HAProxy lives (tun(4)).
+
+HAProxy's master inherits its descriptor and hands it on to its workers. When the last of them is gone, however it went
+and whoever notices, the kernel removes the interface, and keepalived gives the VIPs up at once. A reload does not touch
+it. (One that stays and only loses its carrier would not do: the kernel may tell of a carrier a second late.)
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import struct
+from pathlib import Path
+
+from pyroute2 import IPRoute
+
+from statera.agent.namespace import entered
+from statera.base.errors import Transient
+from statera.model.vrrp import LIFELINE
+
+DEVICE = Path("/dev/net/tun")
+TUNSETIFF = 0x400454CA
+IFF_TUN, IFF_NO_PI = 0x0001, 0x1000
+
+
+def hold_lifeline(amphora_id: str) -> int | None:
+    """Make it; return the descriptor that holds it, None while another process does.
+
+    Blocks for some milliseconds. Raises `Transient` (slug `tun-missing`).
+    """
+    with entered(amphora_id), IPRoute() as inside:
+        descriptor = _open()
+        if descriptor is not None:
+            # Nothing is ever sent over it.
+            with contextlib.suppress(OSError):
+                Path(f"/proc/sys/net/ipv6/conf/{LIFELINE}/disable_ipv6").write_text("1", encoding="ascii")
+            inside.link("set", index=inside.link_lookup(ifname=LIFELINE)[0], state="up")
+        return descriptor
+
+
+def _open() -> int | None:
+    try:
+        descriptor = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        sentence = f"This host has no {DEVICE}, which amphorae that share VIPs need: {error.strerror}."
+        raise Transient("tun-missing", sentence) from error
+    try:
+        fcntl.ioctl(descriptor, TUNSETIFF, struct.pack("16sH22x", LIFELINE.encode(), IFF_TUN | IFF_NO_PI))
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno == errno.EBUSY:
+            return None
+        raise
+    return descriptor

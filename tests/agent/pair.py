@@ -1,0 +1,61 @@
+"""Two amphorae of one load balancer on one bridge, each with a HAProxy and a part in sharing the VIPs."""
+
+import msgspec
+
+from statera.agent.host import AmphoraHost
+from statera.agent.namespace import has_vips
+from statera.agent.sandbox import Sandbox
+from statera.base.ids import new_id
+from statera.model.agent_wire import SandboxRequest
+from statera.model.spec import SandboxSpec
+from statera.model.vrrp import VrrpSpec
+from tests.agent.ground import HEARTBEAT_KEY, Ground
+
+ADVERT_MS = 80
+
+
+class Pair:
+    """The two, first the one with the higher priority."""
+
+    def __init__(self, ground: Ground, host: AmphoraHost) -> None:
+        self.ground = ground
+        self.host = host
+        self.port = 0
+        self.ids = [ground.amphora_id, new_id()]
+        self._net, self._net6 = ground.gateway.rpartition(".")[0], ground.gateway6[:-1]
+
+    def own(self, number: int) -> tuple[str, str]:
+        return f"{self._net}.{10 + number}", f"{self._net6}{10 + number}"
+
+    def spec(self, number: int) -> SandboxSpec:
+        plain = self.ground.sandbox(
+            self.ids[number],
+            mac_address=f"02:00:00:00:0a:{number + 1:02x}",
+            addresses=(f"{self.own(number)[0]}/24", f"{self.own(number)[1]}/64"),
+        )
+        vrrp = VrrpSpec(priority=100 - 10 * number, advert_ms=ADVERT_MS, peers=self.own(1 - number))
+        return msgspec.structs.replace(plain, vrrp=vrrp)
+
+    async def build(self, port: int) -> None:
+        """Build both, with one member on this port of the host."""
+        self.port = port
+        for number in (0, 1):
+            request = SandboxRequest(epoch=1, sandbox=self.spec(number), heartbeat_key=HEARTBEAT_KEY)
+            await self.host.ensure(request)
+        for amphora_id in self.ids:
+            await self.host.apply(amphora_id, self.ground.configuration(self.ground.document([port])))
+
+    def sandbox(self, amphora_id: str) -> Sandbox:
+        return self.host.sandboxes[amphora_id]
+
+    def masters(self) -> list[str]:
+        """Return those that have the VIPs now."""
+        return [one for one in self.ids if has_vips(self.sandbox(one).record.sandbox)]
+
+    async def has_one_master(self) -> bool:
+        return len(self.masters()) == 1
+
+    async def order(self) -> tuple[str, str]:
+        """Return the one that has the VIPs, and the other one."""
+        [first] = self.masters()
+        return first, next(one for one in self.ids if one != first)
