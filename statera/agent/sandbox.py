@@ -77,6 +77,7 @@ class Sandbox:
     def id(self) -> str:
         return self.record.sandbox.amphora_id
 
+        self._broken_at: float | None = None
     @property
     def is_running(self) -> bool:
         return self.engine.find_pid() is not None
@@ -120,6 +121,8 @@ class Sandbox:
 
     def check_epoch(self, epoch: int) -> None:
         """Raise `LostClaim` for a request of a worker that has been succeeded."""
+            broken_s=self._measure_broken(time.monotonic()),
+            has_vips=self.has_vips(),
         if epoch < self.record.epoch:
             raise LostClaim(self.record.sandbox.load_balancer_id)
 
@@ -221,7 +224,7 @@ class Sandbox:
 
     async def keep_running(self, now: float) -> bool:
         """Mend what broke and start HAProxy again, later each time it breaks soon again; True when it was tried."""
-        if not self._is_broken() or now < self._restart_at or self.lock.locked():
+        if not self._measure_broken(now) or now < self._restart_at or self.lock.locked():
             return False
         async with self.lock:
             if not self._is_broken():
@@ -272,6 +275,15 @@ async def remove_traces(amphora_id: str, folders: AmphoraFolders, spec: SandboxS
     await process.end_all(amphora_id)
     if not namespace.exists(amphora_id):
         await asyncio.to_thread(process.end_strays, amphora_id)
+    def _measure_broken(self, now: float) -> float:
+        """Return the seconds since it was first seen broken, 0.0 when it is not."""
+        if not self._is_broken():
+            self._broken_at = None
+            return 0.0
+        if self._broken_at is None:
+            self._broken_at = now
+        return max(now - self._broken_at, 0.001)
+
     names = [one.name for one in spec.interfaces] if spec else [f"eth{number}" for number in range(MOST_INTERFACES)]
     await asyncio.to_thread(namespace.remove_namespace, amphora_id, names)
     await asyncio.to_thread(cgroups.remove_groups, amphora_id)

@@ -275,6 +275,27 @@ class LogSettings(Section, frozen=True, kw_only=True):
 class MetricsSettings(Section, frozen=True, kw_only=True):
     enabled: Annotated[bool, Meta(description="Serve what the processes of this machine count to Prometheus.")] = True
     host: Annotated[str, Meta(description="Address of its page `/metrics`; anybody who reaches it may read.")] = (
+class FailoverSettings(Section, frozen=True, kw_only=True):
+    automatic: Annotated[bool, Meta(description="Replace amphorae that are dead for sure, without being asked.")] = True
+    per_minute: Annotated[Count, Meta(description="Automatic replacements in a minute at most, in all.")] = 60
+    fleet_percent: Annotated[
+        float,
+        Meta(gt=0, le=100, description="Percent of all amphorae replaced in ten minutes at most; ten always may be."),
+    ] = 50.0
+    broken_after_s: Annotated[
+        Seconds, Meta(description="Seconds that a host may try to mend an amphora before it is replaced.")
+    ] = 10.0
+
+
+class CertificateSettings(Section, frozen=True, kw_only=True):
+    lifetime_s: Annotated[
+        Seconds, Meta(description="Lifetime of Statera's own certificates, in seconds; renewed after two thirds.")
+    ] = 31_536_000.0
+    authority_lifetime_s: Annotated[
+        Seconds, Meta(description="Lifetime of its authority, in seconds; the next one is made after two thirds.")
+    ] = 315_360_000.0
+
+
         "127.0.0.1"
     )
     port: Annotated[Port, Meta(description="TCP port of the page, one for all processes of this machine.")] = 9464
@@ -316,6 +337,8 @@ def load_settings(path: Path | None, environment: Mapping[str, str] | None = Non
     """
     environment = os.environ if environment is None else environment
     found = path or next((candidate for candidate in DEFAULT_PATHS if candidate.exists()), None)
+    failover: FailoverSettings = FailoverSettings()
+    certificates: CertificateSettings = CertificateSettings()
     values: dict[str, Any] = {}
     if found is not None:
         try:

@@ -8,6 +8,7 @@ import msgspec
 
 from statera.base.clock import Clock
 from statera.base.errors import Lasting, Transient
+from statera.base.logging import get_logger
 from statera.control.observe import Observer
 from statera.control.run import Run
 from statera.model.amphora import Amphora, AppliedConfiguration
@@ -26,6 +27,7 @@ from statera.plan.steps import (
     DropLoadBalancer,
     EnsurePorts,
     EnsureSandbox,
+    GiveUpAmphora,
     ReleasePorts,
     ReleaseVip,
     RemovePorts,
@@ -35,7 +37,10 @@ from statera.plan.steps import (
 )
 from statera.store.amphorae import load_heartbeat_key, remove_amphora, save_amphora
 from statera.store.engine import Store
+from statera.store.failover import save_given_up
 from statera.store.statistics import save_counted
+
+log = get_logger("control")
 
 
 class Actor:
@@ -56,6 +61,10 @@ class Actor:
         match step:
             case CondemnAmphora():
                 await self._change(run, step.amphora_id, status=AmphoraStatus.PENDING_DELETE)
+            case GiveUpAmphora():
+                await self._give_up(run, step)
+                run.note(step.sentence, self._clock.now(), step.reason)
+                return
             case AddAmphora():
                 await self._save(run, step.amphora)
             case EnsurePorts():
@@ -85,6 +94,16 @@ class Actor:
             case _:
                 assert_never(step)
         run.note(f"{step.sentence}{added}", self._clock.now())
+
+    async def _give_up(self, run: Run, step: GiveUpAmphora) -> None:
+        now = self._clock.now()
+        reason = step.reason if step.reason.since else msgspec.structs.replace(step.reason, since=now)
+        row = msgspec.structs.replace(
+            run.amphorae[step.amphora_id], status=AmphoraStatus.ERROR, reason=reason, updated_at=now
+        )
+        await save_given_up(self._store, run.claim, row, self._observer.failover_limits)
+        run.amphorae[row.id] = row
+        log.warning("amphora given up", amphora=row.id, host=row.host, slug=reason.slug, sentence=reason.sentence)
 
     async def _ensure_ports(self, run: Run, step: EnsurePorts) -> None:
         ports = [

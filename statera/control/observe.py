@@ -15,9 +15,12 @@ from statera.control.run import Run
 from statera.model.amphora import Amphora, AmphoraObserved
 from statera.model.certificates import Bundle
 from statera.model.document import Document
+from statera.model.engines import COMMON_ENGINES, EngineName
+from statera.model.failover import read_limits
 from statera.model.network import Network
 from statera.model.ports import ComputeDriver, NetworkDriver, SecretsDriver
 from statera.model.tree import Tree
+from statera.plan.brain import needs_lookout
 from statera.plan.plan import MOST_FRESH_IDS, needs_hosts
 from statera.plan.spec import decide_amphora_spec, decide_limits, list_references, list_vips
 from statera.plan.world import Sighting, Unseen, World
@@ -26,9 +29,12 @@ from statera.render.haproxy import render_haproxy
 from statera.render.paths import SANDBOX_PATHS
 from statera.store.amphorae import count_placed
 from statera.store.engine import Store
+from statera.store.failover import load_lookout
 
 PLACEMENT_AGE_S = 2.0
 """Oldest answers to choose a host by; rows, which count at once, tell what was placed since."""
+LOOKOUT_AGE_S = 6.0
+"""Oldest answers to tell by whether a host is lost: a round takes seconds then, and a silence longer than this."""
 VERSIONS_AGE_S = 60.0
 """How soon the re-check notices that a host has another engine; an edit does not wait to find out."""
 
@@ -52,6 +58,8 @@ class Observer:
         # What health writes of heartbeats lags behind by half of its window.
         self._silent_after_s = settings.health.stale_after_s * 1.5
         self.max_skew_s = settings.health.max_skew_s
+        self._broken_after_s = settings.failover.broken_after_s
+        self.failover_limits = read_limits(settings.failover)
         self._hosts = HostBook(compute)
         self._certificates = CertificateBook(secrets)
         self.limits = decide_limits(
@@ -64,6 +72,7 @@ class Observer:
         """Return the world of a pass. Raises `Lasting` for text that cannot be rendered."""
         run.networks = await self._look_at_networks(run)
         sightings = await self._look_at_all(run)
+        now = self._clock.now()
         world = World(
             tree=run.tree,
             amphorae=tuple(run.amphorae.values()),
@@ -73,12 +82,18 @@ class Observer:
             configurations=await self._digests(run, sightings),
             fresh_ids=tuple(new_id() for _ in range(MOST_FRESH_IDS)),
             silent_after_s=self._silent_after_s,
-            now=self._clock.now(),
+            failing_s=(now - run.claim.failing_since).total_seconds() if run.claim.failing_since else 0.0,
+            broken_after_s=self._broken_after_s,
+            now=now,
         )
         if not needs_hosts(world):
             return world
-        hosts = await self._hosts.list_hosts(most_age_s=PLACEMENT_AGE_S)
-        return msgspec.structs.replace(world, hosts=hosts, placed=await count_placed(self._store))
+        is_dubious = needs_lookout(world)
+        hosts = await self._hosts.list_hosts(most_age_s=LOOKOUT_AGE_S if is_dubious else PLACEMENT_AGE_S)
+        lookout = None
+        if is_dubious:
+            lookout = await load_lookout(self._store, run.balancer.id, self.failover_limits)
+        return msgspec.structs.replace(world, hosts=hosts, placed=await count_placed(self._store), lookout=lookout)
 
     async def render(self, run: Run, amphora: Amphora, *, assumed: str = "") -> Document | None:
         """Return the document that an amphora should have, None when no listener needs an engine.

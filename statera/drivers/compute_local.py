@@ -32,16 +32,8 @@ from statera.model.spec import Configuration, SandboxSpec
 
 T = TypeVar("T")
 
-CONNECT_WITHIN_S = 2.0
-CONNECTIONS = 32
-
-
-def client_context(authority: Path, certificate: Path, key: Path) -> ssl.SSLContext:
-    """Return the TLS context of a controller: it trusts Statera's own CA and nobody else, and shows who it is."""
-    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(authority))
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.load_cert_chain(certificate, key)
-    return context
+ANSWERS_WITHIN_S = 0.5
+"""Seconds after which a host that has not answered is looked at beside: does the machine live?"""
 
 
 class LocalCompute:
@@ -62,14 +54,20 @@ class LocalCompute:
     # Hosts
 
     async def observe_hosts(self) -> tuple[Host, ...]:
+        asking = asyncio.ensure_future(self._get(name, "/v1/host", HostFacts))
+        is_alive = True
         return tuple(await asyncio.gather(*(self._observe_host(name) for name in self._hosts)))
 
     async def _observe_host(self, name: str) -> Host:
         zone = self._hosts[name].zone
         try:
-            facts = await self._get(name, "/v1/host", HostFacts)
+            if not (await asyncio.wait({asking}, timeout=ANSWERS_WITHIN_S))[0] or asking.exception() is not None:
+                is_alive = await _is_alive(httpx.URL(self._hosts[name].url))
+            facts = await asking
         except (Transient, Lasting) as error:
-            return Host(name=name, zone=zone, reachable=False, reason=error.reason)
+            return Host(name=name, zone=zone, reachable=False, is_alive=is_alive, reason=error.reason)
+        finally:
+            asking.cancel()
         if facts is None or facts.name != name:
             told = facts.name if facts else "nothing"
             reason = Reason(slug="host-misnamed", sentence=f"The agent of host {name} calls itself {told}.")
@@ -162,6 +160,19 @@ def _error(host: str, answer: httpx.Response, path: str) -> Transient | Lasting 
     if fault is None:
         return Transient("agent-garbled", f"The agent of host {host} answered {answer.status_code} to {path}.")
     match fault.kind:
+async def _is_alive(url: httpx.URL) -> bool:
+    """Say whether the machine takes or refuses a connection: its kernel does so without the agent."""
+    try:
+        async with asyncio.timeout(CONNECT_WITHIN_S):
+            _, writer = await asyncio.open_connection(url.host, url.port or 443)
+    except ConnectionError:
+        return True
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
+
+
         case FaultKind.LOST_CLAIM:
             return LostClaim("", fault.sentence)
         case FaultKind.LASTING:

@@ -14,7 +14,7 @@ from statera.model.amphora import AmphoraObserved, AppliedConfiguration, Host
 from statera.model.heartbeat import ListenerObserved
 from statera.model.spec import Configuration, SandboxSpec
 
-ENGINE_VERSIONS = {"haproxy": "2.6.12-1+deb12u1"}
+ENGINE_VERSIONS = {"haproxy": "2.6.12-1+deb12u1", "nginx": "1.22.1"}
 """What documents are rendered for."""
 AMPHORA_LIMIT = 1_000_000
 MOST_FENCES = 10_000
@@ -28,6 +28,7 @@ class NoopSandbox:
         self.spec = spec
         self.configuration: Configuration | None = None
         self.haproxy_running = False
+        self.broken_s = 0.0
         self.reason: Reason | None = None
         self.reloads = 0
         self.counted: tuple[ListenerObserved, ...] = ()
@@ -85,6 +86,7 @@ class NoopHost:
             sandbox_digest=sandbox.spec.digest(),
             configuration_digest=live.haproxy.digest() if live is not None and live.haproxy is not None else "",
             haproxy_running=sandbox.haproxy_running,
+            broken_s=sandbox.broken_s,
             reason=sandbox.reason,
         )
 

@@ -16,9 +16,11 @@ from statera.model.spec import Configuration, SandboxSpec
 
 
 class FakeHost(NoopHost):
-    """A host that may be out of reach."""
+    """A host that may be out of reach, alone its agent or the whole machine."""
 
     reachable = True
+    is_alive = False
+    """While it is out of reach."""
 
     def describe(self) -> Host:
         """Return what is known of the host."""
@@ -26,7 +28,8 @@ class FakeHost(NoopHost):
         if self.reachable:
             return told
         reason = Reason(slug="agent-unreachable", sentence=f"The agent of host {self.name} does not answer.")
-        return Host(name=told.name, reachable=False, amphora_limit=told.amphora_limit, reason=reason)
+        limit = told.amphora_limit
+        return Host(name=told.name, reachable=False, is_alive=self.is_alive, amphora_limit=limit, reason=reason)
 
 
 class Gate:

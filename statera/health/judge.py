@@ -1,6 +1,7 @@
 """Who keeps silent for too long. The decision is pure; the loop asks the database who should speak.
 
-Nothing is repaired here: a silent amphora's load balancer says so and becomes due, and the reconciler looks at it.
+Nothing is repaired here: a silent amphora's load balancer says so and becomes due, and the reconciler looks at it. So
+does one whose HAProxy does not run. Each look writes who is silent now: what is not written again soon says nothing.
 """
 
 import datetime as dt
@@ -17,6 +18,7 @@ from statera.model.observed import Silence
 from statera.store.amphorae import list_amphorae
 from statera.store.claims import mark_due
 from statera.store.engine import Store
+from statera.store.failover import save_silences
 
 log = get_logger("health")
 
@@ -80,9 +82,10 @@ class Judge:
         self._listened_since: dict[str, dt.datetime] = {}
         self._last_look = clock.now()
         self._to_mark: set[str] = set()
+        self._silent: set[str] = set()
 
     async def look(self) -> None:
-        """Judge once, and make the load balancers of those fallen silent due. Raises `Transient`."""
+        """Judge once, and make the load balancers of those fallen silent, or broken, due. Raises `Transient`."""
         asked_at = self._clock.now()
         self._notice_pause(asked_at)
         amphorae = await list_amphorae(self._store)
@@ -97,9 +100,15 @@ class Judge:
         for silence in self._receiver.memory.set_silent(silences):
             log.warning("amphora_silent", amphora_id=silence.amphora_id, host=silence.host, since=str(silence.since))
             self._to_mark.add(silence.load_balancer_id)
+        self._to_mark |= self._receiver.memory.take_stopped()
+        silent = {silence.amphora_id for silence in silences}
+        await save_silences(self._store, silences, self._silent - silent)
+        self._silent = silent
         if self._to_mark:
             await mark_due(self._store, sorted(self._to_mark))
             self._to_mark.clear()
+        # Only now: whoever could not reach the database does not know who was heard by others meanwhile.
+        self._last_look = asked_at
 
     def learn(self, amphorae: Iterable[Amphora], asked_at: dt.datetime) -> None:
         """Take in which amphorae there are and whose."""
@@ -118,7 +127,7 @@ class Judge:
         return self._listened_since
 
     def _notice_pause(self, now: dt.datetime) -> None:
-        # A process that was stopped, or a machine that slept, heard nothing meanwhile: that is nobody's silence.
+        # A process that was stopped, a machine that slept, a database that was away: that is nobody's silence, and a
+        # full window begins anew.
         if (now - self._last_look).total_seconds() > judge_interval_s(self._stale_after_s) + self._stale_after_s / 2:
             self._listened_since = {}
-        self._last_look = now

@@ -42,6 +42,7 @@ class Memory:
         self._silent: dict[str, Silence] = {}
         self._news: dict[str, None] = {}
         self._heard: dict[str, dt.datetime] = {}
+        self._stopped: set[str] = set()
         self._counted: dict[tuple[str, int], Counted] = {}
 
     def accept(self, heartbeat: Heartbeat, now: dt.datetime) -> None:
@@ -80,6 +81,8 @@ class Memory:
         returned = self._silent.pop(heartbeat.amphora_id, None)
         if picture != voice.picture or returned is not None:
             self._news[heartbeat.load_balancer_id] = None
+        if not heartbeat.haproxy_running and (voice.whole is None or voice.whole.haproxy_running):
+            self._stopped.add(heartbeat.load_balancer_id)
         voice.whole, voice.picture = heartbeat, picture
         counters = (heartbeat.process, heartbeat.listeners)
         if heartbeat.listeners and counters != voice.counters:
@@ -115,6 +118,11 @@ class Memory:
         """Return who was heard since the last call, and when last; only amphorae that the database knows."""
         heard, self._heard = self._heard, {}
         return {amphora_id: at for amphora_id, at in heard.items() if amphora_id in self._owner_of}
+
+    def take_stopped(self) -> set[str]:
+        """Return the load balancers of which an amphora said, since the last call, that its HAProxy runs no more."""
+        stopped, self._stopped = self._stopped, set()
+        return stopped
 
     def last_heard(self) -> dict[str, dt.datetime]:
         """Return when each amphora was heard last, in parts or whole."""

@@ -30,6 +30,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     reachable: bool
+    is_alive: bool = True
+    """Whether the machine gives any sign of life: an agent may be down while traffic flows."""
     reason: Reason | None = None
     """Why it is not reachable, or why it takes no more amphorae."""
     amphora_count: int = 0
@@ -59,6 +61,10 @@ class AmphoraObserved(msgspec.Struct, frozen=True, kw_only=True):
     configuration_digest: str
     """Digest of the live `Document`, "" before the first."""
     haproxy_running: bool
+    broken_s: float = 0.0
+    """Seconds for which it has not served although it should, by the host's clock; 0 when all is well."""
+    has_vips: bool | None = None
+    """Whether it has the VIPs that it shares with others; None for one that shares none."""
     reason: Reason | None = None
 
 

@@ -14,6 +14,7 @@ from statera.base.errors import Transient
 from statera.base.reason import Reason
 from statera.model.amphora import Amphora, AmphoraObserved
 from statera.model.enums import AmphoraRole, AmphoraStatus, Topology
+from statera.plan.brain import Hold, Replace, judge_amphora, needs_lookout
 from statera.plan.placement import choose_host
 from statera.plan.spec import decide_sandbox_spec, list_wanted_networks
 from statera.plan.steps import (
@@ -26,6 +27,7 @@ from statera.plan.steps import (
     DropLoadBalancer,
     EnsurePorts,
     EnsureSandbox,
+    GiveUpAmphora,
     Plan,
     PortWanted,
     ReleasePorts,
@@ -51,7 +53,7 @@ def needs_hosts(world: World) -> bool:
     if world.tree.load_balancer.deleting:
         return False
     rows = [seat.row for seat in _list_seats(world).values()]
-    return any(row is None or _is_unbuilt(world, row) for row in rows)
+    return needs_lookout(world) or any(row is None or _is_unbuilt(world, row) for row in rows)
 
 
 def decide_plan(world: World) -> Plan:
@@ -73,6 +75,10 @@ class _Seat(msgspec.Struct, frozen=True):
 
     row: Amphora | None
     worn: tuple[Amphora, ...]
+    condemned: tuple[Amphora, ...]
+    """Rows that it has taken over from: they are to go."""
+    lost: dict[str, Reason]
+    """Of those that it takes over from the ones that have just been found dead, and why."""
 
 
 def _plan_service(world: World) -> Iterator[AnyStep]:
@@ -81,16 +87,21 @@ def _plan_service(world: World) -> Iterator[AnyStep]:
     blocked: list[Reason] = []
     serving: set[str] = set()
     added: list[str] = []
+    gone: list[Amphora] = []
     for role, seat in seats.items():
         others = [other.row.host for name, other in seats.items() if other.row is not None and name != role]
         avoid = [*others, *added, *(row.host for row in seat.worn)]
         amphora, steps, reason = _place(world, role, seat.row, avoid, fresh)
+        if amphora is not None:
+            yield from (_give_up(row_id, why) for row_id, why in seat.lost.items())
         yield from steps
         added += [step.amphora.host for step in steps if isinstance(step, AddAmphora)]
         troubles = [reason] if reason is not None else []
         if amphora is not None:
             serving.add(amphora.id)
-            yield from _plan_seat(world, amphora, seat.worn, troubles)
+            outlived = _list_outlived(world, amphora, seat)
+            yield from _plan_seat(world, amphora, seat.worn, troubles, outlived=outlived)
+            gone += outlived
         if troubles:
             yield from _plan_incumbent(world, seat.worn, troubles)
         blocked += troubles
@@ -98,7 +109,7 @@ def _plan_service(world: World) -> Iterator[AnyStep]:
         yield _wait(blocked[0])
         return
     # One that cannot be removed now holds nobody up: a re-check comes back to it.
-    rest = [amphora for amphora in world.amphorae if amphora.id not in serving]
+    rest = [amphora for amphora in world.amphorae if amphora.id not in serving and amphora not in gone]
     unseen = [amphora for amphora in rest if isinstance(world.sightings.get(amphora.id), Unseen)]
     for amphora in rest:
         if amphora not in unseen:
@@ -111,13 +122,23 @@ def _plan_service(world: World) -> Iterator[AnyStep]:
 def _list_seats(world: World) -> dict[AmphoraRole, _Seat]:
     """Return who fills each role: the oldest row that is not to be replaced. Others of its role are too many."""
     rows = [amphora for amphora in world.amphorae if amphora.status != AmphoraStatus.PENDING_DELETE]
-    worn_ids = world.tree.load_balancer.amphorae_to_replace
+    verdicts = {row.id: judge_amphora(world, row) for row in rows}
+    lost = {row_id: verdict.reason for row_id, verdict in verdicts.items() if isinstance(verdict, Replace)}
+    given_up = {row.id for row in rows if row.status == AmphoraStatus.ERROR}
+    worn_ids = given_up | lost.keys() | set(world.tree.load_balancer.amphorae_to_replace)
+    condemned = [amphora for amphora in world.amphorae if amphora.status == AmphoraStatus.PENDING_DELETE]
     seats = {}
     for role in ROLES[world.tree.load_balancer.topology]:
         mine = [row for row in rows if row.role == role]
         row = next((row for row in mine if row.id not in worn_ids), None)
-        seats[role] = _Seat(row, tuple(row for row in mine if row.id in worn_ids))
+        worn = tuple(row for row in mine if row.id in worn_ids)
+        former = tuple(row for row in condemned if row.role == role)
+        seats[role] = _Seat(row, worn, former, {row.id: lost[row.id] for row in worn if row.id in lost})
     return seats
+
+
+def _give_up(amphora_id: str, reason: Reason) -> GiveUpAmphora:
+    return GiveUpAmphora(sentence=f"Give up amphora {amphora_id}.", amphora_id=amphora_id, reason=reason)
 
 
 _Placed = tuple[Amphora | None, Sequence[AnyStep], Reason | None]
@@ -170,14 +191,31 @@ def _after(rows: Sequence[Amphora], now: dt.datetime) -> dt.datetime:
 # Taking over: the successor is made ready beside the amphora that serves, then the VIP moves, then the old one goes
 
 
-def _plan_seat(world: World, amphora: Amphora, worn: Sequence[Amphora], troubles: list[Reason]) -> Iterator[AnyStep]:
+def _list_outlived(world: World, amphora: Amphora, seat: _Seat) -> list[Amphora]:
+    """Return those that are removed before their successor, live since it took over, is configured anew.
+
+    A configuration that is rejected then keeps the VIP from being on two of them for as long as it is wanted.
+    """
+    seen = world.sightings.get(amphora.id)
+    is_live = isinstance(seen, AmphoraObserved) and seen.generation > 0
+    return [row for row in seat.condemned if is_live and not isinstance(world.sightings.get(row.id), Unseen)]
+
+
+def _plan_seat(
+    world: World, amphora: Amphora, worn: Sequence[Amphora], troubles: list[Reason], *, outlived: Sequence[Amphora]
+) -> Iterator[AnyStep]:
     """Plan the amphora that fills a role from now on. What stands in the way goes into `troubles`."""
     doubts = [reason for row in worn if (reason := _doubt_end(world, row)) is not None]
     seen = [row for row in worn if _is_seen(world, row)]
     # One that has taken over already keeps the VIP, whoever else is to go now.
     has_taken_over = amphora.status == AmphoraStatus.ALLOCATED and _is_seen(world, amphora)
     stands_by = bool(doubts or seen) and not has_taken_over
-    yield from _plan_amphora(world, amphora, troubles, with_vips=not stands_by)
+    steps = [*_plan_amphora(world, amphora, troubles, with_vips=not stands_by)]
+    at = next((number for number, step in enumerate(steps) if isinstance(step, Configure)), len(steps))
+    yield from steps[:at]
+    for row in outlived:
+        yield from _remove_amphora(row)
+    yield from steps[at:]
     troubles += doubts
     if troubles:
         return
@@ -201,7 +239,13 @@ def _doubt_end(world: World, row: Amphora) -> Reason | None:
     sighting = world.sightings.get(row.id)
     if not isinstance(sighting, Unseen):
         return None
-    silent_s = (world.now - (row.last_heartbeat_at or row.created_at)).total_seconds()
+    heard_at = row.last_heartbeat_at or row.created_at
+    if row.status == AmphoraStatus.ERROR and row.updated_at is not None:
+        # It was given up with proof, which holds unless it is heard again.
+        return sighting.reason if heard_at > row.updated_at else None
+    if isinstance(judge_amphora(world, row), Replace):
+        return None
+    silent_s = (world.now - heard_at).total_seconds()
     return sighting.reason if silent_s < world.silent_after_s else None
 
 
@@ -221,7 +265,8 @@ def _plan_amphora(
     """Plan one amphora that should serve, or stand by without the VIPs. What stands in the way goes into `blocked`."""
     sighting = world.sightings.get(amphora.id)
     if isinstance(sighting, Unseen):
-        blocked.append(sighting.reason)
+        verdict = judge_amphora(world, amphora)
+        blocked.append(verdict.reason if isinstance(verdict, Hold) else sighting.reason)
         return
     wanted = tuple(
         PortWanted(network_id=network_id, subnet_ids=subnet_ids)

@@ -27,6 +27,13 @@ class CondemnAmphora(Step, frozen=True, kw_only=True, tag=True):
     amphora_id: str
 
 
+class GiveUpAmphora(Step, frozen=True, kw_only=True, tag=True):
+    """Mark a row as dead for sure, so that another takes its place, and take that from the budget of replacements."""
+
+    amphora_id: str
+    reason: Reason
+
+
 class AddAmphora(Step, frozen=True, kw_only=True, tag=True):
     """Write the row, before anything outside carries its id."""
 
@@ -107,6 +114,7 @@ class Wait(Step, frozen=True, kw_only=True, tag=True):
 
 AnyStep = (
     CondemnAmphora
+    | GiveUpAmphora
     | AddAmphora
     | EnsurePorts
     | EnsureSandbox

@@ -6,6 +6,7 @@ import msgspec
 
 from statera.base.reason import Reason
 from statera.model.amphora import Amphora, AmphoraObserved, Host
+from statera.model.failover import Lookout
 from statera.model.network import Network
 from statera.model.spec import LimitsSpec
 from statera.model.tree import Tree
@@ -41,4 +42,10 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     """Ids for amphorae that are to be added, at least `plan.MOST_FRESH_IDS`."""
     silent_after_s: float = 18.0
     """Seconds without a heartbeat that speak for the end of an amphora whose host does not answer either."""
+    lookout: Lookout | None = None
+    """Only looked at, and only needed, when `brain.needs_lookout` says so."""
+    failing_s: float = 0.0
+    """For how long passes over this load balancer have failed."""
+    broken_after_s: float = 10.0
+    """Seconds of broken service on a host that answers, and of failed passes, after which it is given up there."""
     now: dt.datetime

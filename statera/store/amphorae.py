@@ -37,17 +37,24 @@ async def save_amphora(
     store: Store, claim: Claim, amphora: Amphora, *, heartbeat_key: Secret[bytes] | None = None
 ) -> None:
     """Insert or update a row; without a key an old row keeps its own, a new one a fresh one. Raises `LostClaim`."""
+
+    async def work(connection: AsyncConnection) -> None:
+        await fence(connection, claim)
+        await write_amphora(connection, amphora, heartbeat_key=heartbeat_key)
+
+    await store.run(work)
+
+
+async def write_amphora(
+    connection: AsyncConnection, amphora: Amphora, *, heartbeat_key: Secret[bytes] | None = None
+) -> None:
+    """Insert or update a row within a transaction that has its fence."""
     values = {
         "rows": encode_told([amphora]),
         "key": heartbeat_key.reveal() if heartbeat_key else None,
         "fresh_key": secrets.token_bytes(KEY_BYTES),
     }
-
-    async def work(connection: AsyncConnection) -> None:
-        await fence(connection, claim)
-        await connection.execute(_SAVE, values)
-
-    await store.run(work)
+    await connection.execute(_SAVE, values)
 
 
 async def remove_amphora(store: Store, claim: Claim, amphora_id: str) -> None:

@@ -241,6 +241,23 @@ amphorae = sa.Table(
 )
 
 COUNTERS = ("bytes_in", "bytes_out", "request_errors", "total_connections")
+silences = sa.Table(
+    "silences",
+    metadata,
+    sa.Column("amphora_id", _Uuid, sa.ForeignKey("amphorae.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("since", _Time, nullable=False),
+    # When a health process said so last: one that has died says nothing about now.
+    sa.Column("told_at", _Time, nullable=False),
+)
+
+replacements = sa.Table(
+    "replacements",
+    metadata,
+    # No foreign key: the amphora goes, and still counts.
+    sa.Column("amphora_id", _Uuid, primary_key=True),
+    sa.Column("at", _Time, nullable=False, server_default=sa.func.now(), index=True),
+)
+
 
 listener_statistics = sa.Table(
     "listener_statistics",

@@ -9,8 +9,10 @@ import msgspec
 from statera.base.reason import Reason
 from statera.model.amphora import Amphora, AmphoraObserved, Host
 from statera.model.enums import AmphoraRole, AmphoraStatus
+from statera.model.failover import Budget, Limits, Lookout
 from statera.model.network import Attachment, Network, Port, PortAddress, Subnet
 from statera.model.tree import Tree
+from statera.plan.brain import needs_lookout
 from statera.plan.plan import MOST_FRESH_IDS, ROLES, decide_plan, needs_hosts, with_networks
 from statera.plan.spec import decide_amphora_spec, decide_limits, decide_sandbox_spec, list_wanted_networks
 from statera.plan.steps import (
@@ -23,6 +25,7 @@ from statera.plan.steps import (
     DropLoadBalancer,
     EnsurePorts,
     EnsureSandbox,
+    GiveUpAmphora,
     Plan,
     PortWanted,
     ReleasePorts,
@@ -82,6 +85,8 @@ class Cosmos:
         self.host_limits = host_limits
         self.steps_fail = list(steps_fail)
         self.silent_hosts: Collection[str] = ()
+        self.is_watched = False
+        """Whether health has listened for long enough to tell who keeps silent."""
         self.rows: dict[str, Amphora] = {}
         self.boxes: dict[tuple[str, str], Box] = {}
         self.ports: dict[tuple[str, str], Port] = {}
@@ -112,13 +117,23 @@ class Cosmos:
         placed: dict[str, int] = {}
         for row in self.rows.values():
             placed[row.host] = placed.get(row.host, 0) + 1
-        return msgspec.structs.replace(world, hosts=self.list_hosts(), placed=placed)
+        lookout = self._look_out() if needs_lookout(world) else None
+        return msgspec.structs.replace(world, hosts=self.list_hosts(), placed=placed, lookout=lookout)
+
+    def _look_out(self) -> Lookout:
+        silent = [row for row in self.rows.values() if self.is_watched and row.host in self.silent_hosts]
+        limits = Limits(per_minute=60, fleet_percent=50.0)
+        return Lookout(
+            silent_since={row.id: self.now for row in silent},
+            budget=Budget(limits=limits, fleet=len(self.rows), in_minute=0, in_window=0),
+        )
 
     def list_hosts(self) -> tuple[Host, ...]:
         return tuple(
             Host(
                 name=name,
                 reachable=name not in self.silent_hosts,
+                is_alive=name not in self.silent_hosts,
                 amphora_count=sum(1 for host, _ in self.boxes if host == name),
                 amphora_limit=limit,
             )
@@ -203,6 +218,10 @@ class Cosmos:
         match step:
             case CondemnAmphora():
                 self._change(step.amphora_id, status=AmphoraStatus.PENDING_DELETE)
+            case GiveUpAmphora():
+                assert self.rows[step.amphora_id].host in self.silent_hosts
+                assert len(self.silent_hosts) * 2 <= len(self.host_limits), "our own network is cut"
+                self._change(step.amphora_id, status=AmphoraStatus.ERROR, reason=step.reason, updated_at=self.now)
             case AddAmphora():
                 assert step.amphora.id not in self.rows
                 rivals = [row for row in self.rows.values() if row.role == step.amphora.role]
@@ -306,8 +325,11 @@ class Cosmos:
         self._answer(step.host)
         if not self.tree.load_balancer.deleting:
             # Traffic is moved before what it used is taken away.
-            others = [row for row in self.rows.values() if row.id != step.amphora_id and self.is_serving(row.id)]
-            assert {row.role for row in others} >= set(ROLES[self.tree.load_balancer.topology])
+            role = self.rows[step.amphora_id].role
+            others = [row for row in self.rows.values() if row.id != step.amphora_id and row.role == role]
+            boxes = [self.boxes[row.host, row.id] for row in others if (row.host, row.id) in self.boxes]
+            wanted = role in ROLES[self.tree.load_balancer.topology]
+            assert not wanted or any(box.has_vips and box.configured for box in boxes)
         self.boxes.pop((step.host, step.amphora_id), None)
 
     def _remove_ports(self, device_id: str, *, keep: Collection[str]) -> None:

@@ -81,6 +81,7 @@ def troubles(draw: st.DrawFn) -> list[dict[str, Any]]:
     return [
         {
             "silent": draw(st.sets(st.sampled_from(HOSTS))),
+            "watched": draw(st.booleans()),
             "edit": draw(st.none() | st.none() | wanted_trees(0)),
             "fail_over": draw(st.sampled_from(["", "", "all", "one"])),
             "delete": draw(st.integers(0, 9)) == 0,
@@ -92,9 +93,9 @@ def troubles(draw: st.DrawFn) -> list[dict[str, Any]]:
 @settings(max_examples=250, deadline=None, suppress_health_check=SLOW)
 @given(cosmoses(), troubles(), st.integers(0, 3))
 def test_plans_reach_their_goal(cosmos: Cosmos, happenings: list[dict[str, Any]], deletes: int):
-    last: dict[str, Any] = {"silent": (), "edit": None, "fail_over": "", "delete": deletes == 0}
+    last: dict[str, Any] = {"silent": (), "watched": False, "edit": None, "fail_over": "", "delete": deletes == 0}
     for happening in [*happenings, last]:
-        cosmos.silent_hosts = happening["silent"]
+        cosmos.silent_hosts, cosmos.is_watched = happening["silent"], happening["watched"]
         if happening["fail_over"]:
             _fail_over(cosmos, [*cosmos.rows][: 1 if happening["fail_over"] == "one" else None])
         if happening["edit"] is not None:

@@ -158,7 +158,7 @@ def test_what_was_never_built_moves_to_another_host():
 def test_what_has_served_stays_where_it_is():
     row = make_row()
     world = make_world(row, sightings={row.id: SILENT}, hosts=(Host(name="one", reachable=False), HOSTS[1]))
-    assert not needs_hosts(world)
+    assert needs_hosts(world), "to tell whether the host is lost"
     assert names(decide_plan(world)) == ["Wait"]
 
 
