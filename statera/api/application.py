@@ -92,6 +92,7 @@ def create_application(
 
 def _make_handler(room: Room, route: Route) -> HTTPRouteHandler:
     async def handle(request: Request_) -> Response[bytes]:
+        request.scope["state"]["operation"] = f"{route.method} {route.path}"
         call = _make_call(room, request)
         try:
             return _respond(await route.act(call))

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
+import structlog
 
 from statera.api.errors import Answer, Unreadable
 from statera.api.places import Place, Places
@@ -110,7 +111,12 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
     async def edit(self, load_balancer_id: str, decide: Decide, what: str) -> Tree:
         """Have an edit accepted; return the tree right after it."""
+        self.note_concern(load_balancer_id)
         return await self.room.editor.edit(load_balancer_id, decide, actor=self.caller.name, what=what)
+
+    def note_concern(self, load_balancer_id: str) -> None:
+        """Have the request's log lines tell which load balancer it is about."""
+        structlog.contextvars.bind_contextvars(load_balancer_id=load_balancer_id)
 
     def base_url(self) -> str:
         """Return scheme and host for links: the configured ones, else the request's."""

@@ -1,5 +1,6 @@
 """What every request passes before Litestar routes it: a request id, what the client accepts, and who it is."""
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,8 +19,18 @@ from statera.api.errors import (
 )
 from statera.api.identity import Identity
 from statera.api.policy import Policy
+from statera.base.errand import REQUEST_HEADER, Errand, new_request_id, on_errand, read_headers
 from statera.base.errors import Refusal, Refused, StateraError, Transient
-from statera.base.ids import new_id
+from statera.base.logging import get_logger
+from statera.base.metrics import counter, histogram
+from statera.base.tracing import span
+
+log = get_logger("api")
+
+REQUESTS = counter("statera_api_requests_total", "Requests that were answered.", "operation", "status")
+REQUEST_SECONDS = histogram("statera_api_request_seconds", "From a request to the end of its answer.", "operation")
+NO_OPERATION = "none"
+"""Of a request that ends before it is routed, or whose path leads nowhere."""
 
 OPEN_PATHS = frozenset({"/", "/network", "/healthcheck", "/load-balancer/healthcheck", "/openapi.json", "/docs"}) | {
     "/key-manager",
@@ -30,6 +41,29 @@ MOUNT = "/load-balancer"
 """Where service catalogues usually have this API; it answers there as well."""
 KEY_MANAGER = "/key-manager/"
 JSON_RANGES = frozenset({"application/json", "application/*", "*/*"})
+
+
+class Answered(msgspec.Struct):
+    """What became of a request."""
+
+    begun: float
+    status: int = 0
+    """0: its client hung up before."""
+
+
+def read_scope_headers(scope: Scope) -> dict[str, str]:
+    """Return the headers of a request, their names in lower case."""
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+
+
+def _note(scope: Any, answered: Answered) -> None:
+    seconds = time.monotonic() - answered.begun
+    operation = scope.get("state", {}).get("operation", NO_OPERATION)
+    REQUESTS.labels(operation, str(answered.status)).inc()
+    REQUEST_SECONDS.labels(operation).observe(seconds)
+    if scope["method"] not in ("GET", "HEAD", "OPTIONS"):
+        told = {"path": scope["path"], "status": answered.status, "seconds": round(seconds, 4)}
+        log.info("request", method=scope["method"], **told)
 
 
 class Door:
@@ -45,24 +79,30 @@ class Door:
         if scope["type"] != ScopeType.HTTP:
             await self._inner(scope, receive, send)
             return
-        request_id = f"req-{new_id()}"
-        structlog.contextvars.bind_contextvars(request_id=request_id)
+        headers = read_scope_headers(scope)
+        # One that another service has made names the whole of what its user asked for.
+        request_id = read_headers(headers).request_id or new_request_id()
+        answered = Answered(begun=time.monotonic())
 
         async def send_marked(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"x-openstack-request-id", request_id.encode())]
+                message["headers"] = [*message["headers"], (REQUEST_HEADER.encode(), request_id.encode())]
+                answered.status = message["status"]
             await send(message)
 
-        try:
-            refusal = await self._check(scope)
-            if refusal is None:
-                await self._inner(scope, receive, send_marked)
-            else:
-                await send_answer(refusal, send_marked)
-        finally:
-            structlog.contextvars.unbind_contextvars("request_id")
+        with on_errand(Errand(request_id=request_id, trace=read_headers(headers).trace)):
+            try:
+                with span(f"api {scope['method']}", "server", **{"url.path": scope["path"]}):
+                    refusal = await self._check(scope, headers)
+                    if refusal is None:
+                        await self._inner(scope, receive, send_marked)
+                    else:
+                        await send_answer(refusal, send_marked)
+            finally:
+                _note(scope, answered)
+                structlog.contextvars.unbind_contextvars("load_balancer_id")
 
-    async def _check(self, scope: Any) -> Answer | None:
+    async def _check(self, scope: Any, headers: Mapping[str, str]) -> Answer | None:
         """Prepare the scope for routing; return the answer of a request that ends here."""
         if scope["path"] == MOUNT or scope["path"].startswith(f"{MOUNT}/"):
             # Litestar puts it in front of the URL again.
@@ -72,7 +112,6 @@ class Door:
         scope["raw_path"] = scope["path"].encode()
         if scope["path"] in OPEN_PATHS:
             return None
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         try:
             caller = await self._identity.identify(headers)
             scope.setdefault("state", {})["caller"] = msgspec.structs.replace(caller, policy=self._policy)

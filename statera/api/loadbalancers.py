@@ -170,6 +170,7 @@ async def accept_create(call: Call) -> Answer:
         settings, now = call.room.settings.api, balancer.created_at
         tree = grow_tree(balancer, wire.listeners or (), wire.pools or (), settings, now)
         what, limits = f"Load balancer {load_balancer_id} created.", call.room.limits
+        call.note_concern(tree.load_balancer.id)
         await insert_tree(call.room.store, tree, actor=call.caller.name, what=what, limits=limits)
     except Refused:
         # Only then is it sure that nothing was stored. What any other end leaves here is collected as an orphan.

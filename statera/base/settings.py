@@ -301,6 +301,16 @@ class CertificateSettings(Section, frozen=True, kw_only=True):
     port: Annotated[Port, Meta(description="TCP port of the page, one for all processes of this machine.")] = 9464
 
 
+class TraceSettings(Section, frozen=True, kw_only=True):
+    endpoint: Annotated[
+        str,
+        Meta(
+            description="OpenTelemetry collector, OTLP over HTTP (`http://host:4318/v1/traces`); empty: no traces. "
+            "Needs the extra `otel`."
+        ),
+    ] = ""
+
+
 class Settings(Section, frozen=True, kw_only=True):
     data_dir: Annotated[str, Meta(description="Folder of the private database, certificates and sandboxes' files.")] = (
         "/var/lib/statera"
@@ -321,6 +331,7 @@ class Settings(Section, frozen=True, kw_only=True):
     health: HealthSettings = HealthSettings()
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
+    traces: TraceSettings = TraceSettings()
 
 
 class BadSettings(Lasting):

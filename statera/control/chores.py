@@ -13,6 +13,7 @@ import msgspec
 from statera.base.clock import Clock
 from statera.base.errors import Lasting, StateraError, Transient
 from statera.base.logging import get_logger
+from statera.base.metrics import counter, gauge, histogram
 from statera.base.reason import Reason
 from statera.base.settings import Settings
 from statera.model.amphora import AmphoraObserved
@@ -24,6 +25,10 @@ from statera.store.engine import Store
 from statera.store.events import trim_events
 
 log = get_logger("control")
+
+CHORES = counter("statera_chores_total", "Chores that were done, by outcome: done, failed.", "chore", "outcome")
+CHORE_SECONDS = histogram("statera_chore_seconds", "How long a chore took.", "chore", buckets=(0.1, 1.0, 10.0, 60.0))
+CHORE_DONE_AT = gauge("statera_chore_last_done_timestamp_seconds", "When a chore last went well here.", "chore")
 
 RENEWALS_PER_LEASE = 3
 LONGEST_S = 300.0
@@ -102,8 +107,9 @@ class Chores:
         reason = None
         renewing = asyncio.create_task(self._renew(claim))
         try:
-            async with asyncio.timeout(LONGEST_S):
-                memory = await chore.work(claim.memory)
+            with CHORE_SECONDS.labels(chore.name).time():
+                async with asyncio.timeout(LONGEST_S):
+                    memory = await chore.work(claim.memory)
         except (StateraError, TimeoutError) as error:
             sentence = "It took too long and was cut off."
             reason = error.reason if isinstance(error, StateraError) else Reason(slug="chore-slow", sentence=sentence)
@@ -113,6 +119,9 @@ class Chores:
             reason = Reason(slug="internal-fault", sentence=f"Statera itself failed ({type(error).__name__}).")
         finally:
             renewing.cancel()
+        CHORES.labels(chore.name, "done" if reason is None else "failed").inc()
+        if reason is None:
+            CHORE_DONE_AT.labels(chore.name).set_to_current_time()
         await save_chore(self._store, claim, next_s=chore.interval_s, memory=memory, reason=reason)
 
     async def _renew(self, claim: ChoreClaim) -> None:

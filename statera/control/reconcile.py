@@ -9,6 +9,7 @@ import random
 from statera.base.clock import Clock
 from statera.base.errors import Lasting, Refused, StateraError, Transient
 from statera.base.logging import get_logger
+from statera.base.metrics import counter
 from statera.base.settings import Settings
 from statera.control.act import Actor
 from statera.control.observe import Observer
@@ -25,6 +26,15 @@ from statera.store.claims import lift_epoch, load_snapshot, remove_load_balancer
 from statera.store.engine import Store
 
 log = get_logger("control")
+
+PASSES = counter(
+    "statera_passes_total",
+    "Passes over load balancers by their end: settled, deleted, failed, lost to another worker, unfinished because of "
+    "the database, fault of our own, lifted over the epochs that agents know.",
+    "outcome",
+)
+FAILURES = counter("statera_pass_failures_total", "Passes that failed, by the slug of their reason.", "slug")
+STEPS = counter("statera_steps_total", "Steps of plans that were done, by their name in the code.", "step")
 
 OUR_OWN_TROUBLE = ("database-unavailable", "database-not-upgraded")
 """Not the load balancer's failure, and nothing that could be written anywhere."""
@@ -79,7 +89,8 @@ class Reconciler:
         if seen > run.claim.epoch:
             # Either another worker has taken over, or the database is an older one than the agents know.
             await lift_epoch(self._store, run.claim, seen)
-            log.warning("agents are ahead of the database", load_balancer=run.balancer.id, epoch=seen)
+            PASSES.labels("lifted").inc()
+            log.warning("agents are ahead of the database", epoch=seen)
             return True
         for step in decide_plan(world).steps:
             if isinstance(step, Settle):
@@ -87,6 +98,7 @@ class Reconciler:
             if isinstance(step, DropLoadBalancer):
                 return await self._drop(run, step)
             await self._actor.act(run, step)
+            STEPS.labels(type(step).__name__).inc()
         raise AssertionError("a plan ends with an end")
 
     async def _settle(self, run: Run, step: Settle) -> bool:
@@ -106,14 +118,16 @@ class Reconciler:
             tree=settle_tree(run.tree) if is_new else None,
             keep=self._options.generations_per_load_balancer,
         )
+        PASSES.labels("settled").inc()
         if run.history:
-            log.info("settled", load_balancer=run.balancer.id, generation=step.generation, more=more)
+            log.info("settled", generation=step.generation, more=more)
         return more
 
     async def _drop(self, run: Run, step: DropLoadBalancer) -> bool:
         run.note(step.sentence, self._clock.now())
         await remove_load_balancer(self._store, run.claim, history=run.history)
-        log.info("deleted", load_balancer=run.balancer.id)
+        PASSES.labels("deleted").inc()
+        log.info("deleted")
         return False
 
     async def _record_failure(self, run: Run, error: StateraError) -> bool:
@@ -124,9 +138,10 @@ class Reconciler:
         if run.claim.failures == 0 or turns_bad or shown is None or shown.slug != error.reason.slug:
             what = "Cannot be applied as it is." if verdict.as_error else "Not applied yet, it is tried again."
             run.note(what, now, error.reason)
+        PASSES.labels("failed").inc()
+        FAILURES.labels(error.reason.slug).inc()
         log.warning(
             "pass failed",
-            load_balancer=run.balancer.id,
             generation=run.generation,
             slug=error.reason.slug,
             sentence=error.sentence,

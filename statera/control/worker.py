@@ -11,11 +11,15 @@ import socket
 from secrets import token_hex
 
 from statera.base.clock import Clock
+from statera.base.errand import on_errand
 from statera.base.errors import LostClaim, Transient
 from statera.base.logging import get_logger
+from statera.base.metrics import gauge, histogram
 from statera.base.settings import Settings
+from statera.base.tracing import span
+from statera.control.census import run_census
 from statera.control.chores import Chores
-from statera.control.reconcile import Reconciler
+from statera.control.reconcile import PASSES, Reconciler
 from statera.model.ports import ComputeDriver, NetworkDriver, SecretsDriver
 from statera.model.work import Claim
 from statera.store.bell import WorkBell
@@ -23,6 +27,10 @@ from statera.store.claims import claim_load_balancer, release_claim, renew_claim
 from statera.store.engine import Store
 
 log = get_logger("control")
+
+PASS_SECONDS = histogram("statera_pass_seconds", "From a claim to the end of its pass.")
+SLOTS_BUSY = gauge("statera_slots_busy", "Load balancers that this worker works on now.")
+SLOTS = gauge("statera_slots", "Load balancers that this worker may work on at a time.")
 
 RENEWALS_PER_LEASE = 3
 STOP_WITHIN_S = 8.0
@@ -52,6 +60,7 @@ async def run_control(
     async with asyncio.TaskGroup() as group:
         group.create_task(worker.run(stop))
         group.create_task(chores.run(stop))
+        group.create_task(run_census(store, stop))
 
 
 class Worker:
@@ -74,6 +83,7 @@ class Worker:
         self._name = name or name_worker()
         self._running: set[asyncio.Task[None]] = set()
         self._bell = WorkBell(store)
+        SLOTS.set(self._options.slots)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then let running passes end or give their claims back."""
@@ -100,6 +110,7 @@ class Worker:
                 return
             task = asyncio.create_task(self._work(claim))
             self._running.add(task)
+            SLOTS_BUSY.set(len(self._running))
             task.add_done_callback(self._end)
 
     async def _claim(self) -> Claim | None:
@@ -116,8 +127,13 @@ class Worker:
         if len(self._running) >= self._options.slots:
             self._bell.ring()
         self._running.discard(task)
+        SLOTS_BUSY.set(len(self._running))
 
     async def _work(self, claim: Claim) -> None:
+        with on_errand(claim.errand), PASS_SECONDS.time(), span("pass", "consumer"):
+            await self._work_on(claim)
+
+    async def _work_on(self, claim: Claim) -> None:
         """Run one pass with its claim renewed; the edge of the loop, where a fault is logged once."""
         work = asyncio.create_task(self._reconciler.run_pass(claim))
         renewing = asyncio.create_task(self._renew(claim, work))
@@ -131,12 +147,15 @@ class Worker:
             with contextlib.suppress(Transient):
                 await release_claim(self._store, claim)
         except LostClaim as error:
-            log.warning("claim lost", load_balancer=claim.load_balancer_id, sentence=error.sentence)
+            PASSES.labels("lost").inc()
+            log.warning("claim lost", sentence=error.sentence)
         except Transient as error:
-            log.warning("pass not finished", load_balancer=claim.load_balancer_id, sentence=error.sentence)
+            PASSES.labels("unfinished").inc()
+            log.warning("pass not finished", sentence=error.sentence)
             await self._give_back(claim)
         except Exception as error:
-            log.exception("pass failed unexpectedly", load_balancer=claim.load_balancer_id)
+            PASSES.labels("fault").inc()
+            log.exception("pass failed unexpectedly")
             await self._record_fault(claim, error)
         finally:
             renewing.cancel()
@@ -147,6 +166,7 @@ class Worker:
             try:
                 await renew_claim(self._store, claim, lease_s=self._options.lease_s)
             except LostClaim:
+                PASSES.labels("lost").inc()
                 work.cancel()
                 return
             except Transient:
@@ -167,7 +187,7 @@ class Worker:
             return
         except Exception:
             # The lease runs out by itself, and the row is due again.
-            log.exception("fault not recorded", load_balancer=claim.load_balancer_id)
+            log.exception("fault not recorded")
 
     async def _finish(self) -> None:
         if not self._running:

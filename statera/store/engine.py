@@ -7,7 +7,7 @@ again after a deadlock or a serialization failure, so the work given to `run` mu
 import select
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 import psycopg
@@ -16,9 +16,15 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, Opera
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from statera.base.errors import StateraError, Transient
+from statera.base.metrics import counter, gauge
 
 T = TypeVar("T")
 AnyRow = sa.Row[*tuple[Any, ...]]
+
+POOL_SIZE = gauge("statera_database_connections_limit", "Connections to the database that this process may have.")
+POOL_BUSY = gauge("statera_database_connections_busy", "Connections that are in use now.")
+UNAVAILABLE = counter("statera_database_unavailable_total", "Times that the database did not answer.")
+COLLISIONS = counter("statera_database_collisions_total", "Transactions that met another one and were tried again.")
 
 DRIVER = "postgresql+psycopg"
 TRIES = 5
@@ -53,6 +59,8 @@ class Store:
         )
         self._single = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         sa.event.listen(self.engine.sync_engine, "checkout", _refuse_closed)
+        POOL_SIZE.set(pool_size)
+        POOL_BUSY.set_function(cast(sa.QueuePool, self.engine.pool).checkedout)
 
     async def close(self) -> None:
         await self.engine.dispose()
@@ -116,6 +124,7 @@ async def translated() -> AsyncIterator[None]:
         raise
     except DBAPIError as error:
         if isinstance(error.orig, psycopg.errors.DeadlockDetected | psycopg.errors.SerializationFailure):
+            COLLISIONS.inc()
             raise _Collided from error
         if isinstance(error.orig, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):
             raise Transient(
@@ -134,6 +143,7 @@ async def translated() -> AsyncIterator[None]:
 
 def _unavailable() -> Transient:
     # The driver's own text may hold the connection string; it stays in the chained exception.
+    UNAVAILABLE.inc()
     return Transient("database-unavailable", "The database does not answer.", retry_after_s=2.0)
 
 

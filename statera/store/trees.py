@@ -19,12 +19,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from statera.base.errand import Errand, current_errand
 from statera.base.errors import Refusal, Refused
 from statera.base.ids import is_uuid
+from statera.base.metrics import counter
 from statera.model.quota import Limits, count_growth
 from statera.model.tree import HealthMonitor, L7Policy, L7Rule, Listener, LoadBalancer, Member, Pool, Resource, Tree
 from statera.store.engine import Store
 from statera.store.quotas import Ledger
 from statera.store.rows import insert_rows, json_object, update_rows
 from statera.store.tables import TABLE_OF, load_balancers
+
+EDITS = counter("statera_edits_total", "Edits of load balancers that were accepted.")
+TRANSACTIONS = counter("statera_edit_transactions_total", "Transactions that they took: parallel edits share them.")
 
 Decide = Callable[[Tree], Tree]
 
@@ -105,6 +109,8 @@ async def insert_tree(store: Store, tree: Tree, *, actor: str, what: str, limits
         await store.run(work)
     except (IntegrityError, DataError) as error:
         raise _refusal(error) from error
+    EDITS.inc()
+    TRANSACTIONS.inc()
 
 
 async def ring(connection: AsyncConnection) -> None:
@@ -179,6 +185,9 @@ class TreeEditor:
             outcomes = [(group[0], _refusal(error))]
         except Exception as error:
             outcomes = [(waiting, error) for waiting in group]
+        accepted = sum(isinstance(outcome, Tree) for _, outcome in outcomes)
+        EDITS.inc(accepted)
+        TRANSACTIONS.inc(accepted > 0)
         for waiting, outcome in outcomes:
             if not waiting.answer.done():
                 if isinstance(outcome, Exception):
