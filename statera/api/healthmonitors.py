@@ -39,6 +39,10 @@ DOMAIN_NAME_PATTERN = r"^(?=.{1,253}\.?$)(?:(?!-|[^.]+_)[A-Za-z0-9-_]{1,63}(?<!-
 CODES_PATTERN = r"^(\d{3}(\s*,\s*\d{3})*)$|^(\d{3}-\d{3})$"
 HTTP_FIELDS: dict[str, Any] = {"http_method": HttpMethod.GET, "url_path": "/", "expected_codes": "200"}
 """Only for HTTP and HTTPS, with their defaults."""
+BODILESS = (HttpMethod.HEAD, HttpMethod.CONNECT)
+"""Their answers have no body."""
+MOST_BODY = 255
+"""Characters; HAProxy looks for them in what fits into one of its buffers, 16 KiB with the head."""
 _REQUIRED = {"delay": REFUSE, "timeout": REFUSE, "max_retries": REFUSE}
 
 Codes = Annotated[str | UnsetType | None, Text(64, pattern=CODES_PATTERN)]
@@ -59,6 +63,7 @@ class HealthMonitorUpdate(Wire, frozen=True, kw_only=True):
     expected_codes: Codes = UNSET
     http_version: Annotated[float | UnsetType | None, HttpVersion()] = UNSET
     domain_name: Annotated[str | UnsetType | None, Text(255, least=1, pattern=DOMAIN_NAME_PATTERN)] = UNSET
+    expected_body: Annotated[str | UnsetType | None, Text(MOST_BODY, least=1, pattern=r"^[^\r\n]+$")] = UNSET
 
 
 class NewHealthMonitor(HealthMonitorUpdate, frozen=True, kw_only=True):
@@ -85,12 +90,13 @@ class HealthMonitorShown(Shown, frozen=True, kw_only=True):
     expected_codes: str | None
     http_version: float | None
     domain_name: str | None
+    expected_body: str | None
     pools: tuple[Id, ...] | UnsetType
 
 
 _SAME = (
     "type", "delay", "timeout", "max_retries", "max_retries_down", "http_method", "url_path", "expected_codes",
-    "http_version", "domain_name",
+    "http_version", "domain_name", "expected_body",
 )  # fmt: skip
 
 
@@ -123,6 +129,7 @@ def build_health_monitor(wire: NewHealthMonitor, pool: Place, settings: ApiSetti
     owned = {"project_id": pool.project_id, "load_balancer_id": pool.load_balancer_id, "pool_id": pool.id}
     monitor = HealthMonitor(**({"id": new_id()} | given | owned | more))
     _check_domain(monitor)
+    _check_body(monitor)
     return monitor
 
 
@@ -136,6 +143,7 @@ def change_health_monitor(wire: HealthMonitorUpdate) -> Change[HealthMonitor]:
         _check_http_fields(wire, monitor.type, null_counts=True)
         changed = msgspec.structs.replace(monitor, **given)
         _check_domain(changed)
+        _check_body(changed)
         return changed
 
     return change
@@ -144,7 +152,7 @@ def change_health_monitor(wire: HealthMonitorUpdate) -> Change[HealthMonitor]:
 def _check_http_fields(wire: HealthMonitorUpdate, kind: MonitorType, *, null_counts: bool) -> None:
     if kind in MONITOR_TYPES_WITH_HTTP_FIELDS:
         return
-    for name in HTTP_FIELDS:
+    for name in (*HTTP_FIELDS, "expected_body"):
         value = getattr(wire, name)
         if value is not UNSET and (value is not None or null_counts):
             raise Refused(Refusal.INVALID, f"{name} is not a valid option for health monitors of type {kind}")
@@ -162,6 +170,15 @@ def _check_domain(monitor: HealthMonitor) -> None:
         f"http_version {monitor.http_version} is not a valid option for health monitors HTTP 1.1 domain name "
         "health check",
     )
+
+
+def _check_body(monitor: HealthMonitor) -> None:
+    if monitor.expected_body is not None and monitor.http_method in BODILESS:
+        raise Refused(
+            Refusal.INVALID,
+            f"expected_body is not a valid option for health monitors with http_method {monitor.http_method}: "
+            "the answer has no body",
+        )
 
 
 # Operations

@@ -101,6 +101,9 @@ def check_member_place(others: Iterable[Member], member: Member) -> None:
 def check_monitor_type(pool: Pool, monitor: HealthMonitor) -> None:
     """Refuse (INVALID) a kind of check that does not go with the pool's protocol."""
     if monitor.type in MONITOR_TYPES_OF_POOL[pool.protocol]:
+        if monitor.expected_body is not None and pool.protocol in (PoolProtocol.UDP, PoolProtocol.SCTP):
+            why = f"expected_body is not a valid option for health monitors of {pool.protocol} pools"
+            raise Refused(Refusal.INVALID, why)
         return
     if monitor.type in _DATAGRAM_MONITORS:
         why = f"The {monitor.type} type is only supported for pools of type UDP/SCTP."

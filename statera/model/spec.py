@@ -39,6 +39,7 @@ class MonitorSpec(msgspec.Struct, frozen=True, kw_only=True):
     http_version: float | None = None
     domain_name: str | None = None
     enabled: bool = True
+    expected_body: str | None = None
 
 
 class MemberSpec(msgspec.Struct, frozen=True, kw_only=True):

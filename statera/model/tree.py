@@ -148,6 +148,8 @@ class HealthMonitor(Resource, frozen=True, kw_only=True):
     expected_codes: str | None = None
     http_version: float | None = None
     domain_name: str | None = None
+    expected_body: str | None = None
+    """Text that must occur in the answer; beyond the v2 API."""
 
 
 class L7Policy(Resource, frozen=True, kw_only=True):

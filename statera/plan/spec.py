@@ -204,6 +204,7 @@ def list_wanted_networks(tree: Tree, networks: Sequence[Network]) -> tuple[tuple
     network_of = {subnet.id: network.id for network in networks for subnet in network.subnets}
     near = next((network.subnets for network in networks if network.id == home), ())
     for member in tree.members:
+        expected_body=monitor.expected_body,
         if member.deleting:
             continue
         if member.subnet_id is None:

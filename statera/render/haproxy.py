@@ -296,6 +296,8 @@ def _server_options(pool: PoolSpec, listener: ListenerSpec) -> Iterator[str]:
     proxied = {PoolProtocol.PROXY: "send-proxy", PoolProtocol.PROXYV2: newer}.get(pool.protocol)
     if proxied:
         yield proxied
+    if monitor.expected_body is not None:
+        yield f"    http-check expect string {tokens.pattern(monitor.expected_body.encode(), 'expected_body')}"
     monitor = pool.monitor
     if monitor is None:
         return

@@ -189,6 +189,7 @@ health_monitors = _resource(
     sa.Column("expected_codes", sa.Text),
     sa.Column("http_version", sa.Float),
     sa.Column("domain_name", sa.Text),
+    sa.Column("expected_body", sa.Text),
 )
 sa.Index("uq_health_monitors_pool", health_monitors.c.pool_id, unique=True, postgresql_where=sa.text("NOT deleting"))
 

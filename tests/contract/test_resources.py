@@ -314,6 +314,12 @@ async def test_first_statuses_of_members(api: Api) -> None:
         ({"type": "PING", "expected_codes": "200"}, "expected_codes is not a valid option for health monitors of type"),
         ({"domain_name": "a.example"}, "Validation failure: 'http_version' must be specified when 'domain_name' is"),
         ({"domain_name": "a.example", "http_version": 1.0}, "http_version 1.0 is not a valid option for health monito"),
+        ({"type": "TCP", "expected_body": "up"}, "expected_body is not a valid option for health monitors of type TCP"),
+        (
+            {"http_method": "HEAD", "expected_body": "up"},
+            "expected_body is not a valid option for health monitors with",
+        ),
+        ({"expected_body": "two\nlines"}, "Invalid input for field/attribute expected_body."),
     ],
 )
 async def test_monitor_refusals(api: Api, values: dict[str, Any], words: str) -> None:
@@ -335,6 +341,12 @@ async def test_monitor_rules_across_stored_and_new_values(api: Api) -> None:
     await api.refuse("PUT", path, {"healthmonitor": {"http_version": None}}, status=400)
     both = {"http_version": 1.0, "domain_name": None}
     assert (await api.ask("PUT", path, {"healthmonitor": both})).status_code == 200
+    changed = await api.ask("PUT", path, {"healthmonitor": {"expected_body": "all is well ☀"}})
+    assert changed.json()["healthmonitor"]["expected_body"] == "all is well ☀"
+    sentence = await api.refuse("PUT", path, {"healthmonitor": {"http_method": "HEAD"}}, status=400)
+    assert sentence.startswith("expected_body is not a valid option for health monitors with http_method HEAD")
+    cleared = await api.ask("PUT", path, {"healthmonitor": {"http_method": "HEAD", "expected_body": None}})
+    assert cleared.json()["healthmonitor"]["expected_body"] is None
     tcp = await api.create_pool()
     plain = await api.create("healthmonitors", pool_id=tcp["id"], type="TCP", delay=1, timeout=1, max_retries=1)
     sentence = await api.refuse(

@@ -88,6 +88,7 @@ def plain_tree() -> Tree:
                         "expected_codes": "200",
                         "http_version": 1.1,
                         "domain_name": "harmless.example.org",
+                        "expected_body": "harmless",
                     },
                 }
             ],
@@ -123,6 +124,7 @@ PLACES: dict[str, tuple[str, str, Callable[[str], Any]]] = {
     "url_path": ("health_monitors", "url_path", str),
     "expected_codes": ("health_monitors", "expected_codes", str),
     "domain_name": ("health_monitors", "domain_name", str),
+    "expected_body": ("health_monitors", "expected_body", str),
     "redirect_url": ("l7policies", "redirect_url", str),
     "rule key": ("l7rules", "key", str),
     "rule value": ("l7rules", "value", str),

@@ -60,6 +60,7 @@ codes = st.from_regex(r"[0-9]{3}", fullmatch=True)
 code_lists = st.lists(codes, min_size=1, max_size=12).map(", ".join).filter(lambda text: len(text) <= 64)
 code_ranges = st.tuples(codes, codes).map("-".join)
 labels = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)
+expected_bodies = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=255)
 domain_names = st.lists(labels, min_size=1, max_size=5).map(".".join)
 timeouts_ms = st.sampled_from([0, 1, 50_000, TIMEOUT_MOST_MS]) | st.integers(0, TIMEOUT_MOST_MS)
 seconds = st.integers(0, 30) | st.integers(0, INTEGER_MOST)
@@ -254,6 +255,7 @@ def monitors(
             "http_method": draw(st.none() | st.sampled_from(HttpMethod)),
             "url_path": draw(st.none() | url_paths),
             "expected_codes": draw(st.none() | code_lists | code_ranges),
+            "expected_body": draw(st.none() | expected_bodies),
         }
     version = draw(st.sampled_from([None, 1.0, 1.1]))
     return HealthMonitor(
