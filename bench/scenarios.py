@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from bench import answering, creation, editing, heartbeats, membership, memory, proxying, reloading
+from bench import answering, creation, editing, heartbeats, membership, memory, proxying, reloading, thousand
 from bench.figures import Figure
 from bench.ground import Ground
 
@@ -17,4 +17,5 @@ SCENARIOS: Mapping[str, Scenario] = {
     "heartbeats": heartbeats.run,
     "memory": memory.run,
     "proxy": proxying.run,
+    "thousand": thousand.run,
 }
