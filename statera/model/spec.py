@@ -10,6 +10,7 @@ import msgspec
 
 from statera.base.secret import Secret
 from statera.model.document import Document
+from statera.model.engines import EngineName
 from statera.model.enums import (
     Algorithm,
     ClientAuthentication,
@@ -38,8 +39,8 @@ class MonitorSpec(msgspec.Struct, frozen=True, kw_only=True):
     expected_codes: str = "200"
     http_version: float | None = None
     domain_name: str | None = None
-    enabled: bool = True
     expected_body: str | None = None
+    enabled: bool = True
 
 
 class MemberSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +57,10 @@ class MemberSpec(msgspec.Struct, frozen=True, kw_only=True):
 class PersistenceSpec(msgspec.Struct, frozen=True, kw_only=True):
     type: PersistenceType
     cookie_name: str | None = None
+    timeout_s: int | None = None
+    """Of datagrams only, as the next: how long a client keeps its member."""
+    granularity: str | None = None
+    """A netmask: clients that it makes equal meet the same member."""
 
 
 class PoolTlsSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,6 +125,7 @@ class L7PolicySpec(msgspec.Struct, frozen=True, kw_only=True):
 class ListenerSpec(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     protocol: ListenerProtocol
+    engine: EngineName = EngineName.HAPROXY
     port: int
     addresses: tuple[str, ...]
     """The VIPs it binds."""
@@ -211,6 +217,6 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     generation: int
     epoch: int
     haproxy: Document | None
-    """None when no listener needs HAProxy; the agent then stops it."""
+    """None when no listener needs an engine; the agent then stops them all."""
     contents: dict[str, Secret[bytes]] = {}
     """Of the files that the document names, by digest. They stay in memory on both sides."""

@@ -1,13 +1,15 @@
 """What one amphora should be: the tenant's tree as the spec that `render/` reads, and the sandbox an agent builds."""
 
 import ipaddress
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import msgspec
 
-from statera.base.errors import Transient
+from statera.base.errors import Lasting, Transient
+from statera.base.reason import Reason
 from statera.model.amphora import Amphora
 from statera.model.document import FileKind
+from statera.model.engines import COMMON_ENGINES, choose_engine
 from statera.model.enums import L7_LISTENER_PROTOCOLS, ListenerProtocol, Topology
 from statera.model.l7 import list_effective_rules, order_policies, tell_idle
 from statera.model.network import Network, Port
@@ -24,7 +26,17 @@ from statera.model.spec import (
     PoolSpec,
     SandboxSpec,
 )
-from statera.model.tree import HealthMonitor, L7Rule, Listener, LoadBalancer, Member, Pool, Tree, Vip
+from statera.model.tree import (
+    HealthMonitor,
+    L7Rule,
+    Listener,
+    LoadBalancer,
+    Member,
+    Pool,
+    SessionPersistence,
+    Tree,
+    Vip,
+)
 from statera.plan.tls import decide_listener_tls, decide_pool_tls, lacks_certificates, list_own_references
 
 BYTES_PER_CONNECTION = 36 * 1024
@@ -39,8 +51,10 @@ RENDERED_PROTOCOLS = (
     ListenerProtocol.HTTP,
     ListenerProtocol.HTTPS,
     ListenerProtocol.PROMETHEUS,
+    ListenerProtocol.SCTP,
     ListenerProtocol.TCP,
     ListenerProtocol.TERMINATED_HTTPS,
+    ListenerProtocol.UDP,
 )
 
 
@@ -57,16 +71,20 @@ def decide_limits(*, memory_mib: int, file_descriptors: int, cpu_percent: int) -
 
 
 def decide_amphora_spec(
-    tree: Tree, amphora_id: str, limits: LimitsSpec, digests: Mapping[str, str] = {}
+    tree: Tree,
+    amphora_id: str,
+    limits: LimitsSpec,
+    digests: Mapping[str, str] = {},
+    engines: Collection[str] = COMMON_ENGINES,
 ) -> AmphoraSpec:
-    """Return what the amphora's engine should serve: enabled, wanted things only.
+    """Return what the amphora's engines should serve: enabled, wanted things only.
 
-    `digests` are those of certificates and keys by reference. Raises `Lasting` (slug `secret-not-found`) for a
-    reference that is not among them.
+    `digests` are those of certificates and keys by reference. Raises `Lasting`: slug `secret-not-found` for a
+    reference that is not among them, `engine-missing` for a listener that none of the host's `engines` can serve.
     """
     balancer = tree.load_balancer
     wanted = [listener for listener in tree.listeners if _is_served(balancer, listener)]
-    listeners = tuple(_listener_spec(tree, listener, limits, digests) for listener in wanted)
+    listeners = tuple(_listener_spec(tree, listener, limits, digests, engines) for listener in wanted)
     used = {pool_id for listener in listeners for pool_id in listener.pool_ids()}
     return AmphoraSpec(
         amphora_id=amphora_id,
@@ -89,12 +107,18 @@ def _is_served(balancer: LoadBalancer, listener: Listener) -> bool:
     return wanted and listener.protocol in RENDERED_PROTOCOLS and not lacks_certificates(listener)
 
 
-def _listener_spec(tree: Tree, listener: Listener, limits: LimitsSpec, digests: Mapping[str, str]) -> ListenerSpec:
+def _listener_spec(
+    tree: Tree, listener: Listener, limits: LimitsSpec, digests: Mapping[str, str], engines: Collection[str]
+) -> ListenerSpec:
     pool = tree.find_pool(listener.default_pool_id) if listener.default_pool_id else None
     limit = listener.connection_limit
+    engine = choose_engine(listener.protocol, engines)
+    if isinstance(engine, Reason):
+        raise Lasting(engine.slug, f"Listener {listener.name or listener.id} cannot be served: {engine.sentence}")
     return ListenerSpec(
         id=listener.id,
         protocol=listener.protocol,
+        engine=engine,
         port=listener.protocol_port,
         addresses=tuple(vip.address for vip in list_vips(tree.load_balancer)),
         max_connections=limits.max_connections if limit is None or limit < 0 else min(limit, limits.max_connections),
@@ -142,10 +166,17 @@ def _pool_spec(tree: Tree, pool: Pool, digests: Mapping[str, str]) -> PoolSpec:
         enabled=pool.admin_state_up,
         members=tuple(_member_spec(member) for member in members),
         monitor=_monitor_spec(monitor) if monitor is not None else None,
-        persistence=PersistenceSpec(type=persistence.type, cookie_name=persistence.cookie_name)
-        if persistence
-        else None,
+        persistence=_persistence_spec(persistence) if persistence else None,
         tls=decide_pool_tls(pool, digests),
+    )
+
+
+def _persistence_spec(persistence: SessionPersistence) -> PersistenceSpec:
+    return PersistenceSpec(
+        type=persistence.type,
+        cookie_name=persistence.cookie_name,
+        timeout_s=persistence.persistence_timeout,
+        granularity=persistence.persistence_granularity,
     )
 
 
@@ -173,6 +204,7 @@ def _monitor_spec(monitor: HealthMonitor) -> MonitorSpec:
         fall=monitor.max_retries_down,
         http_version=monitor.http_version,
         domain_name=monitor.domain_name,
+        expected_body=monitor.expected_body,
         enabled=monitor.admin_state_up,
     )
     given = {
@@ -204,7 +236,6 @@ def list_wanted_networks(tree: Tree, networks: Sequence[Network]) -> tuple[tuple
     network_of = {subnet.id: network.id for network in networks for subnet in network.subnets}
     near = next((network.subnets for network in networks if network.id == home), ())
     for member in tree.members:
-        expected_body=monitor.expected_body,
         if member.deleting:
             continue
         if member.subnet_id is None:

@@ -3,10 +3,12 @@
 import difflib
 
 from statera.model.document import Document
+from statera.render.document import render_engine_file
+from statera.render.paths import SANDBOX_PATHS
 
 
 def render_difference(before: Document | None, after: Document | None, *, names: tuple[str, str]) -> str:
-    """Return a unified difference of the configuration and of the lists it reads, "" for none."""
+    """Return a unified difference of the configurations and of the lists they read, "" for none."""
     return "".join(difflib.unified_diff(_lines(before), _lines(after), fromfile=names[0], tofile=names[1], n=2))
 
 
@@ -20,4 +22,6 @@ def _lines(document: Document | None) -> list[str]:
     lines += [
         f"# {backend}/{name}: not checked\n" for (backend, name), one in servers if one.checked and not one.checking
     ]
+    if document.datagrams is not None:
+        lines += render_engine_file(document.datagrams, SANDBOX_PATHS).splitlines(keepends=True)
     return lines

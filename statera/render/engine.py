@@ -1,8 +1,11 @@
-"""What the installed HAProxy can do, from its version."""
+"""What the engines that are installed on a host can do, from their versions."""
 
 import re
+from collections.abc import Mapping
 
 import msgspec
+
+from statera.model.engines import COMMON_ENGINES
 
 
 class EngineCapabilities(msgspec.Struct, frozen=True, kw_only=True):
@@ -11,6 +14,8 @@ class EngineCapabilities(msgspec.Struct, frozen=True, kw_only=True):
     version: tuple[int, int, int]
     dynamic_servers: bool
     """`add server` with health checks over the runtime socket, out of experimental mode (HAProxy 2.6)."""
+    engines: tuple[str, ...] = COMMON_ENGINES
+    """All that the host has."""
 
     @property
     def has_http_client(self) -> bool:
@@ -23,3 +28,8 @@ def haproxy_capabilities(version: str) -> EngineCapabilities:
     found = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", version)
     major, minor, patch = (int(part or 0) for part in found.groups()) if found else (2, 6, 0)
     return EngineCapabilities(version=(major, minor, patch), dynamic_servers=(major, minor) >= (2, 6))
+
+
+def read_capabilities(versions: Mapping[str, str]) -> EngineCapabilities:
+    """Return the capabilities of a host from its versions by engine."""
+    return msgspec.structs.replace(haproxy_capabilities(versions.get("haproxy", "")), engines=tuple(sorted(versions)))

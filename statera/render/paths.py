@@ -45,6 +45,20 @@ class HaproxyPaths(msgspec.Struct, frozen=True, kw_only=True):
     def configuration(self) -> str:
         return f"{self.folder}/haproxy.cfg"
 
+    @property
+    def nginx_configuration(self) -> str:
+        return f"{self.folder}/nginx.conf"
+
+    @property
+    def nginx_pid(self) -> str:
+        """Where nginx wants to write its own pid, which the agent knows."""
+        return f"{self.folder}/live/nginx.pid"
+
+    @property
+    def keepalived_configuration(self) -> str:
+        """Of the keepalived that fills IPVS."""
+        return f"{self.folder}/lvs.conf"
+
     def list_file(self, name: str) -> str:
         """Return where a list of values stands that a rule reads."""
         return f"{self.folder}/lists/{name}"

@@ -6,8 +6,8 @@ from typing import Any
 from statera.model.document import Document
 from statera.model.enums import Algorithm, ListenerProtocol, MonitorType, PoolProtocol
 from statera.model.spec import AmphoraSpec, ListenerSpec, MemberSpec, MonitorSpec, PoolSpec
+from statera.render.document import render_document
 from statera.render.engine import haproxy_capabilities
-from statera.render.haproxy import render_haproxy
 from statera.render.paths import SANDBOX_PATHS
 from tests.agent.ground import LIMITS, Ground
 
@@ -64,4 +64,6 @@ def make_document(ground: Ground, listeners: Iterable[ListenerSpec], pools: Iter
         listeners=tuple(listeners),
         pools=tuple(pools),
     )
-    return render_haproxy(spec, haproxy_capabilities("2.6.12"), SANDBOX_PATHS)
+    document = render_document(spec, haproxy_capabilities("2.6.12"), SANDBOX_PATHS)
+    assert document is not None
+    return document

@@ -1,0 +1,171 @@
+"""What an amphora's UDP listeners carry, counted by the kernel: nginx tells nothing of flows that have not ended.
+
+A table of nftables in the amphora's network counts what passes each listener's port; it drops nothing and changes
+nothing. Named counters keep their values when the rules around them are made anew. Without nftables nothing is counted.
+"""
+
+import asyncio
+import contextlib
+import ipaddress
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from statera.agent import namespace
+from statera.base.files import write_whole
+from statera.base.logging import get_logger
+from statera.model.datagrams import DatagramDocument, DatagramListener
+from statera.model.heartbeat import ListenerObserved, ListenerState
+
+log = get_logger("agent")
+
+TABLE = "statera_flows"
+MOST_FLOWS = 65_536
+"""Clients that a listener remembers, to tell a new flow; beyond it new ones are not counted."""
+MOST_S = 3600
+ASK_WITHIN_S = 5.0
+ESTABLISHED = "01"
+"""Of `/proc/net/udp`: a socket that is connected to one other."""
+
+Counts = dict[str, tuple[int, int, int]]
+"""By listener: (flows, bytes in, bytes out)."""
+
+
+class _Kept(msgspec.Struct):
+    """What survives the agent: counters that the controller has been told under another process."""
+
+    process: int = 0
+    base: Counts = {}
+    last: Counts = {}
+
+
+class FlowCounters:
+    """Of one amphora."""
+
+    def __init__(self, amphora_id: str, run: Path) -> None:
+        self._amphora_id = amphora_id
+        self._file = run / "flows.json"
+        self._kept = _Kept()
+        with contextlib.suppress(OSError, msgspec.DecodeError):
+            self._kept = msgspec.json.decode(self._file.read_bytes(), type=_Kept)
+
+    async def ensure(self, document: DatagramDocument) -> None:
+        """Make the kernel count what a document's listeners carry."""
+        told = await asyncio.to_thread(self._run, ["-f", "-"], "".join(f"{line}\n" for line in list_rules(document)))
+        if told is None:
+            log.warning("UDP traffic is not counted: nftables does not take it", amphora=self._amphora_id)
+
+    async def count(
+        self, document: DatagramDocument, process: int, nginx: int | None
+    ) -> Mapping[str, ListenerObserved]:
+        """Return what each listener has carried since `process`, whoever that is, was first seen here.
+
+        The controller adds counters up by process, which for it is HAProxy's: when that one changes, all begin anew.
+        """
+        told = await asyncio.to_thread(self._run, ["-j", "list", "counters", "table", "inet", TABLE], "")
+        counts = parse_counters(told) if told else {}
+        active = await asyncio.to_thread(count_active, document, nginx) if nginx is not None else {}
+        kept = self._kept
+        if process != kept.process:
+            kept.process, kept.base = process, kept.last
+        if counts != kept.last or kept.base is kept.last:
+            kept.last = counts
+            with contextlib.suppress(OSError):
+                write_whole(self._file, msgspec.json.encode(kept), 0o600)
+        return {
+            listener.id: self._tell(listener, counts, active.get(listener.id, 0)) for listener in document.listeners
+        }
+
+    def _tell(self, listener: DatagramListener, counts: Counts, active: int) -> ListenerObserved:
+        base = self._kept.base.get(listener.id, (0, 0, 0))
+        flows, bytes_in, bytes_out = (
+            max(0, one - other) for one, other in zip(counts.get(listener.id, (0, 0, 0)), base, strict=True)
+        )
+        return ListenerObserved(
+            id=listener.id,
+            status=ListenerState.OPEN,
+            active_connections=active,
+            total_connections=flows,
+            bytes_in=bytes_in,
+            bytes_out=bytes_out,
+        )
+
+    def _run(self, words: list[str], given: str) -> str | None:
+        """Run `nft` in the amphora's network; return what it prints, None when it fails."""
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired), namespace.entered(self._amphora_id):
+            done = subprocess.run(
+                ["nft", *words], check=False, input=given, capture_output=True, text=True, timeout=ASK_WITHIN_S
+            )
+            return done.stdout if done.returncode == 0 else None
+        return None
+
+
+def list_rules(document: DatagramDocument) -> Iterator[str]:
+    """Return the words for `nft -f`: again and again the same end."""
+    yield f"add table inet {TABLE}"
+    for chain in ("input", "output"):
+        yield f"add chain inet {TABLE} {chain} {{ type filter hook {chain} priority -150; policy accept; }}"
+        yield f"flush chain inet {TABLE} {chain}"
+    for listener in document.listeners:
+        key = listener.id.replace("-", "_")
+        for word in ("flows", "in", "out"):
+            yield f"add counter inet {TABLE} {word}_{key}"
+        idle_s = min(max(1, listener.timeout_ms // 1000), MOST_S)
+        for address in listener.addresses:
+            family, bits = ("ip6", "ipv6_addr") if ":" in address else ("ip", "ipv4_addr")
+            place, known = f"{family} daddr {address} udp dport {listener.port}", f"{family}_{key}"
+            yield (
+                f"add set inet {TABLE} {known} {{ type {bits} . inet_service; flags dynamic,timeout; "
+                f"size {MOST_FLOWS}; timeout {idle_s}s; }}"
+            )
+            yield f"add rule inet {TABLE} input {place} counter name in_{key}"
+            source = f"{family} saddr . udp sport"
+            yield f"add rule inet {TABLE} input {place} {source} != @{known} counter name flows_{key}"
+            yield f"add rule inet {TABLE} input {place} update @{known} {{ {source} timeout {idle_s}s }}"
+            yield (
+                f"add rule inet {TABLE} output {family} saddr {address} udp sport {listener.port} "
+                f"counter name out_{key}"
+            )
+
+
+def parse_counters(text: str) -> Counts:
+    """Return the counters by listener of `nft -j list counters`."""
+    found: dict[str, dict[str, int]] = {}
+    for one in msgspec.json.decode(text).get("nftables", ()):
+        counter: dict[str, Any] = one.get("counter", {})
+        word, _, key = counter.get("name", "").partition("_")
+        if key:
+            value = counter["packets"] if word == "flows" else counter["bytes"]
+            found.setdefault(key.replace("_", "-"), {})[word] = value
+    return {key: (one.get("flows", 0), one.get("in", 0), one.get("out", 0)) for key, one in found.items()}
+
+
+def count_active(document: DatagramDocument, nginx: int) -> dict[str, int]:
+    """Return the flows of each listener: for each one nginx has a socket that is connected to a member."""
+    owners: dict[tuple[str, int], str] = {}
+    for listener in document.listeners:
+        pool = document.find_pool(listener.pool_id)
+        for server in pool.servers if pool is not None else ():
+            # A member of two listeners is told with the first.
+            owners.setdefault((_hex_address(server.address), server.port), listener.id)
+    active: dict[str, int] = {}
+    for name in ("udp", "udp6"):
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/{nginx}/net/{name}").read_text(encoding="ascii").splitlines()[1:]:
+                words = line.split()
+                address, _, port = words[2].partition(":")
+                owner = owners.get((address, int(port, 16)))
+                if owner is not None and words[3] == ESTABLISHED:
+                    active[owner] = active.get(owner, 0) + 1
+    return active
+
+
+def _hex_address(text: str) -> str:
+    """Return an address as `/proc/net/udp` has it: 32-bit groups in this machine's byte order."""
+    packed = ipaddress.ip_address(text).packed
+    groups = [packed[place : place + 4] for place in range(0, len(packed), 4)]
+    return "".join(f"{int.from_bytes(group, sys.byteorder):08X}" for group in groups)

@@ -1,0 +1,188 @@
+"""nginx of one amphora: its file checked, started, reloaded, ended. Which file, `datagrams.py` knows."""
+
+import asyncio
+import contextlib
+import functools
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from statera.agent import process
+from statera.agent.process import Launch
+from statera.base.errors import Lasting, Transient
+from statera.base.settings import AgentSettings
+from statera.render.paths import SANDBOX_PATHS
+
+PROGRAM = "nginx"
+"""As the kernel names it."""
+UP_WITHIN_S = 10.0
+END_WITHIN_S = 2.0
+LOOK_AGAIN_S = 0.02
+MOST_WORDS_BYTES = 64 * 1024
+TOLD_LENGTH = 600
+EMERGENCY = "[emerg]"
+"""What nginx begins a line with that tells why it does not do what it should."""
+
+# A check binds what the file names: in a network of its own, in which every address and port may be bound.
+CHECKER = """
+for family in ipv4 ipv6; do echo 1 >/proc/sys/net/$family/ip_nonlocal_bind; done 2>/dev/null
+echo 0 >/proc/sys/net/ipv4/ip_unprivileged_port_start
+exec "$@"
+"""
+
+
+@functools.cache
+def find_stream_module(program: str) -> str | None:
+    """Return the path of the stream module, "" where it is built in, None where this nginx has none."""
+    try:
+        done = subprocess.run([program, "-V"], check=False, capture_output=True, text=True, timeout=10.0)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    told = done.stdout + done.stderr
+    if re.search(r"--with-stream(\s|$)", told):
+        return ""
+    folder = re.search(r"--modules-path=(\S+)", told)
+    module = Path(folder[1] if folder else "/usr/lib/nginx/modules", "ngx_stream_module.so")
+    return str(module) if module.exists() else None
+
+
+def _words(agent: AgentSettings) -> list[str]:
+    folder = f"{SANDBOX_PATHS.folder}/"
+    return [agent.nginx, "-e", "stderr", "-p", folder, "-c", SANDBOX_PATHS.nginx_configuration]
+
+
+async def check_file(launch: Launch, agent: AgentSettings, text: str) -> str:
+    """Let nginx check a file beside the live one; return "" when it accepts it, else its words."""
+    with launch.folders.beside() as folders:
+        folders.write(SANDBOX_PATHS.nginx_configuration.rpartition("/")[2], text)
+        if not folders.live.exists():
+            folders.live.mkdir()
+            shutil.chown(folders.live, agent.haproxy_user)
+        beside = Launch(amphora_id=launch.amphora_id, folders=folders, limits=launch.limits)
+        words = [*_words(agent), "-t", "-q"]
+        command = process.make_command(beside, agent, words, pid_file="", is_inside=False)
+        told = await process.run_check(["unshare", "--net", "sh", "-c", CHECKER, "statera-check", *command])
+    return "" if told is None else told or "nginx ended without a word."
+
+
+class Nginx:
+    """The process. Its caller holds the amphora's lock: no two calls at a time."""
+
+    def __init__(self, launch: Launch, agent: AgentSettings) -> None:
+        self.launch = launch
+        self._agent = agent
+        self._child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def file(self) -> Path:
+        return self.launch.folders.run / SANDBOX_PATHS.nginx_configuration.rpartition("/")[2]
+
+    @property
+    def _pid_file(self) -> Path:
+        return self.launch.folders.run / "nginx-master"
+
+    @property
+    def _told(self) -> Path:
+        return self.launch.folders.run / "nginx-words"
+
+    def find_pid(self) -> int | None:
+        """Return the master's pid if it runs."""
+        if self._child is not None and self._child.poll() is not None:
+            self._child = None
+        return process.find_master(self._pid_file, self.launch.amphora_id)
+
+    async def start(self) -> None:
+        """Start it on the live file and wait until a worker serves. Raises `Lasting` with its words, `Transient`."""
+        await process.end_all(self.launch.amphora_id, only=(PROGRAM,))
+        self._trim()
+        begun = self._size()
+        words = [*_words(self._agent), "-g", "daemon off;"]
+        command = process.make_command(self.launch, self._agent, words, pid_file=str(self._pid_file), is_inside=True)
+        self._child = child = await asyncio.to_thread(process.start_program, command, self._told)
+        deadline = time.monotonic() + UP_WITHIN_S
+        while time.monotonic() < deadline:
+            if child.poll() is not None:
+                raise Lasting("engine-not-started", f"nginx does not start: {shorten(self._read(begun))}")
+            pid = self.find_pid()
+            if pid is not None and len(await asyncio.to_thread(self.list_workers, pid)):
+                return
+            await asyncio.sleep(LOOK_AGAIN_S)
+        raise Transient("engine-not-started", f"nginx did not serve within {UP_WITHIN_S:.0f} s of its start.")
+
+    async def reload(self) -> None:
+        """Make it read its file anew, and wait until the workers of before hear nothing any more.
+
+        Raises `Lasting` with its words, `Transient`; the workers of before serve on then.
+        """
+        pid = self.find_pid()
+        if pid is None:
+            await self.start()
+            return
+        before = await asyncio.to_thread(self.list_workers, pid)
+        self._trim()
+        begun = self._size()
+        os.kill(pid, signal.SIGHUP)
+        deadline = time.monotonic() + UP_WITHIN_S
+        while time.monotonic() < deadline:
+            now = await asyncio.to_thread(self.list_workers, pid)
+            if now and not now & before:
+                return
+            words = self._read(begun)
+            if EMERGENCY in words:
+                raise Lasting("configuration-rejected", f"nginx could not load the configuration: {shorten(words)}")
+            if self.find_pid() is None:
+                raise Transient("engine-not-reloaded", "nginx ended while it loaded its configuration.")
+            await asyncio.sleep(LOOK_AGAIN_S)
+        raise Transient("engine-not-reloaded", f"nginx did not load it within {UP_WITHIN_S:.0f} s.")
+
+    def list_workers(self, master: int) -> set[int]:
+        """Return the workers that hear clients: one that is on its way out says so in its title."""
+        found = set()
+        for pid in process.list_running(self.launch.amphora_id, only=(PROGRAM,)):
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                parent = int(Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[1])
+                title = Path(f"/proc/{pid}/cmdline").read_bytes()
+                if parent == master and b"worker process" in title and b"shutting down" not in title:
+                    found.add(pid)
+        return found
+
+    async def stop(self) -> None:
+        """End it; its file goes."""
+        pid = self.find_pid()
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+            deadline = time.monotonic() + END_WITHIN_S
+            while self.find_pid() is not None and time.monotonic() < deadline:
+                await asyncio.sleep(LOOK_AGAIN_S)
+        await process.end_all(self.launch.amphora_id, only=(PROGRAM,))
+        for file in (self.file, self._pid_file):
+            file.unlink(missing_ok=True)
+
+    # What it printed
+
+    def _size(self) -> int:
+        with contextlib.suppress(FileNotFoundError):
+            return self._told.stat().st_size
+        return 0
+
+    def _trim(self) -> None:
+        if self._size() > MOST_WORDS_BYTES:
+            os.truncate(self._told, 0)
+
+    def _read(self, begun: int) -> str:
+        with contextlib.suppress(OSError), self._told.open("rb") as file:
+            file.seek(begun)
+            return file.read(MOST_WORDS_BYTES).decode("utf-8", errors="replace")
+        return ""
+
+
+def shorten(words: str) -> str:
+    """Return the lines that tell of an error, without dates and process ids, bounded."""
+    lines = [line.rpartition(EMERGENCY)[2].strip() for line in words.splitlines() if EMERGENCY in line]
+    text = " ".join(re.sub(r"^\d+#\d+: ", "", line) for line in lines) or words.strip()
+    return text if len(text) <= TOLD_LENGTH else f"{text[: TOLD_LENGTH - 1]}…"
