@@ -12,9 +12,10 @@ from typing import Any
 
 from statera import __version__
 from statera.agent import namespace, process
+from statera.agent.bridges import Bridges
 from statera.agent.engine import shorten
-from statera.agent.folders import HostFolders, Record
 from statera.agent.exporter import Exporter
+from statera.agent.folders import HostFolders, Record
 from statera.agent.process import Launch
 from statera.agent.runtime import RuntimeUnavailable
 from statera.agent.sandbox import Sandbox, open_pid, remove_traces
@@ -56,13 +57,15 @@ class AmphoraHost:
         self._folders = HostFolders(settings)
         self._versions = find_engine_versions(settings)
         self._capabilities = haproxy_capabilities(self._versions.get("haproxy", ""))
+        self._bridges = Bridges(settings.networks)
+        self._bridge_trouble = ""
         self._building = asyncio.Semaphore(BUILDS_AT_ONCE)
         self._looking = asyncio.Semaphore(LOOKS_AT_ONCE)
         self._checking = asyncio.Semaphore(CHECKS_AT_ONCE)
+        self._exporter = Exporter(settings.agent)
         self._watched: dict[str, tuple[int, int]] = {}
         """By amphora: its master's pid, and the descriptor that tells when it ends."""
         self._tasks: set[asyncio.Task[None]] = set()
-        self._exporter = Exporter(settings.agent)
         self.sandboxes: dict[str, Sandbox] = {}
 
     # The host
@@ -80,6 +83,7 @@ class AmphoraHost:
         """Take over what an earlier life of the agent left: running processes are left alone, ended ones come back."""
         Path(SANDBOX_PATHS.folder).mkdir(parents=True, exist_ok=True)
         self._folders.clear()
+        await self._look_after_bridges()
         try:
             self._folders.ensure_memory()
         except (OSError, subprocess.CalledProcessError) as error:
@@ -96,11 +100,11 @@ class AmphoraHost:
             if not namespace.exists(amphora_id):
                 await self._rebuild(sandbox)
             self._watch_process(sandbox)
+            await self._exporter.tend(sandbox)
         log.info("adopted", amphorae=len(self.sandboxes), running=len(self._watched))
 
     async def _rebuild(self, sandbox: Sandbox) -> None:
         try:
-            await self._exporter.tend(sandbox)
             await sandbox.build()
         except Transient as error:
             # A bridge that is not there yet, say: the watch tries again.
@@ -135,6 +139,7 @@ class AmphoraHost:
             )
         sandbox = self.sandboxes[amphora_id]
         async with self._building:
+            await asyncio.to_thread(self._bridges.ensure)
             await sandbox.ensure(request)
         self._announce_soon(sandbox)
 
@@ -147,12 +152,12 @@ class AmphoraHost:
             return await sandbox.apply(configuration)
         finally:
             self._watch_process(sandbox)
+            await self._exporter.tend(sandbox)
 
     async def check(self, amphora_id: str, configuration: Configuration) -> Verdict:
         """Return what HAProxy says of a configuration, beside a sandbox or without one. Nothing changes."""
         if configuration.haproxy is None:
             return Verdict(accepted=True)
-            await self._exporter.tend(sandbox)
         sandbox = self.sandboxes.get(amphora_id)
         launch = sandbox.engine.launch if sandbox is not None else self._make_launch(amphora_id)
         async with self._checking:
@@ -180,13 +185,13 @@ class AmphoraHost:
         self._folders.save_tombstone(amphora_id, max(epoch, self._folders.load_tombstone(amphora_id)))
         try:
             if sandbox is not None:
+                await self._exporter.forget(amphora_id)
                 await sandbox.remove()
             else:
                 await remove_traces(amphora_id, self._folders.of(amphora_id), None)
         except (OSError, TimeoutError) as error:
             raise Transient("sandbox-not-removed", f"Amphora {amphora_id} could not be removed yet.") from error
         self.sandboxes.pop(amphora_id, None)
-                await self._exporter.forget(amphora_id)
 
     async def measure(self, sandbox: Sandbox) -> Metrics:
         """Return what HAProxy counts; nothing when it does not answer."""
@@ -205,6 +210,7 @@ class AmphoraHost:
         turn = 0
         while not stop.is_set():
             turn += 1
+            await self._look_after_bridges()
             await asyncio.gather(*(self._look_in_turn(sandbox, turn) for sandbox in list(self.sandboxes.values())))
             if turn % TRIM_EVERY == 0:
                 self._folders.trim_tombstones()
@@ -212,6 +218,7 @@ class AmphoraHost:
                 await asyncio.wait_for(stop.wait(), WATCH_S)
         for task in list(self._tasks):
             task.cancel()
+        await self._exporter.close()
         self.forget_processes()
 
     def forget_processes(self) -> None:
@@ -219,7 +226,17 @@ class AmphoraHost:
         for amphora_id in list(self._watched):
             self._forget_process(amphora_id)
 
-        await self._exporter.close()
+    async def _look_after_bridges(self) -> None:
+        try:
+            await asyncio.to_thread(self._bridges.ensure)
+        except Transient as error:
+            # It is tried again every second, and told once.
+            if error.sentence != self._bridge_trouble:
+                log.warning("bridge not made", slug=error.reason.slug, sentence=error.sentence)
+            self._bridge_trouble = error.sentence
+        else:
+            self._bridge_trouble = ""
+
     async def _look_in_turn(self, sandbox: Sandbox, turn: int) -> None:
         async with self._looking:
             await self._look_after(sandbox, turn)
@@ -232,6 +249,7 @@ class AmphoraHost:
                     self._announce_soon(sandbox)
                 self._watch_process(sandbox)
             await sandbox.engine.finish_deletes()
+            await self._exporter.tend(sandbox)
             # A neighbour that missed the first announcement learns it from a later one.
             if turn and turn % ANNOUNCE_EVERY == 0 and sandbox.may_announce:
                 await asyncio.to_thread(namespace.announce_vips, sandbox.record.sandbox)
@@ -250,7 +268,6 @@ class AmphoraHost:
             # Best effort: the sandbox may be going this very moment.
             with contextlib.suppress(OSError):
                 await asyncio.to_thread(namespace.announce_vips, sandbox.record.sandbox)
-            await self._exporter.tend(sandbox)
 
     def _keep_task(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

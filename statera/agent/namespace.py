@@ -6,7 +6,6 @@ the agent never notices. All functions here block for some milliseconds and are 
 
 import contextlib
 import ctypes
-import errno
 import hashlib
 import ipaddress
 import os
@@ -18,14 +17,13 @@ from pyroute2 import IPRoute, netns
 from pyroute2.netlink.exceptions import NetlinkError
 
 from statera.agent.announce import announce
+from statera.agent.bridges import ensure_bridge
+from statera.agent.links import add_address, find_device, missing_is_fine
 from statera.base.errors import Transient
-from statera.model.network import Attachment
 from statera.model.spec import InterfaceSpec, SandboxSpec
 
 CLONE_NEWNET = 0x40000000
 FOLDER = Path("/run/netns")
-IFA_F_NODAD = 0x02
-FOREVER = 0xFFFFFFFF
 BRIDGE_FORWARDING = "3"
 """State of a bridge's port (linux/if_bridge.h, BR_STATE_FORWARDING)."""
 SYSCTLS = {
@@ -152,7 +150,7 @@ def remove_namespace(amphora_id: str, interfaces: Sequence[str]) -> None:
     with IPRoute() as host:
         for name in interfaces:
             for index in host.link_lookup(ifname=outside_name(amphora_id, name)):
-                with _missing_is_fine():
+                with missing_is_fine():
                     host.link("del", index=index)
     if exists(amphora_id):
         netns.remove(namespace_name(amphora_id))
@@ -181,7 +179,7 @@ def _ensure_interfaces(host: Any, spec: SandboxSpec) -> None:
         if there.get(name) != interface.mac_address:
             _add_interface(host, spec.amphora_id, interface)
         elif not _is_attached(spec.amphora_id, interface):
-            bridge = _ensure_bridge(host, interface.attachment, interface.mtu)
+            bridge = ensure_bridge(host, interface.attachment, interface.mtu)
             _attach(host, outside_name(spec.amphora_id, name), bridge)
 
 
@@ -195,7 +193,7 @@ def _list_interfaces(amphora_id: str) -> dict[str, str]:
 def _delete_inside(amphora_id: str, name: str) -> None:
     with entered(amphora_id), IPRoute() as inside:
         for index in inside.link_lookup(ifname=name):
-            with _missing_is_fine():
+            with missing_is_fine():
                 inside.link("del", index=index)
 
 
@@ -207,14 +205,14 @@ def _add_interface(host: Any, amphora_id: str, interface: InterfaceSpec) -> None
         "mtu": interface.mtu,
     }
     if interface.attachment.kind == "macvlan":
-        parent = _find_device(host, interface.attachment.device)
+        parent = find_device(host, interface.attachment.device)
         host.link("add", kind="macvlan", link=parent, macvlan_mode="bridge", **inside)
         return
-    bridge = _ensure_bridge(host, interface.attachment, interface.mtu)
+    bridge = ensure_bridge(host, interface.attachment, interface.mtu)
     outside = outside_name(amphora_id, interface.name)
     # An end that a crash left without its other end moved would be in the way.
     for index in host.link_lookup(ifname=outside):
-        with _missing_is_fine():
+        with missing_is_fine():
             host.link("del", index=index)
     host.link("add", ifname=outside, kind="veth", mtu=interface.mtu, peer=inside)
     _attach(host, outside, bridge)
@@ -223,37 +221,6 @@ def _add_interface(host: Any, amphora_id: str, interface: InterfaceSpec) -> None
 def _attach(host: Any, outside: str, bridge: int) -> None:
     index = host.link_lookup(ifname=outside)[0]
     host.link("set", index=index, master=bridge, state="up")
-
-
-def _ensure_bridge(host: Any, attachment: Attachment, mtu: int) -> int:
-    if attachment.create and not host.link_lookup(ifname=attachment.device):
-        # Another sandbox may be making it this very moment.
-        with _existing_is_fine():
-            address = bridge_address(os.uname().nodename, attachment.device)
-            host.link("add", ifname=attachment.device, kind="bridge", mtu=mtu, address=address)
-    index = _find_device(host, attachment.device)
-    if attachment.create:
-        for text in attachment.host_addresses:
-            _add_address(host, index, text, is_vip=False)
-        host.link("set", index=index, state="up")
-    return index
-
-
-def bridge_address(host: str, device: str) -> str:
-    """Return a locally administered MAC for a bridge, always the same.
-
-    One of its own: a bridge without takes that of one of its ports, another one whenever ports come and go, and its
-    neighbours cannot reach this host until they have noticed.
-    """
-    digest = hashlib.sha256(f"{host}/{device}".encode()).digest()
-    return ":".join(f"{byte:02x}" for byte in (0x02, *digest[:5]))
-
-
-def _find_device(host: Any, name: str) -> int:
-    found = host.link_lookup(ifname=name)
-    if not found:
-        raise Transient("device-missing", f"The network device {name} does not exist on host {os.uname().nodename}.")
-    return int(found[0])
 
 
 # Addresses and routes
@@ -270,24 +237,12 @@ def _ensure_addresses(inside: Any, interface: InterfaceSpec) -> None:
     wanted |= {str(ipaddress.ip_interface(text)): True for text in interface.vips}
     for text in there - wanted.keys():
         address, _, length = text.partition("/")
-        with _missing_is_fine():
+        with missing_is_fine():
             inside.addr("del", index=index, address=address, prefixlen=int(length))
     for text, is_vip in wanted.items():
         if text not in there:
-            _add_address(inside, index, text, is_vip=is_vip)
+            add_address(inside, index, text, is_vip=is_vip)
     inside.link("set", index=index, state="up")
-
-
-def _add_address(inside: Any, index: int, text: str, *, is_vip: bool) -> None:
-    address = ipaddress.ip_interface(text)
-    options: dict[str, Any] = {"index": index, "address": str(address.ip), "prefixlen": address.network.prefixlen}
-    if address.version == 6:
-        # Addresses are allocated centrally, so there is no duplicate to detect; a VIP is never chosen as a source.
-        options["flags"] = IFA_F_NODAD
-        if is_vip:
-            options |= {"preferred_lft": 0, "valid_lft": FOREVER}
-    with _existing_is_fine():
-        inside.addr("add", **options)
 
 
 def _ensure_routes(inside: Any, interface: InterfaceSpec) -> None:
@@ -302,21 +257,3 @@ def _ensure_routes(inside: Any, interface: InterfaceSpec) -> None:
             inside.route("replace", dst=destination, gateway=gateway, oif=index, family=family)
         except NetlinkError as error:
             raise Transient("route-refused", f"The route to {destination} over {gateway} cannot be set.") from error
-
-
-@contextlib.contextmanager
-def _missing_is_fine() -> Iterator[None]:
-    try:
-        yield
-    except NetlinkError as error:
-        if error.code not in (errno.ENODEV, errno.ENOENT, errno.EADDRNOTAVAIL):
-            raise
-
-
-@contextlib.contextmanager
-def _existing_is_fine() -> Iterator[None]:
-    try:
-        yield
-    except NetlinkError as error:
-        if error.code != errno.EEXIST:
-            raise

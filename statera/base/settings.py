@@ -168,6 +168,13 @@ class NetworkSettings(Section, frozen=True, kw_only=True):
     host_addresses: Annotated[
         tuple[str, ...], Meta(description="Addresses with prefix length the host takes on a bridge it makes.")
     ] = ()
+    uplink: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9_.-]{0,15}$",
+            description="Interface to the outside that becomes a port of a bridge it makes; empty: none.",
+        ),
+    ] = ""
     mtu: Annotated[int, Meta(ge=576, le=65535, description="Bytes.")] = 1500
     subnets: tuple[SubnetSettings, ...] = ()
 
@@ -209,7 +216,8 @@ class AgentSettings(Section, frozen=True, kw_only=True):
     host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="TCP port to listen on, TLS with client certificates.")] = 9443
     haproxy: Annotated[str, Meta(description="The HAProxy program.")] = "haproxy"
-    haproxy_user: Annotated[str, Meta(description="Unprivileged system user of HAProxy.")] = "haproxy"
+    nginx: Annotated[str, Meta(description="The nginx program, with its stream module; it serves UDP.")] = "nginx"
+    haproxy_user: Annotated[str, Meta(description="Unprivileged system user of HAProxy and nginx.")] = "haproxy"
     amphora_limit: Annotated[Count, Meta(description="Most sandboxes on this host.")] = 1000
     heartbeat_interval_s: Annotated[Seconds, Meta(description="Seconds between heartbeats of an amphora.")] = 3.0
     drain_s: Annotated[
@@ -267,14 +275,6 @@ class HealthSettings(Section, frozen=True, kw_only=True):
     ] = 30.0
 
 
-class LogSettings(Section, frozen=True, kw_only=True):
-    level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="Least level to log.")] = "info"
-    format: Annotated[Literal["text", "json"], Meta(description="`text` for people, `json` for machines.")] = "text"
-
-
-class MetricsSettings(Section, frozen=True, kw_only=True):
-    enabled: Annotated[bool, Meta(description="Serve what the processes of this machine count to Prometheus.")] = True
-    host: Annotated[str, Meta(description="Address of its page `/metrics`; anybody who reaches it may read.")] = (
 class FailoverSettings(Section, frozen=True, kw_only=True):
     automatic: Annotated[bool, Meta(description="Replace amphorae that are dead for sure, without being asked.")] = True
     per_minute: Annotated[Count, Meta(description="Automatic replacements in a minute at most, in all.")] = 60
@@ -296,6 +296,14 @@ class CertificateSettings(Section, frozen=True, kw_only=True):
     ] = 315_360_000.0
 
 
+class LogSettings(Section, frozen=True, kw_only=True):
+    level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="Least level to log.")] = "info"
+    format: Annotated[Literal["text", "json"], Meta(description="`text` for people, `json` for machines.")] = "text"
+
+
+class MetricsSettings(Section, frozen=True, kw_only=True):
+    enabled: Annotated[bool, Meta(description="Serve what the processes of this machine count to Prometheus.")] = True
+    host: Annotated[str, Meta(description="Address of its page `/metrics`; anybody who reaches it may read.")] = (
         "127.0.0.1"
     )
     port: Annotated[Port, Meta(description="TCP port of the page, one for all processes of this machine.")] = 9464
@@ -329,6 +337,8 @@ class Settings(Section, frozen=True, kw_only=True):
     agent: AgentSettings = AgentSettings()
     reconcile: ReconcileSettings = ReconcileSettings()
     health: HealthSettings = HealthSettings()
+    failover: FailoverSettings = FailoverSettings()
+    certificates: CertificateSettings = CertificateSettings()
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
     traces: TraceSettings = TraceSettings()
@@ -348,8 +358,6 @@ def load_settings(path: Path | None, environment: Mapping[str, str] | None = Non
     """
     environment = os.environ if environment is None else environment
     found = path or next((candidate for candidate in DEFAULT_PATHS if candidate.exists()), None)
-    failover: FailoverSettings = FailoverSettings()
-    certificates: CertificateSettings = CertificateSettings()
     values: dict[str, Any] = {}
     if found is not None:
         try:

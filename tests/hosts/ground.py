@@ -109,6 +109,8 @@ class Ground(Playground):
         values = msgspec.to_builtins(self.settings, enc_hook=lambda secret: secret.reveal())
         values |= {"data_dir": str(self._disk_of(host)), "run_dir": "/run/statera"}
         values["agent"] |= {"name": host, "host": self._address_of(host), "port": AGENT_PORT}
+        own = {"create": True, "uplink": PROVIDER, "host_addresses": [f"{self.web_address_of(host)}/24"]}
+        values["networks"] = [network | own for network in values["networks"]]
         return convert_settings(values, source=f"host {host}")
 
     def _disk_of(self, host: str) -> Path:
@@ -182,13 +184,8 @@ class Ground(Playground):
         self.start_host(name)
 
     def start_host(self, name: str) -> None:
-        """Boot a host, make its bridge with its uplink, start its agent."""
-        machine, number = self.machines[name], self._names.index(name)
-        machine.boot()
-        machine.run("ip", "link", "add", self.bridge, "type", "bridge")
-        machine.run("ip", "link", "set", PROVIDER, "master", self.bridge)
-        machine.run("ip", "address", "add", f"{self.web_address_of(name)}/24", "dev", self.bridge)
-        machine.run("ip", "link", "set", self.bridge, "address", f"02:00:0b:00:00:{number:02x}", "up")
+        """Boot a host and start its agent, which makes its bridge with the uplink."""
+        self.machines[name].boot()
         self.agents[name].start()
 
     def stop_host(self, name: str) -> None:
