@@ -5,7 +5,6 @@ within their memory budget, and lets the agent ship without the store.
 """
 
 import asyncio
-import datetime as dt
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from statera.drivers.secrets_local import LocalSecrets, SealingKeys
     from statera.drivers.secrets_noop import NoopSecrets
     from statera.model.amphora import Host
+    from statera.model.own_certificates import CertificateEnd
     from statera.store.engine import Store
 
 log = get_logger("app")
@@ -106,7 +106,10 @@ def open_authority(settings: Settings) -> "LocalAuthority":
     """Return Statera's own certificate authority."""
     from statera.drivers.pki_local import LocalAuthority
 
-    return LocalAuthority(pki_dir(settings))
+    options = settings.certificates
+    return LocalAuthority(
+        pki_dir(settings), lifetime_s=options.lifetime_s, authority_lifetime_s=options.authority_lifetime_s
+    )
 
 
 def ensure_certificates(settings: Settings) -> None:
@@ -115,6 +118,12 @@ def ensure_certificates(settings: Settings) -> None:
         return
     hosts = [host.name for host in list_hosts(settings)]
     open_authority(settings).ensure(hosts, SystemClock().now())
+
+
+def renew_certificates(settings: Settings) -> None:
+    """Renew what has become due while no process ran, where the authority's key is."""
+    if (pki_dir(settings) / "ca.key").exists():
+        ensure_certificates(settings)
 
 
 def open_network(settings: Settings, store: "Store") -> "LocalNetwork":
@@ -178,14 +187,15 @@ def open_compute(settings: Settings) -> "LocalCompute | NoopCompute":
         from statera.drivers.compute_noop import NoopCompute
 
         return NoopCompute([host.name for host in list_hosts(settings)])
-    from statera.drivers.compute_local import LocalCompute, client_context
+    from statera.base.credentials import LiveContext, make_client_context
+    from statera.drivers.compute_local import LocalCompute
 
     files = open_authority(settings).find_controller()
     if not files.certificate.exists():
         sentence = f"There is no certificate {files.certificate}. `statera up` makes it; copy it to other controllers."
         raise Lasting("certificate-missing", sentence)
-    context = client_context(files.authority, files.certificate, files.key)
-    return LocalCompute(list_hosts(settings), context, settings.compute.agent_timeout_s)
+    trust = LiveContext(files, make_client_context)
+    return LocalCompute(list_hosts(settings), trust, settings.compute.agent_timeout_s)
 
 
 def open_compute_for_plans(settings: Settings) -> "LocalCompute | NoopCompute | None":
@@ -255,8 +265,10 @@ async def run_worker(settings: Settings) -> None:
     """Reconcile until a signal."""
     from statera.control.worker import run_control
 
+    renew_certificates(settings)
     store, compute = open_store(settings), open_compute(settings)
-    secrets = open_secrets(settings, store)
+    secrets, stop = open_secrets(settings, store), _stop_on_signals()
+    keeping = asyncio.create_task(_keep_certificates(settings, compute, stop))
     try:
         await run_control(
             store=store,
@@ -264,13 +276,30 @@ async def run_worker(settings: Settings) -> None:
             compute=compute,
             settings=settings,
             clock=SystemClock(),
-            stop=_stop_on_signals(),
+            stop=stop,
             secrets=secrets,
         )
     finally:
+        keeping.cancel()
         await secrets.close()
         await compute.close()
         await store.close()
+
+
+async def _keep_certificates(settings: Settings, compute: "LocalCompute | NoopCompute", stop: asyncio.Event) -> None:
+    from statera.control.own_certificates import CertificateKeeper
+    from statera.drivers.compute_local import LocalCompute
+
+    if isinstance(compute, LocalCompute):
+        keeper = CertificateKeeper(
+            open_authority(settings),
+            compute,
+            [host.name for host in list_hosts(settings)],
+            SystemClock(),
+            lock=pki_dir(settings) / "keeper.lock",
+            lifetime_s=settings.certificates.lifetime_s,
+        )
+        await keeper.run(stop)
 
 
 async def run_health(settings: Settings) -> None:
@@ -286,15 +315,14 @@ async def run_health(settings: Settings) -> None:
 
 async def run_agent(settings: Settings) -> None:
     """Build and watch amphorae until a signal. Raises `Lasting` when this host has no certificate."""
-    from statera.agent.server import AgentCertificates
     from statera.agent.server import run_agent as run
 
+    renew_certificates(settings)
     files = open_authority(settings).find_agent(settings.agent.name)
     if not files.certificate.exists():
         sentence = f"There is no certificate {files.certificate}. A controller makes it; copy it to this host."
         raise Lasting("certificate-missing", sentence)
-    certificates = AgentCertificates(authority=files.authority, certificate=files.certificate, key=files.key)
-    await run(settings, certificates, list_heartbeat_targets(settings), _stop_on_signals())
+    await run(settings, files, list_heartbeat_targets(settings), _stop_on_signals())
 
 
 def _stop_on_signals() -> asyncio.Event:
@@ -387,6 +415,19 @@ def _judge_host(host: "Host") -> Finding:
     return (what, found, "" if "haproxy" in host.engine_versions else f"apt-get install haproxy on host {host.name}")
 
 
-def check_certificates(settings: Settings) -> list[tuple[str, dt.datetime]]:
-    """Return (name, end) of every certificate that this controller has."""
-    return open_authority(settings).list_ends() if pki_dir(settings).exists() else []
+async def check_certificates(settings: Settings) -> "list[CertificateEnd]":
+    """Return the lifetimes of Statera's own certificates, as far as they are seen from here."""
+    from statera.control.own_certificates import observe_ends
+    from statera.drivers.compute_local import LocalCompute
+
+    if not pki_dir(settings).exists():
+        return []
+    authority, names = open_authority(settings), [host.name for host in list_hosts(settings)]
+    try:
+        compute = open_compute(settings)
+    except StateraError:
+        return authority.list_ends()
+    try:
+        return await observe_ends(authority, compute, names) if isinstance(compute, LocalCompute) else []
+    finally:
+        await compute.close()

@@ -7,23 +7,28 @@ import asyncio
 import contextlib
 import re
 import socket
-import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
 import msgspec
+import structlog
 
 from statera.agent.heartbeats import HeartbeatSender
 from statera.agent.host import AmphoraHost
+from statera.agent.own_certificate import OwnCertificate
+from statera.base.credentials import Credentials, LiveContext, make_server_context
+from statera.base.errand import on_errand, read_headers
 from statera.base.errors import Lasting, LostClaim, StateraError
 from statera.base.files import locked
 from statera.base.ids import is_uuid
 from statera.base.listening import open_port
 from statera.base.logging import get_logger
+from statera.base.metrics import counter, histogram
 from statera.base.serving import make_server
 from statera.base.settings import Settings
+from statera.base.tracing import span
 from statera.model.agent_wire import (
     AgentFault,
     ConfigurationRequest,
@@ -31,8 +36,12 @@ from statera.model.agent_wire import (
     SandboxRequest,
     unpack_configuration,
 )
+from statera.model.own_certificates import CertificateGrant
 
 log = get_logger("agent")
+
+REQUESTS = counter("statera_agent_requests_total", "Requests of controllers that were answered.", "operation", "status")
+REQUEST_SECONDS = histogram("statera_agent_request_seconds", "From a request to its answer.", "operation")
 
 MOST_BODY_BYTES = 64 * 1024 * 1024
 _AMPHORA = re.compile(r"/v1/amphorae/([0-9a-f-]{36})(/configuration|/metrics|/check)?")
@@ -45,14 +54,28 @@ class Malformed(Exception):
 
 
 class AgentApplication:
-    """Routes requests to the host. One class, because there are eight of them."""
+    """Routes requests to the host. One class, because there are a dozen of them."""
 
-    def __init__(self, host: AmphoraHost) -> None:
+    def __init__(self, host: AmphoraHost, own: OwnCertificate) -> None:
         self._host = host
+        self._own = own
 
     async def __call__(self, scope: Any, receive: Callable[[], Awaitable[Any]], send: Any) -> None:
         if scope["type"] != "http":
             return
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        amphora = _AMPHORA.fullmatch(scope["path"])
+        operation = f"{scope['method']} {_name_operation(scope['path'])}"
+        about = {"amphora_id": amphora[1]} if amphora is not None else {}
+        with (
+            on_errand(read_headers(headers)),
+            structlog.contextvars.bound_contextvars(**about),
+            REQUEST_SECONDS.labels(operation).time(),
+            span(f"agent {operation}", "server"),
+        ):
+            await self._respond(scope, receive, send, operation)
+
+    async def _respond(self, scope: Any, receive: Callable[[], Awaitable[Any]], send: Any, operation: str) -> None:
         try:
             status, content = await self._answer(scope, receive)
         except Malformed as error:
@@ -64,6 +87,9 @@ class AgentApplication:
             log.exception("request failed", method=scope["method"], path=scope["path"])
             sentence = "The agent itself failed; its log says why."
             status, content = 500, AgentFault(kind=FaultKind.TRANSIENT, slug="internal-fault", sentence=sentence)
+        REQUESTS.labels(operation, str(status)).inc()
+        if scope["method"] != "GET":
+            log.info("request", operation=operation, status=status)
         body = b"" if content is None else msgspec.json.encode(content)
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -75,6 +101,8 @@ class AgentApplication:
             return 200, self._host.describe()
         if (method, path) == ("GET", "/v1/amphorae"):
             return 200, self._host.observe()
+        if path.startswith("/v1/certificate"):
+            return await self._answer_certificate(method, path, receive)
         found = _AMPHORA.fullmatch(path)
         if found is None or not is_uuid(found[1]):
             raise Malformed(f"There is no {path} here.")
@@ -105,6 +133,24 @@ class AgentApplication:
                 await self._host.remove(amphora_id, _read_epoch(scope))
                 return 204, None
         raise Malformed(f"{method} is not possible on {path}.")
+
+    async def _answer_certificate(self, method: str, path: str, receive: Callable[[], Awaitable[Any]]) -> Answer:
+        match method, path:
+            case "GET", "/v1/certificate":
+                return 200, self._own.describe()
+            case "POST", "/v1/certificate/request":
+                return 200, self._own.make_request()
+            case "PUT", "/v1/certificate":
+                self._own.install(_decode(await _read(receive), CertificateGrant))
+                return 200, None
+        raise Malformed(f"{method} is not possible on {path}.")
+
+
+def _name_operation(path: str) -> str:
+    """Return the path without ids, for what is counted; `other` for one that leads nowhere."""
+    if found := _AMPHORA.fullmatch(path):
+        return f"/v1/amphorae/{{id}}{found[2] or ''}"
+    return path if path in ("/v1/host", "/v1/amphorae", "/v1/certificate", "/v1/certificate/request") else "other"
 
 
 def _fault(error: StateraError) -> Answer:
@@ -142,16 +188,8 @@ def _read_epoch(scope: Any) -> int:
     return int(values[0])
 
 
-class AgentCertificates(msgspec.Struct, frozen=True, kw_only=True):
-    """Files in PEM: the CA that both sides trust, this agent's certificate and its key."""
-
-    authority: Path
-    certificate: Path
-    key: Path
-
-
 async def run_agent(
-    settings: Settings, certificates: AgentCertificates, heartbeat_targets: tuple[str, ...], stop: asyncio.Event
+    settings: Settings, certificates: Credentials, heartbeat_targets: tuple[str, ...], stop: asyncio.Event
 ) -> None:
     """Serve until `stop` is set. Processes and namespaces stay: the next start adopts them.
 
@@ -174,7 +212,7 @@ def _alone(data_dir: Path) -> Iterator[None]:
 
 async def _run(
     settings: Settings,
-    certificates: AgentCertificates,
+    certificates: Credentials,
     heartbeat_targets: tuple[str, ...],
     listening: socket.socket,
     stop: asyncio.Event,
@@ -182,19 +220,13 @@ async def _run(
     host = AmphoraHost(settings)
     await host.adopt()
     sender = HeartbeatSender(host, heartbeat_targets, settings.agent.heartbeat_interval_s)
-    server = make_server(AgentApplication(host), stop_within_s=1, **_tls_options(certificates))
+    own = OwnCertificate(certificates, settings.agent.name)
+    server = make_server(AgentApplication(host, own), stop_within_s=1)
+    server.config.load()
+    server.config.ssl = LiveContext(certificates, make_server_context).follow()
     async with asyncio.TaskGroup() as group:
         group.create_task(server.serve(sockets=[listening]))
         group.create_task(host.watch(stop))
         group.create_task(sender.run(stop))
         await stop.wait()
         server.should_exit = True
-
-
-def _tls_options(certificates: AgentCertificates) -> dict[str, Any]:
-    return {
-        "ssl_keyfile": certificates.key,
-        "ssl_certfile": str(certificates.certificate),
-        "ssl_ca_certs": str(certificates.authority),
-        "ssl_cert_reqs": ssl.CERT_REQUIRED,
-    }

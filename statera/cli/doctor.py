@@ -15,12 +15,12 @@ from rich.table import Table
 from statera.app import check_agents, check_certificates, check_database, check_identity
 from statera.base.settings import Settings
 from statera.cli.preflight import check_ready, find_program
+from statera.model.own_certificates import CertificateEnd
 
 HAPROXY_LEAST = (2, 6)
 KEEPALIVED_LEAST = (2, 2)
 DESCRIPTORS_LEAST = 4096
 MEMORY_LEAST_MIB = 1024
-WARN_BEFORE = dt.timedelta(days=30)
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -124,14 +124,19 @@ async def check_deployment(settings: Settings) -> list[Finding]:
     findings += [Finding(what, found, mend) for what, found, mend in await check_database(settings)]
     findings += [Finding(what, found, mend) for what, found, mend in await check_identity(settings)]
     findings += [Finding(what, found, mend) for what, found, mend in await check_agents(settings)]
-    findings += _judge_certificates(check_certificates(settings), dt.datetime.now(dt.UTC))
+    findings += judge_certificates(await check_certificates(settings), dt.datetime.now(dt.UTC))
     return findings
 
 
-def _judge_certificates(ends: Iterable[tuple[str, dt.datetime]], now: dt.datetime) -> list[Finding]:
-    findings = []
-    for name, end in ends:
-        left = end - now
-        mend = "" if left > WARN_BEFORE else "Restart `statera up`: it renews its certificates."
-        findings.append(Finding(f"certificate {name}", f"ends {end:%Y-%m-%d}", mend, is_warning=left > dt.timedelta(0)))
-    return findings
+def judge_certificates(ends: Iterable[CertificateEnd], now: dt.datetime) -> list[Finding]:
+    """Say when each of Statera's own certificates ends; those that should have been renewed by now need a hand."""
+    mend = "Run `statera worker` where ca.key is; its log says why it does not renew."
+    return [
+        Finding(
+            f"certificate {one.kind} {one.name}",
+            f"ends {one.end:%Y-%m-%d %H:%M}",
+            mend if one.kind != "authority" and one.is_overdue(now) else "",
+            is_warning=now < one.end,
+        )
+        for one in ends
+    ]

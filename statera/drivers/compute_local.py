@@ -6,18 +6,21 @@ The agent's faults come back as the errors they were: the caller cannot tell, an
 import asyncio
 import contextlib
 import re
-import ssl
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 import msgspec
 
+from statera.base.credentials import LiveContext
+from statera.base.errand import write_headers
 from statera.base.errors import Lasting, LostClaim, Transient
+from statera.base.metrics import counter, histogram
 from statera.base.reason import Reason
 from statera.base.secret import Secret
 from statera.base.settings import HostSettings
+from statera.base.tracing import span
+from statera.drivers.agent_connections import CONNECT_WITHIN_S, AgentConnections
 from statera.model.agent_wire import (
     AgentFault,
     FaultKind,
@@ -28,9 +31,13 @@ from statera.model.agent_wire import (
     pack_configuration,
 )
 from statera.model.amphora import AmphoraObserved, AppliedConfiguration, Host
+from statera.model.own_certificates import CertificateFacts, CertificateGrant, CertificateRequest
 from statera.model.spec import Configuration, SandboxSpec
 
 T = TypeVar("T")
+
+CALLS = counter("statera_agent_calls_total", "Questions and orders to agents, by what came of them.", "host", "outcome")
+CALL_SECONDS = histogram("statera_agent_call_seconds", "How long agents took to answer.", "host")
 
 ANSWERS_WITHIN_S = 0.5
 """Seconds after which a host that has not answered is looked at beside: does the machine live?"""
@@ -39,27 +46,22 @@ ANSWERS_WITHIN_S = 0.5
 class LocalCompute:
     """`ComputeDriver` over agents. `timeout_s` bounds each answer; checking and reloading take most of it."""
 
-    def __init__(self, hosts: Sequence[HostSettings], context: ssl.SSLContext, timeout_s: float) -> None:
+    def __init__(self, hosts: Sequence[HostSettings], trust: LiveContext, timeout_s: float) -> None:
         self._hosts: Mapping[str, HostSettings] = {host.name: host for host in hosts}
-        self._client = httpx.AsyncClient(
-            verify=context,
-            timeout=httpx.Timeout(timeout_s, connect=CONNECT_WITHIN_S),
-            limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
-            trust_env=False,
-        )
+        self._connections = AgentConnections(trust, timeout_s)
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self._connections.close()
 
     # Hosts
 
     async def observe_hosts(self) -> tuple[Host, ...]:
-        asking = asyncio.ensure_future(self._get(name, "/v1/host", HostFacts))
-        is_alive = True
         return tuple(await asyncio.gather(*(self._observe_host(name) for name in self._hosts)))
 
     async def _observe_host(self, name: str) -> Host:
         zone = self._hosts[name].zone
+        asking = asyncio.ensure_future(self._get(name, "/v1/host", HostFacts))
+        is_alive = True
         try:
             if not (await asyncio.wait({asking}, timeout=ANSWERS_WITHIN_S))[0] or asking.exception() is not None:
                 is_alive = await _is_alive(httpx.URL(self._hosts[name].url))
@@ -114,6 +116,21 @@ class LocalCompute:
     async def remove_amphora(self, host: str, amphora_id: str, *, epoch: int) -> None:
         await self._send(host, "DELETE", f"/v1/amphorae/{amphora_id}?epoch={epoch}")
 
+    # Their certificates
+
+    async def observe_certificate(self, host: str) -> CertificateFacts:
+        """Return what a host shows and whom it trusts. Raises `Transient`, `Lasting`."""
+        return self._decode(host, await self._send(host, "GET", "/v1/certificate"), CertificateFacts)
+
+    async def request_certificate(self, host: str) -> str:
+        """Let a host make a key and return what it asks a certificate with. Raises `Transient`, `Lasting`."""
+        answer = await self._send(host, "POST", "/v1/certificate/request")
+        return self._decode(host, answer, CertificateRequest).request
+
+    async def install_certificate(self, host: str, grant: CertificateGrant) -> None:
+        """Tell a host whom to trust and what to show from now on. Raises `Transient`, `Lasting`."""
+        await self._send(host, "PUT", "/v1/certificate", grant)
+
     # Requests
 
     async def _get(self, host: str, path: str, wanted: type[T]) -> T | None:
@@ -121,17 +138,32 @@ class LocalCompute:
         return None if answer.status_code == 404 else self._decode(host, answer, wanted)
 
     async def _send(self, host: str, method: str, path: str, body: Any = None) -> httpx.Response:
+        outcome = "failed"
+        with CALL_SECONDS.labels(host).time(), span(f"call {method}", "client", **{"statera.host": host}):
+            try:
+                answer = await self._exchange(host, method, path, body)
+                outcome = "answered"
+            except Transient as error:
+                outcome = "unreachable" if error.reason.slug == "agent-unreachable" else "failed"
+                raise
+            finally:
+                CALLS.labels(host, outcome).inc()
+        return answer
+
+    async def _exchange(self, host: str, method: str, path: str, body: Any) -> httpx.Response:
         settings = self._hosts.get(host)
         if settings is None:
             raise Transient("host-unknown", f"Host {host} is not in the configuration.")
         try:
-            answer = await self._client.request(
-                method,
-                settings.url + path,
-                content=None if body is None else msgspec.json.encode(body),
-                # The certificate names the host, whatever address its URL has.
-                extensions={"sni_hostname": settings.name},
-            )
+            async with self._connections.take() as client:
+                answer = await client.request(
+                    method,
+                    settings.url + path,
+                    content=None if body is None else msgspec.json.encode(body),
+                    # The certificate names the host, whatever address its URL has.
+                    extensions={"sni_hostname": settings.name},
+                    headers=write_headers(),
+                )
         except httpx.TimeoutException as error:
             raise Transient("agent-unreachable", f"The agent of host {host} did not answer in time.") from error
         except httpx.TransportError as error:
@@ -148,18 +180,6 @@ class LocalCompute:
             raise Transient("agent-garbled", f"The agent of host {host} answered what cannot be read.") from error
 
 
-def _explain(error: httpx.TransportError) -> str:
-    found = re.search(r"certificate verify failed: (.*?)\.? \(_ssl", str(error))
-    return f"its certificate is not trusted ({found[1]})" if found else str(error) or type(error).__name__
-
-
-def _error(host: str, answer: httpx.Response, path: str) -> Transient | Lasting | LostClaim:
-    fault = None
-    with contextlib.suppress(msgspec.DecodeError):
-        fault = msgspec.json.decode(answer.content, type=AgentFault)
-    if fault is None:
-        return Transient("agent-garbled", f"The agent of host {host} answered {answer.status_code} to {path}.")
-    match fault.kind:
 async def _is_alive(url: httpx.URL) -> bool:
     """Say whether the machine takes or refuses a connection: its kernel does so without the agent."""
     try:
@@ -173,6 +193,18 @@ async def _is_alive(url: httpx.URL) -> bool:
     return True
 
 
+def _explain(error: httpx.TransportError) -> str:
+    found = re.search(r"certificate verify failed: (.*?)\.? \(_ssl", str(error))
+    return f"its certificate is not trusted ({found[1]})" if found else str(error) or type(error).__name__
+
+
+def _error(host: str, answer: httpx.Response, path: str) -> Transient | Lasting | LostClaim:
+    fault = None
+    with contextlib.suppress(msgspec.DecodeError):
+        fault = msgspec.json.decode(answer.content, type=AgentFault)
+    if fault is None:
+        return Transient("agent-garbled", f"The agent of host {host} answered {answer.status_code} to {path}.")
+    match fault.kind:
         case FaultKind.LOST_CLAIM:
             return LostClaim("", fault.sentence)
         case FaultKind.LASTING:

@@ -2,174 +2,197 @@
 
 Agents have certificates for servers only and controllers for clients only (RFC 5280, extended key usage), so an agent
 that is broken into cannot speak to another agent.
+
+`ca.pem` holds every authority that is trusted, `ca.key` the key of the one that signs. Towards its end there is
+`ca-next.key`, too: that one is trusted already, so that everybody knows it before anything signed by it is shown.
+How they follow each other: docs/design/certificates.md.
 """
 
-import contextlib
 import datetime as dt
-import ipaddress
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from statera.base.credentials import Credentials
 from statera.base.errors import Lasting
 from statera.base.files import locked, write_whole
+from statera.drivers.pki_x509 import (
+    Issuer,
+    Turn,
+    decide_turn,
+    describe_end,
+    is_due,
+    make_authority,
+    make_key,
+    make_leaf,
+    write_certificates,
+    write_key,
+)
+from statera.model.own_certificates import CertificateEnd
 
-AUTHORITY_DAYS = 3650
-LEAF_DAYS = 365
-RENEW_BEFORE_DAYS = 60
-BACKDATED = dt.timedelta(hours=1)
-"""A host whose clock is behind must accept a certificate that was just made."""
-
-
-class CertificateFiles(msgspec.Struct, frozen=True, kw_only=True):
-    """Files in PEM."""
-
-    authority: Path
-    certificate: Path
-    key: Path
+YEAR_S = 365 * 86_400.0
 
 
 class LocalAuthority:
     """The CA of one deployment, in a folder that only its owner may read."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, lifetime_s: float = YEAR_S, authority_lifetime_s: float = 10 * YEAR_S) -> None:
         self._folder = folder
+        self._lifetime_s = lifetime_s
+        self._authority_lifetime_s = authority_lifetime_s
+        self._bundle = folder / "ca.pem"
+        self._key = folder / "ca.key"
+        self._next_key = folder / "ca-next.key"
 
-    def find_controller(self) -> CertificateFiles:
+    def find_controller(self) -> Credentials:
         return self._files("controller")
 
-    def find_agent(self, host: str) -> CertificateFiles:
+    def find_agent(self, host: str) -> Credentials:
         return self._files(f"agent-{host}")
 
-    def _files(self, name: str) -> CertificateFiles:
-        return CertificateFiles(
-            authority=self._folder / "ca.pem",
-            certificate=self._folder / f"{name}.pem",
-            key=self._folder / f"{name}.key",
+    def _files(self, name: str) -> Credentials:
+        return Credentials(
+            authority=self._bundle, certificate=self._folder / f"{name}.pem", key=self._folder / f"{name}.key"
         )
 
-    def ensure(self, hosts: Sequence[str], now: dt.datetime) -> None:
-        """Make what is missing and renew what ends soon; several processes may call it at once.
+    @property
+    def can_sign(self) -> bool:
+        """Whether the authority's key is here, or there is no authority yet."""
+        return self._key.exists() or not self._bundle.exists()
 
-        Raises `Lasting` (slug `certificate-missing`) when the authority's key, which that needs, is kept elsewhere.
+    def ensure(self, hosts: Sequence[str], now: dt.datetime, *, is_known: bool = False) -> None:
+        """Make what is missing and renew what is due; several processes may call it at once.
+
+        `is_known`: every host trusts all that `load_bundle` returns. Raises `Lasting` (slug `certificate-missing`) when
+        the authority's key, which that needs, is kept elsewhere.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         self._folder.chmod(0o700)
         with locked(self._folder / "lock", waits=True):
-            authority = self._ensure_authority(now)
-            self._ensure_leaf("controller", authority, ExtendedKeyUsageOID.CLIENT_AUTH, now)
+            if not self.can_sign:
+                self._check_given(now)
+                return
+            issuer = self._ensure_authority(now, is_known=is_known)
+            self._ensure_leaf("controller", "controller", issuer, ExtendedKeyUsageOID.CLIENT_AUTH, now)
             for host in hosts:
-                self._ensure_leaf(f"agent-{host}", authority, ExtendedKeyUsageOID.SERVER_AUTH, now, host)
+                self._ensure_leaf(f"agent-{host}", host, issuer, ExtendedKeyUsageOID.SERVER_AUTH, now)
 
-    def list_ends(self) -> list[tuple[str, dt.datetime]]:
-        """Return (file name, time of its end) of each certificate."""
-        return [(path.name, _load(path).not_valid_after_utc) for path in sorted(self._folder.glob("*.pem"))]
+    def sign_host(self, host: str, request: str, now: dt.datetime) -> str:
+        """Return a certificate in PEM for a host that keeps its key to itself; `request` is PKCS #10 in PEM.
 
-    def _ensure_authority(self, now: dt.datetime) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey | None]:
-        certificate_path, key_path = self._folder / "ca.pem", self._folder / "ca.key"
-        if certificate_path.exists() and not key_path.exists():
-            # Copied from another controller, which keeps the key: here certificates are used, not made.
-            return _load(certificate_path), None
-        if certificate_path.exists() and key_path.exists():
-            key = serialization.load_pem_private_key(key_path.read_bytes(), None)
-            if isinstance(key, ec.EllipticCurvePrivateKey):
-                return _load(certificate_path), key
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = _name("Statera CA")
-        certificate = (
-            _builder(name, name, key.public_key(), now, AUTHORITY_DAYS)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(_key_usage(sign_certificates=True), critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .sign(key, hashes.SHA256())
-        )
-        _write_key(key_path, key)
-        write_whole(certificate_path, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
-        return certificate, key
+        Whatever name it has, the certificate has the host's. Raises `Lasting` (slug `own-certificate-unusable`).
+        """
+        try:
+            wanted = x509.load_pem_x509_csr(request.encode())
+            if not wanted.is_signature_valid:
+                raise ValueError("its signature is wrong")
+        except ValueError as error:
+            sentence = f"What host {host} asked a certificate with cannot be used: {error}."
+            raise Lasting("own-certificate-unusable", sentence) from error
+        with locked(self._folder / "lock", waits=True):
+            issuer = Issuer(self._find(_load_key(self._key)), _load_key(self._key))
+        usage = ExtendedKeyUsageOID.SERVER_AUTH
+        leaf = make_leaf(issuer, wanted.public_key(), host, usage, now, self._lifetime_s)
+        return write_certificates([leaf]).decode()
+
+    def is_due(self, certificate: str, now: dt.datetime) -> bool:
+        """Say whether a certificate, in PEM, is to be replaced."""
+        signing = self._find(_load_key(self._key))
+        return is_due(x509.load_pem_x509_certificate(certificate.encode()), signing, now)
+
+    def load_bundle(self) -> str:
+        """Return all trusted authorities in PEM."""
+        return self._bundle.read_text(encoding="ascii")
+
+    def list_ends(self) -> list[CertificateEnd]:
+        """Return what is known of each trusted authority and of the controllers' certificate."""
+        controller = self.find_controller().certificate
+        found = [describe_end("authority", one) for one in _load_all(self._bundle)]
+        return found + [describe_end("controller", one) for one in _load_all(controller)]
+
+    def describe_agent(self, certificate: str) -> CertificateEnd:
+        """Return what is known of a certificate of a host, in PEM."""
+        return describe_end("agent", x509.load_pem_x509_certificate(certificate.encode()))
+
+    # The authority
+
+    def _ensure_authority(self, now: dt.datetime, *, is_known: bool) -> Issuer:
+        if not self._key.exists():
+            write_whole(self._key, write_key(make_key()), 0o600)
+        key = _load_key(self._key)
+        self._ensure_trusted(key, now)
+        if self._next_key.exists():
+            if self._next_key.read_bytes() == self._key.read_bytes():
+                self._next_key.unlink()  # A switch was cut off after its first half.
+            else:
+                self._ensure_trusted(_load_key(self._next_key), now)
+        while (turn := self._decide_turn(now, is_known=is_known)) is not Turn.KEEP:
+            if turn is Turn.PREPARE:
+                write_whole(self._next_key, write_key(make_key()), 0o600)
+                self._ensure_trusted(_load_key(self._next_key), now)
+            else:
+                write_whole(self._key, self._next_key.read_bytes(), 0o600)
+                self._next_key.unlink()
+        self._forget_ended(now)
+        key = _load_key(self._key)
+        return Issuer(self._find(key), key)
+
+    def _decide_turn(self, now: dt.datetime, *, is_known: bool) -> Turn:
+        following = self._find(_load_key(self._next_key)) if self._next_key.exists() else None
+        return decide_turn(self._find(_load_key(self._key)), following, is_known=is_known, now=now)
+
+    def _ensure_trusted(self, key: ec.EllipticCurvePrivateKey, now: dt.datetime) -> None:
+        there = _load_all(self._bundle)
+        if not any(one.public_key() == key.public_key() for one in there):
+            made = make_authority(key, now, self._authority_lifetime_s)
+            write_whole(self._bundle, write_certificates([*there, made]), 0o644)
+
+    def _forget_ended(self, now: dt.datetime) -> None:
+        there = _load_all(self._bundle)
+        # A certificate does not outlive its authority: with the end of this one the last that it signed has ended.
+        kept = [one for one in there if one.not_valid_after_utc > now]
+        if len(kept) < len(there):
+            write_whole(self._bundle, write_certificates(kept), 0o644)
+
+    def _find(self, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+        for one in _load_all(self._bundle):
+            if one.public_key() == key.public_key():
+                return one
+        raise Lasting("own-certificate-unusable", f"{self._key} belongs to no certificate in {self._bundle}.")
+
+    # What it signs
 
     def _ensure_leaf(
-        self,
-        name: str,
-        authority: tuple[x509.Certificate, ec.EllipticCurvePrivateKey | None],
-        usage: x509.ObjectIdentifier,
-        now: dt.datetime,
-        host: str | None = None,
+        self, file: str, name: str, issuer: Issuer, usage: x509.ObjectIdentifier, now: dt.datetime
     ) -> None:
-        files = self._files(name)
-        issuer, issuer_key = authority
-        if files.key.exists() and files.certificate.exists() and _is_fresh(_load(files.certificate), issuer, now):
+        files = self._files(file)
+        there = _load_all(files.certificate) if files.key.exists() else []
+        if there and not is_due(there[0], issuer.certificate, now):
             return
-        if issuer_key is None:
-            sentence = f"{files.certificate} is missing or ends soon. Copy a new one and its key from where ca.key is."
+        key = make_key()
+        leaf = make_leaf(issuer, key.public_key(), name, usage, now, self._lifetime_s)
+        write_whole(files.key, write_key(key), 0o600)
+        write_whole(files.certificate, write_certificates([leaf]), 0o644)
+
+    def _check_given(self, now: dt.datetime) -> None:
+        # Copied from another controller, which keeps the key: here certificates are used, not made.
+        files = self.find_controller()
+        there = _load_all(files.certificate) if files.key.exists() else []
+        if not there or there[0].not_valid_after_utc <= now:
+            sentence = f"{files.certificate} is missing or has ended. Copy a new one and its key from where ca.key is."
             raise Lasting("certificate-missing", sentence)
-        key = ec.generate_private_key(ec.SECP256R1())
-        builder = (
-            _builder(_name(host or name), issuer.subject, key.public_key(), now, LEAF_DAYS)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_key_usage(sign_certificates=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([usage]), critical=True)
-            .add_extension(x509.SubjectAlternativeName([_alternative(host or name)]), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
-        )
-        _write_key(files.key, key)
-        certificate = builder.sign(issuer_key, hashes.SHA256())
-        write_whole(files.certificate, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
 
 
-def _is_fresh(certificate: x509.Certificate, issuer: x509.Certificate, now: dt.datetime) -> bool:
-    with contextlib.suppress(Exception):
-        certificate.verify_directly_issued_by(issuer)
-        return certificate.not_valid_after_utc - now > dt.timedelta(days=RENEW_BEFORE_DAYS)
-    return False
+def _load_all(path: Path) -> list[x509.Certificate]:
+    return x509.load_pem_x509_certificates(path.read_bytes()) if path.exists() else []
 
 
-def _name(text: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
-
-
-def _alternative(host: str) -> x509.GeneralName:
-    with contextlib.suppress(ValueError):
-        return x509.IPAddress(ipaddress.ip_address(host))
-    return x509.DNSName(host)
-
-
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: dt.datetime, days: int
-) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - BACKDATED)
-        .not_valid_after(now + dt.timedelta(days=days))
-    )
-
-
-def _key_usage(*, sign_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not sign_certificates,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=sign_certificates,
-        crl_sign=sign_certificates,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _load(path: Path) -> x509.Certificate:
-    return x509.load_pem_x509_certificate(path.read_bytes())
-
-
-def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    write_whole(path, pem, 0o600)
+def _load_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    key = serialization.load_pem_private_key(path.read_bytes(), None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise Lasting("own-certificate-unusable", f"{path} is not a key that Statera made.")
+    return key

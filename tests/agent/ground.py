@@ -209,16 +209,16 @@ async def fetch(address: str, port: int = 80) -> str:
     return await asyncio.to_thread(run)
 
 
-async def eventually(condition: Callable[[], Awaitable[object]], what: str) -> None:
+async def eventually(condition: Callable[[], Awaitable[object]], what: str, *, within_s: float = WITHIN_S) -> None:
     """Look until the condition is true; say what it last gave when it does not come."""
-    deadline = time.monotonic() + WITHIN_S
+    deadline = time.monotonic() + within_s
     last: object = None
     while time.monotonic() < deadline:
         last = await condition()
         if last:
             return
         await asyncio.sleep(0.02)
-    raise AssertionError(f"{what} did not come within {WITHIN_S:.0f} s; last seen: {last}")
+    raise AssertionError(f"{what} did not come within {within_s:.0f} s; last seen: {last}")
 
 
 def means(applied: AppliedConfiguration) -> str:

@@ -18,12 +18,13 @@ import pytest_asyncio
 from statera.agent import process
 from statera.agent.folders import HostFolders
 from statera.agent.runtime import ANSWER_WITHIN_S
-from statera.agent.server import AgentCertificates, run_agent
+from statera.agent.server import run_agent
+from statera.base.credentials import LiveContext, make_client_context
 from statera.base.errors import Lasting, LostClaim, Transient
 from statera.base.ids import new_id
 from statera.base.secret import Secret
 from statera.base.settings import HostSettings
-from statera.drivers.compute_local import LocalCompute, client_context
+from statera.drivers.compute_local import LocalCompute
 from statera.drivers.pki_local import LocalAuthority
 from statera.model.document import Document, TextPart
 from statera.model.heartbeat import decode_heartbeat
@@ -49,20 +50,18 @@ class Served:
         self.compute = self.make_compute("local")
 
     def make_compute(self, name: str, *, port: int | None = None) -> LocalCompute:
-        files = self.authority.find_controller()
-        context = client_context(files.authority, files.certificate, files.key)
+        trust = LiveContext(self.authority.find_controller(), make_client_context)
         hosts = [HostSettings(name=name, url=f"https://127.0.0.1:{port or self.port}")]
-        return LocalCompute(hosts, context, 10.0)
+        return LocalCompute(hosts, trust, 10.0)
 
 
 @pytest_asyncio.fixture
 async def served(ground: Ground) -> AsyncIterator[Served]:
     made = Served(ground)
     files = made.authority.find_agent("local")
-    certificates = AgentCertificates(authority=files.authority, certificate=files.certificate, key=files.key)
     stop = asyncio.Event()
     target = f"127.0.0.1:{made.receiver.getsockname()[1]}"
-    running = asyncio.create_task(run_agent(made.settings, certificates, (target,), stop))
+    running = asyncio.create_task(run_agent(made.settings, files, (target,), stop))
 
     async def answers() -> bool:
         return (await made.compute.observe_hosts())[0].reachable
@@ -134,7 +133,7 @@ async def test_a_haproxy_that_hangs_silences_only_itself(served: Served, ground:
     await served.compute.apply_configuration("local", ground.amphora_id, ground.configuration(ground.document([8080])))
     other = ground.sandbox(other_id, mac_address="02:00:00:00:0a:02", addresses=(), vips=(), gateways=())
     await served.compute.ensure_amphora("local", other, epoch=1, heartbeat_key=KEY)
-    master = process.find_master(HostFolders(served.settings).of(ground.amphora_id), ground.amphora_id)
+    master = process.find_master(HostFolders(served.settings).of(ground.amphora_id).pid, ground.amphora_id)
     for pid in map(int, Path(f"/proc/{master}/task/{master}/children").read_text().split()):
         os.kill(pid, signal.SIGSTOP)
     # From when the hung one is asked until it has not answered in time, the other one is heard all the while.

@@ -1,0 +1,143 @@
+"""Keeps Statera's own certificates fresh while it runs, on every host. Only where the authority's key is.
+
+Entry: `CertificateKeeper.run`. A round may be cut off anywhere and done again. The order is what keeps every call
+possible: first all trust the next authority, then it signs. docs/design/certificates.md says more.
+"""
+
+import asyncio
+import contextlib
+import datetime as dt
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from statera.base.clock import Clock
+from statera.base.errors import Lasting, StateraError, Transient
+from statera.base.files import locked
+from statera.base.logging import get_logger
+from statera.base.metrics import gauge
+from statera.model.own_certificates import CertificateEnd, CertificateFacts, CertificateGrant
+
+log = get_logger("control")
+
+LOOKS_PER_LIFETIME = 30
+LOOK_MOST_S = 60.0
+LOOK_LEAST_S = 0.2
+
+END = gauge(
+    "statera_certificate_end_timestamp_seconds", "When the first of Statera's own certificates of a kind ends.", "kind"
+)
+
+
+class Authority(Protocol):
+    """Where certificates of our own come from."""
+
+    @property
+    def can_sign(self) -> bool: ...
+
+    def ensure(self, hosts: Sequence[str], now: dt.datetime, *, is_known: bool = False) -> None: ...
+
+    def sign_host(self, host: str, request: str, now: dt.datetime) -> str: ...
+
+    def is_due(self, certificate: str, now: dt.datetime) -> bool: ...
+
+    def load_bundle(self) -> str: ...
+
+    def list_ends(self) -> list[CertificateEnd]: ...
+
+    def describe_agent(self, certificate: str) -> CertificateEnd: ...
+
+
+class CertifiedHosts(Protocol):
+    """Hosts that have such certificates. Each method raises `Transient` for one that does not answer."""
+
+    async def observe_certificate(self, host: str) -> CertificateFacts: ...
+
+    async def request_certificate(self, host: str) -> str: ...
+
+    async def install_certificate(self, host: str, grant: CertificateGrant) -> None: ...
+
+
+class CertificateKeeper:
+    """Renews what is due. Any number of processes of one machine may run it; `lock` lets one of them work at a time."""
+
+    def __init__(
+        self,
+        authority: Authority,
+        hosts: CertifiedHosts,
+        names: Sequence[str],
+        clock: Clock,
+        lock: Path,
+        lifetime_s: float,
+    ) -> None:
+        self._authority = authority
+        self._hosts = hosts
+        self._names = names
+        self._clock = clock
+        self._lock = lock
+        self._look_s = max(LOOK_LEAST_S, min(LOOK_MOST_S, lifetime_s / LOOKS_PER_LIFETIME))
+        self._ends: dict[str, CertificateEnd] = {}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Keep them fresh until `stop` is set."""
+        while not stop.is_set():
+            try:
+                if self._authority.can_sign:
+                    await self._keep_alone()
+                self._show_ends()
+            except Exception:
+                # The edge of the loop: a full disk, say. Most of a lifetime is left to try again.
+                log.exception("own certificates not renewed")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), self._look_s)
+
+    async def _keep_alone(self) -> None:
+        with locked(self._lock) as is_alone:
+            if is_alone:
+                await self.keep()
+
+    async def keep(self) -> None:
+        """Renew what is due, here and on every host that answers. Raises `Lasting`."""
+        await asyncio.to_thread(self._authority.ensure, self._names, self._clock.now())
+        known = await asyncio.gather(*(self._keep_host(name) for name in self._names))
+        if all(known):
+            await asyncio.to_thread(self._authority.ensure, self._names, self._clock.now(), is_known=True)
+
+    async def _keep_host(self, host: str) -> bool:
+        """Return whether the host now trusts whom we trust."""
+        try:
+            facts = await self._hosts.observe_certificate(host)
+            bundle = self._authority.load_bundle()
+            if facts.authorities != bundle:
+                await self._hosts.install_certificate(host, CertificateGrant(authorities=bundle))
+            if self._authority.is_due(facts.certificate, self._clock.now()):
+                facts = await self._renew(host, bundle)
+        except (Transient, Lasting) as error:
+            log.info("host's certificate not seen", host=host, slug=error.reason.slug, sentence=error.sentence)
+            return False
+        self._ends[host] = self._authority.describe_agent(facts.certificate)
+        return True
+
+    async def _renew(self, host: str, bundle: str) -> CertificateFacts:
+        request = await self._hosts.request_certificate(host)
+        certificate = await asyncio.to_thread(self._authority.sign_host, host, request, self._clock.now())
+        await self._hosts.install_certificate(host, CertificateGrant(authorities=bundle, certificate=certificate))
+        log.info("host's certificate renewed", host=host)
+        return CertificateFacts(certificate=certificate, authorities=bundle)
+
+    def _show_ends(self) -> None:
+        first: dict[str, float] = {}
+        for one in (*self._authority.list_ends(), *self._ends.values()):
+            first[one.kind] = min(one.end.timestamp(), first.get(one.kind, float("inf")))
+        for kind, end in first.items():
+            END.labels(kind).set(end)
+
+
+async def observe_ends(authority: Authority, hosts: CertifiedHosts, names: Sequence[str]) -> list[CertificateEnd]:
+    """Return the lifetimes of all certificates that can be seen now."""
+    ends = authority.list_ends()
+    for name in names:
+        with contextlib.suppress(StateraError):
+            facts = await hosts.observe_certificate(name)
+            ends.append(authority.describe_agent(facts.certificate))
+    return ends
