@@ -177,7 +177,7 @@ class Datagrams:
                 try:
                     await self._load(text)
                 except (StateraError, OSError) as error:
-                    log.warning("members not taken out of use", amphora=self.launch.amphora_id, error=str(error))
+                    log.warning("members not taken out of use", amphora_id=self.launch.amphora_id, error=str(error))
                     await asyncio.sleep(AGAIN_S)
 
     # Observations

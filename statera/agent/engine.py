@@ -21,6 +21,7 @@ from statera.agent.runtime import Processes, RuntimeUnavailable, ask, parse_proc
 from statera.agent.server_state import make_state
 from statera.base.errors import Lasting, Transient
 from statera.base.logging import get_logger
+from statera.base.metrics import counter
 from statera.base.secret import Secret
 from statera.base.settings import AgentSettings
 from statera.model.amphora import AppliedConfiguration
@@ -29,6 +30,8 @@ from statera.render.change import Command, Reload, RuntimeChange, Unchanged, dec
 from statera.render.engine import EngineCapabilities
 
 log = get_logger("agent")
+
+STARTS = counter("statera_agent_haproxy_starts_total", "Starts of HAProxy, the first of an amphora and those of mending.")
 
 UP_WITHIN_S = 10.0
 MASTER_WITHIN_S = 5.0
@@ -163,6 +166,7 @@ class Engine:
         self._folders.write("state", make_state("", None, document))
         self._trim_words()
         begun = self._words_size()
+        STARTS.inc()
         self._child = child = await asyncio.to_thread(process.start, self.launch, self._agent)
         deadline = time.monotonic() + UP_WITHIN_S
         while time.monotonic() < deadline:
@@ -206,7 +210,7 @@ class Engine:
         if live is not None:
             self._folders.write_document(live)
             again = await self._load_anew()
-            log.warning("reload rolled back", amphora=self.launch.amphora_id, again=again)
+            log.warning("reload rolled back", amphora_id=self.launch.amphora_id, again=again)
         if ALERT not in words:
             # It was checked and nothing in it is refused: the machine is too busy, or HAProxy is in trouble itself.
             raise Transient("engine-not-reloaded", f"HAProxy has not taken over the configuration: {failure}")

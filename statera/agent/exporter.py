@@ -106,7 +106,7 @@ class _Listening:
             pass
         except Exception:
             # The edge of a request.
-            log.exception("metrics not told", amphora=self._sandbox.id)
+            log.exception("metrics not told", **self._sandbox.about)
         finally:
             writer.close()
 

@@ -57,7 +57,7 @@ class FlowCounters:
         """Make the kernel count what a document's listeners carry."""
         told = await asyncio.to_thread(self._run, ["-f", "-"], "".join(f"{line}\n" for line in list_rules(document)))
         if told is None:
-            log.warning("UDP traffic is not counted: nftables does not take it", amphora=self._amphora_id)
+            log.warning("UDP traffic is not counted: nftables does not take it", amphora_id=self._amphora_id)
 
     async def count(
         self, document: DatagramDocument, process: int, nginx: int | None

@@ -76,7 +76,7 @@ class HeartbeatSender:
                 self._tell(sandbox, await self._host.measure(sandbox), record.generation, record.epoch)
             except Exception:
                 # The edge of the loop: what one amphora says must not silence the others.
-                log.exception("heartbeat not sent", amphora=sandbox.id)
+                log.exception("heartbeat not sent", **sandbox.about)
             finally:
                 self._sending.pop(sandbox.id, None)
 

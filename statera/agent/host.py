@@ -20,8 +20,9 @@ from statera.agent.process import Launch
 from statera.agent.runtime import RuntimeUnavailable
 from statera.agent.sandbox import Sandbox, open_pid, remove_traces
 from statera.agent.statistics import parse_process, parse_statistics
-from statera.base.errors import Lasting, LostClaim, Transient
+from statera.base.errors import Lasting, LostClaim, StateraError, Transient
 from statera.base.logging import get_logger
+from statera.base.metrics import counter, gauge, histogram
 from statera.base.secret import Secret
 from statera.base.settings import Settings
 from statera.model.agent_wire import HostFacts, Metrics, SandboxRequest, Verdict
@@ -31,6 +32,16 @@ from statera.render.engine import haproxy_capabilities
 from statera.render.paths import SANDBOX_PATHS
 
 log = get_logger("agent")
+
+SANDBOXES = gauge("statera_agent_sandboxes", "Sandboxes on this host.")
+SANDBOXES_LIMIT = gauge("statera_agent_sandboxes_limit", "Sandboxes that this host takes at most.")
+BUILD_SECONDS = histogram("statera_agent_build_seconds", "How long it took to build or change a sandbox.")
+APPLIED = counter(
+    "statera_agent_configurations_total", "Configurations that are live, by means: unchanged, runtime, reload.", "means"
+)
+REFUSED = counter(
+    "statera_agent_configuration_failures_total", "Configurations that did not come live, by the reason's slug.", "slug"
+)
 
 WATCH_S = 1.0
 TRIM_EVERY = 60
@@ -54,6 +65,7 @@ class AmphoraHost:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        SANDBOXES_LIMIT.set(settings.agent.amphora_limit)
         self._folders = HostFolders(settings)
         self._versions = find_engine_versions(settings)
         self._capabilities = haproxy_capabilities(self._versions.get("haproxy", ""))
@@ -140,7 +152,9 @@ class AmphoraHost:
         sandbox = self.sandboxes[amphora_id]
         async with self._building:
             await asyncio.to_thread(self._bridges.ensure)
+            begun = time.monotonic()
             await sandbox.ensure(request)
+            BUILD_SECONDS.observe(time.monotonic() - begun)
         self._announce_soon(sandbox)
 
     async def apply(self, amphora_id: str, configuration: Configuration) -> AppliedConfiguration:
@@ -149,10 +163,15 @@ class AmphoraHost:
         if sandbox is None:
             raise Transient("sandbox-missing", f"Amphora {amphora_id} has no sandbox on this host.")
         try:
-            return await sandbox.apply(configuration)
+            applied = await sandbox.apply(configuration)
+        except StateraError as error:
+            REFUSED.labels(error.reason.slug).inc()
+            raise
         finally:
             self._watch_process(sandbox)
             await self._exporter.tend(sandbox)
+        APPLIED.labels(applied.means).inc()
+        return applied
 
     async def check(self, amphora_id: str, configuration: Configuration) -> Verdict:
         """Return what HAProxy says of a configuration, beside a sandbox or without one. Nothing changes."""
@@ -210,6 +229,7 @@ class AmphoraHost:
         turn = 0
         while not stop.is_set():
             turn += 1
+            SANDBOXES.set(len(self.sandboxes))
             await self._look_after_bridges()
             await asyncio.gather(*(self._look_in_turn(sandbox, turn) for sandbox in list(self.sandboxes.values())))
             if turn % TRIM_EVERY == 0:
@@ -255,7 +275,7 @@ class AmphoraHost:
                 await asyncio.to_thread(namespace.announce_vips, sandbox.record.sandbox)
         except Exception:
             # The edge of the loop: one broken sandbox must not end the watch over the others.
-            log.exception("watch failed", amphora=sandbox.id)
+            log.exception("watch failed", **sandbox.about)
 
     def _announce_soon(self, sandbox: Sandbox) -> None:
         self._keep_task(self._announce_often(sandbox))

@@ -16,6 +16,7 @@ from statera.agent.folders import AmphoraFolders, Record
 from statera.agent.process import Launch
 from statera.base.errors import LostClaim, StateraError, Transient
 from statera.base.logging import get_logger
+from statera.base.metrics import counter
 from statera.base.reason import Reason
 from statera.base.secret import Secret
 from statera.base.settings import AgentSettings
@@ -25,6 +26,8 @@ from statera.model.spec import Configuration, SandboxSpec
 from statera.render.engine import EngineCapabilities
 
 log = get_logger("agent")
+
+MENDS = counter("statera_agent_mends_total", "Times that a sandbox was broken and was to be mended: HAProxy died, say.")
 
 RESTART_FIRST_S = 0.1
 RESTART_MOST_S = 10.0
@@ -78,6 +81,11 @@ class Sandbox:
         return self.record.sandbox.amphora_id
 
         self._broken_at: float | None = None
+    @property
+    def about(self) -> dict[str, str]:
+        """What log lines about it carry."""
+        return {"amphora_id": self.id, "load_balancer_id": self.record.sandbox.load_balancer_id}
+
     @property
     def is_running(self) -> bool:
         return self.engine.find_pid() is not None
@@ -245,7 +253,8 @@ class Sandbox:
         return self.record.document is not None and (self.is_hung or not self.is_running)
 
     async def _mend(self) -> None:
-        log.warning("sandbox broken, mending it", amphora=self.id, running=self.is_running, hung=self.is_hung)
+        MENDS.inc()
+        log.warning("sandbox broken, mending it", **self.about, running=self.is_running, hung=self.is_hung)
         try:
             if not self.is_whole:
                 await self.build()
@@ -259,7 +268,7 @@ class Sandbox:
                 await self.engine.start(self.record.document)
         except StateraError as error:
             self.reason = error.reason
-            log.warning("sandbox not mended", amphora=self.id, sentence=error.sentence)
+            log.warning("sandbox not mended", **self.about, sentence=error.sentence)
         else:
             self.reason = None
 

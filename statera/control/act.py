@@ -103,7 +103,7 @@ class Actor:
         )
         await save_given_up(self._store, run.claim, row, self._observer.failover_limits)
         run.amphorae[row.id] = row
-        log.warning("amphora given up", amphora=row.id, host=row.host, slug=reason.slug, sentence=reason.sentence)
+        log.warning("amphora given up", amphora_id=row.id, host=row.host, slug=reason.slug, sentence=reason.sentence)
 
     async def _ensure_ports(self, run: Run, step: EnsurePorts) -> None:
         ports = [

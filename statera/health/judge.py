@@ -98,7 +98,13 @@ class Judge:
             stale_after_s=self._stale_after_s,
         )
         for silence in self._receiver.memory.set_silent(silences):
-            log.warning("amphora_silent", amphora_id=silence.amphora_id, host=silence.host, since=str(silence.since))
+            log.warning(
+                "amphora silent",
+                amphora_id=silence.amphora_id,
+                load_balancer_id=silence.load_balancer_id,
+                host=silence.host,
+                since=str(silence.since),
+            )
             self._to_mark.add(silence.load_balancer_id)
         self._to_mark |= self._receiver.memory.take_stopped()
         silent = {silence.amphora_id for silence in silences}

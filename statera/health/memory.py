@@ -139,6 +139,14 @@ class Memory:
         silent = [silence for silence in self._silent.values() if silence.load_balancer_id == load_balancer_id]
         return merge_heartbeats(spoken, silent)
 
+    def count_voices(self) -> int:
+        """Return how many amphorae have spoken."""
+        return len(self._voices)
+
+    def count_silent(self) -> int:
+        """Return how many should speak and do not."""
+        return len(self._silent)
+
     def concerns(self, load_balancer_id: str) -> bool:
         """Say whether any amphora of the load balancer was heard or is known to keep silent."""
         silent = (silence.load_balancer_id for silence in self._silent.values())

@@ -9,6 +9,7 @@ from statera.base.clock import Clock
 from statera.base.errors import Transient
 from statera.base.logging import get_logger
 from statera.base.settings import Settings
+from statera.health.gauges import Teller
 from statera.health.judge import Judge, judge_interval_s, touch_interval_s
 from statera.health.receiver import HeartbeatReceiver
 from statera.health.writer import StatusWriter
@@ -21,6 +22,7 @@ FLUSH_S = 0.5
 """News of half a second go into one write."""
 COUNT_S = 3.0
 """Traffic of some seconds goes into one write."""
+TELL_S = 1.0
 REPORT_S = 60.0
 
 
@@ -50,6 +52,7 @@ async def serve(
         group.create_task(_repeat(writer.count, COUNT_S, stop))
         group.create_task(_repeat(writer.touch, touch_interval_s(stale_after_s), stop))
         group.create_task(_repeat(judge.look, judge_interval_s(stale_after_s), stop))
+        group.create_task(_repeat(Teller(receiver).tell, TELL_S, stop))
         group.create_task(_repeat(RefusalReport(receiver).tell, REPORT_S, stop))
     await writer.flush()
     await writer.count()

@@ -7,6 +7,7 @@ applied, because an edit or the reconciler may have changed what the same heartb
 import asyncio
 import datetime as dt
 import random
+import time
 from collections.abc import Callable, Iterable
 
 import msgspec
@@ -14,6 +15,7 @@ import msgspec
 from statera.base.clock import Clock
 from statera.base.errors import Transient
 from statera.base.logging import get_logger
+from statera.base.metrics import counter, gauge, histogram
 from statera.health.memory import Memory
 from statera.model.amphora import Amphora
 from statera.model.enums import ProvisioningStatus
@@ -26,6 +28,11 @@ from statera.store.statistics import save_counted
 from statera.store.trees import load_tree
 
 log = get_logger("health")
+
+WAITING = gauge("statera_health_load_balancers_waiting", "Load balancers whose statuses are to be looked at now.")
+LAG = gauge("statera_health_lag_seconds", "How long the first of them has waited.")
+FLUSH_SECONDS = histogram("statera_health_flush_seconds", "How long it took to derive and write statuses.")
+CHANGES = counter("statera_health_status_changes_total", "Operating statuses that were written.")
 
 MOST_PER_FLUSH = 200
 """Load balancers in one batch: keeps one write short, the rest waits for the next half second."""
@@ -63,6 +70,8 @@ class StatusWriter:
         for load_balancer_id in self._memory.take_news():
             self._looks[load_balancer_id] = _Look(now, UNSETTLED_FIRST_S)
         due = [load_balancer_id for load_balancer_id, look in self._looks.items() if look.due <= now]
+        WAITING.set(len(due))
+        LAG.set(max((now - self._looks[one].due).total_seconds() for one in due) if due else 0.0)
         due = due[:MOST_PER_FLUSH]
         try:
             changed = await self._write(due, now) if due else 0
@@ -77,6 +86,7 @@ class StatusWriter:
         return changed
 
     async def _write(self, load_balancer_ids: list[str], now: dt.datetime) -> int:
+        begun = time.monotonic()
         if self._memory.has_strangers(load_balancer_ids):
             self._learn(await list_amphorae(self._store), now)
         gate = asyncio.Semaphore(PARALLEL_LOADS)
@@ -85,6 +95,8 @@ class StatusWriter:
         changes = [change for _, found in derived for change in found]
         if changes:
             await save_statuses(self._store, changes)
+        CHANGES.inc(len(changes))
+        FLUSH_SECONDS.observe(time.monotonic() - begun)
         for load_balancer_id, (tree, found) in zip(load_balancer_ids, derived, strict=True):
             self._plan_look(load_balancer_id, tree, now)
             for change in found:
