@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import msgspec
 
 from statera.base.reason import Reason
-from statera.model.enums import OperatingStatus, ProvisioningStatus
+from statera.model.enums import MonitorType, OperatingStatus, ProvisioningStatus
 from statera.model.heartbeat import ListenerState, MemberObserved, MemberState
 from statera.model.observed import Observed
 from statera.model.tree import HealthMonitor, Listener, Member, Pool, Resource, Tree
@@ -55,6 +55,9 @@ _CHECK_WORDS = {
     "PROCERR": "the check could not be run to its end",
 }
 """HAProxy's short check statuses (management guide 9.1, `check_status`) in words."""
+_PING_WORDS = {"PROCTOUT": "no answer within the timeout", "PROCERR": "the member did not answer"}
+_NOT_IN_BODY = "HTTP content check did not match"
+"""HAProxy's words for a body without the expected text; its short status says any bad answer."""
 
 
 class StatusChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -319,6 +322,10 @@ def _users(tree: Tree, pool: Pool) -> list[Listener]:
 def _tell_check(member: Member, monitor: HealthMonitor, seen: MemberObserved) -> str:
     target = _endpoint(member.monitor_address or member.address, member.monitor_port or member.protocol_port)
     words = _CHECK_WORDS.get(seen.check, "the member is down")
+    if monitor.type is MonitorType.PING:
+        words = _PING_WORDS.get(seen.check, words)
+    elif seen.check == "L7RSP" and seen.text.startswith(_NOT_IN_BODY):
+        words = "the answer does not hold the expected text (layer 7)"
     code = f", code {seen.code}" if seen.code else ""
     text = "".join(sign for sign in seen.text if sign.isprintable()).strip()
     said = f": {text}" if text else ""
