@@ -18,7 +18,7 @@ import socket
 import string
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ from statera.cli.playground import (
     run_ip,
 )
 from tests.hosts.machine import Leg, Machine
-from tests.hosts.service import Service
+from tests.hosts.service import STATERA, Service
 
 MANAGEMENT, PROVIDER = "management", "provider"
 """The legs of every host."""
@@ -55,7 +55,10 @@ FIRST_HOST_WEB_NUMBER = FIRST_WEB_NUMBER + 30
 
 
 class Ground(Playground):
-    """Hosts are named a, b, c ...; `zones` gives some of them a compute zone; `overrides` are options of all."""
+    """Hosts are named a, b, c ...; `zones` gives some of them a compute zone; `overrides` are options of all.
+
+    With `disk_mib` each host has a disk of that size. `launch` returns how the process of this name is started.
+    """
 
     def __init__(
         self,
@@ -67,7 +70,11 @@ class Ground(Playground):
         healths: int = 1,
         zones: Mapping[str, str] | None = None,
         overrides: Mapping[str, Any] | None = None,
+        disk_mib: int = 0,
+        launch: Callable[[str], Sequence[str]] = lambda _: STATERA,
     ) -> None:
+        self._disk_mib = disk_mib
+        self._launch = launch
         self._zones = zones or {}
         self._names = list(string.ascii_lowercase[:hosts])
         self._counts = {"api": apis, "worker": workers, "health": healths}
@@ -170,12 +177,13 @@ class Ground(Playground):
             ),
             Leg(inside=PROVIDER, outside=f"{self.bridge}h{number}", bridge=self.bridge),
         ]
-        machine = self.machines[name] = Machine(name, self._disk_of(name), legs)
+        machine = self.machines[name] = Machine(name, self._disk_of(name), legs, disk_mib=self._disk_mib)
         settings = self._settings_of(name)
         config = machine.disk / "statera.toml"
         log = self.data_dir / f"agent-{name}.log"
-        self.agents[name] = Service(f"agent-{name}", "agent", config, log, machine=machine)
-        machine.disk.mkdir(parents=True, exist_ok=True)
+        launcher = self._launch(f"agent-{name}")
+        self.agents[name] = Service(f"agent-{name}", "agent", config, log, machine=machine, launcher=launcher)
+        machine.make_disk()
         _write_settings(config, settings)
         pki = pki_dir(settings)
         pki.mkdir(mode=0o700, exist_ok=True)
@@ -212,7 +220,7 @@ class Ground(Playground):
         }
         name = f"{role}{number + 1}"
         log = self.data_dir / f"{name}.log"
-        service = Service(name, role, self.config_path, log, options=options.get(role))
+        service = Service(name, role, self.config_path, log, options=options.get(role), launcher=self._launch(name))
         self.controllers[name] = service
         service.start()
 
@@ -241,7 +249,9 @@ class Ground(Playground):
             open_embedded_postgres(self.settings).stop()
         _kill_strays(str(self.data_dir))
         for name in self._names:
-            Machine(name, self._disk_of(name), ()).forget_sandboxes()
+            machine = Machine(name, self._disk_of(name), ())
+            machine.forget_sandboxes()
+            machine.remove_disk()
         super().remove()
         for link in [name for name in os.listdir("/sys/class/net") if name.startswith((self.management, self.bridge))]:
             subprocess.run(["ip", "link", "delete", link], check=False, capture_output=True)

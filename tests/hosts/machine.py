@@ -52,11 +52,12 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Machine:
-    """One host. `disk` outlives its boots."""
+    """One host. `disk` outlives its boots; with `disk_mib` it is one of its own, and as small as that."""
 
-    def __init__(self, name: str, disk: Path, legs: Sequence[Leg]) -> None:
+    def __init__(self, name: str, disk: Path, legs: Sequence[Leg], *, disk_mib: int = 0) -> None:
         self.name = name
         self.disk = disk
+        self._disk_mib = disk_mib
         self.legs = {leg.inside: leg for leg in legs}
         self._holder: subprocess.Popen[bytes] | None = None
         self._init = 0
@@ -70,9 +71,18 @@ class Machine:
         """The host's own view of all files, `/run` and `/proc` above all."""
         return Path(f"/proc/{self._init}/root")
 
+    def make_disk(self) -> None:
+        self.disk.mkdir(parents=True, exist_ok=True)
+        if self._disk_mib and not self.disk.is_mount():
+            size = f"size={self._disk_mib}m,mode=755"
+            subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(self.disk)], check=True)
+
+    def remove_disk(self) -> None:
+        if self.disk.is_mount():
+            subprocess.run(["umount", "--lazy", str(self.disk)], check=True)
+
     def boot(self) -> None:
         """Start the host with its legs plugged in; nothing runs on it yet. Raises `Lasting`."""
-        self.disk.mkdir(parents=True, exist_ok=True)
         apart = ["unshare", "--net", "--mount", "--pid", "--uts", "--fork", "--kill-child", "--"]
         # Its disk stands on the command line, so that what a killed test run left behind is found by it.
         words = [*apart, "sh", "-c", BOOT, str(self.disk), self.name]

@@ -4,12 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from statera.base.processes import is_alive
 from tests.hosts.machine import Machine, find_child
 
+STATERA = (sys.executable, "-m", "statera")
 STOP_WITHIN_S = 20.0
 
 
@@ -25,12 +26,13 @@ class Service:
         *,
         options: Mapping[str, str] | None = None,
         machine: Machine | None = None,
+        launcher: Sequence[str] = STATERA,
     ) -> None:
         self.name = name
         self.role = role
         self.machine = machine
         self._log = log
-        self._words = [sys.executable, "-m", "statera", role, "--config", str(config)]
+        self._words = [*launcher, role, "--config", str(config)]
         self._options = dict(options or {})
         self._process: subprocess.Popen[bytes] | None = None
         self.pid = 0

@@ -1,0 +1,238 @@
+"""One chaos: raise a ground, let tenants edit and clients ask, do what the story says, then see what is left of it."""
+
+import heapq
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from statera.base.errors import Lasting
+from tests.chaos.clocks import write_offset
+from tests.chaos.faults import Hurt
+from tests.chaos.story import Fault, decide_story
+from tests.chaos.tenants import BALANCERS, Tenant
+from tests.chaos.traffic import TIMEOUT_S, Outage, Traffic, ask
+from tests.hosts.ground import Ground, raise_ground
+
+HOSTS, APIS, WORKERS, HEALTHS, TENANTS, SERVERS = 2, 2, 3, 2, 3, 3
+DISK_MIB = 16
+CONVERGED_WITHIN_S = 60.0
+RECOVERY_S = 8.0
+"""After a fault that stops traffic: how long the outage that it began may begin to be noticed."""
+OPTIONS = {
+    "reconcile": {
+        "lease_s": 2.0,
+        "backoff_most_s": 1.0,
+        "orphan_grace_s": 3.0,
+        "error_after_s": 10.0,
+        "recheck_s": 5.0,
+    },
+    "compute": {"agent_timeout_s": 2.0},
+    "health": {"stale_after_s": 3.0, "max_skew_s": 10.0},
+    "metrics": {"enabled": False},
+}
+
+
+class Outcome(msgspec.Struct, kw_only=True):
+    """What came of a story. All of `wrong` should be empty."""
+
+    seed: int
+    faults: int
+    converged_s: float
+    answered: int
+    failed: int
+    edits: dict[str, int]
+    causes: dict[str, int]
+    """Failed requests by the fault that explains them."""
+    wrong: list[str]
+
+
+class Chaos:
+    """`tell` gets each line of the story as it happens."""
+
+    def __init__(self, seed: int, length_s: float, pause_s: float, tag: str, tell: Callable[[str], None]) -> None:
+        self._seed = seed
+        self._length_s = length_s
+        self._pause_s = pause_s
+        self._tag = tag
+        self._tell = tell
+        self._clocks = Path(f"/var/tmp/statera chaos-{tag}-clocks")
+        self._wrong: list[str] = []
+
+    def run(self) -> Outcome:
+        """Run the story and return what came of it; nothing is left on the machine."""
+        self._clocks.mkdir(exist_ok=True)
+        try:
+            with raise_ground(
+                self._tag,
+                servers=SERVERS,
+                hosts=HOSTS,
+                apis=APIS,
+                workers=WORKERS,
+                healths=HEALTHS,
+                overrides=OPTIONS,
+                disk_mib=DISK_MIB,
+                launch=self._launch,
+            ) as ground:
+                return self._run(ground)
+        finally:
+            for path in self._clocks.iterdir():
+                path.unlink()
+            self._clocks.rmdir()
+
+    def _clock_of(self, process: str) -> Path:
+        return self._clocks / process
+
+    def _launch(self, process: str) -> Sequence[str]:
+        write_offset(self._clock_of(process), 0.0)
+        source = Path(__file__).with_name("clocks.py")
+        return [sys.executable, str(source), str(self._clock_of(process))]
+
+    def _run(self, ground: Ground) -> Outcome:
+        story = decide_story(self._seed, self._length_s, self._pause_s, list(ground.controllers), list(ground.machines))
+        tenants = [Tenant(ground, number, self._seed, ground.servers) for number in range(TENANTS)]
+        vips = [ground.wait_active(one.balancer["id"])["vip_address"] for one in tenants]
+        for vip in vips:
+            ground.wait_for(partial(_is_served, vip), f"An answer of {vip}")
+        started_at = time.monotonic()
+        with Traffic(vips, started_at) as traffic:
+            for tenant in tenants:
+                tenant.start()
+            self._play(ground, story, started_at)
+            for tenant in tenants:
+                tenant.stop()
+            over_at = time.monotonic()
+            self._expect_settled(ground)
+            converged_s = time.monotonic() - over_at
+            for vip in vips:
+                self._expect(ground, partial(_has_one_holder, ground, vip), f"one holder of {vip}")
+                self._expect(ground, partial(_is_served, vip), f"an answer of {vip}")
+        for tenant in tenants:
+            self._wrong += [f"lost edit: {broken}" for broken in tenant.list_broken(ground)]
+            self._wrong += [f"answer: {fault}" for fault in tenant.faults]
+        self._expect_no_leaks(ground)
+        causes = self._explain(story, traffic.outages)
+        self._wrong += _list_crashes(ground)
+        edits: Counter[str] = sum((tenant.answers for tenant in tenants), Counter())
+        return Outcome(
+            seed=self._seed,
+            faults=len(story),
+            converged_s=round(converged_s, 2),
+            answered=traffic.answered,
+            failed=traffic.failed,
+            edits=dict(edits),
+            causes=dict(causes),
+            wrong=self._wrong,
+        )
+
+    def _play(self, ground: Ground, story: Sequence[Fault], started_at: float) -> None:
+        hurt = Hurt(ground, self._clock_of)
+        moments = [(fault.begins_s, 0, number) for number, fault in enumerate(story)]
+        moments += [(fault.ends_s, 1, number) for number, fault in enumerate(story)]
+        heapq.heapify(moments)
+        while moments:
+            at_s, is_end, number = heapq.heappop(moments)
+            time.sleep(max(0.0, started_at + at_s - time.monotonic()))
+            fault = story[number]
+            if is_end:
+                hurt.undo(fault)
+            else:
+                self._tell(fault.tell())
+                hurt.begin(fault)
+        time.sleep(max(0.0, started_at + self._length_s - time.monotonic()))
+        hurt.revive()
+
+    # What is left
+
+    def _expect(self, ground: Ground, condition: Callable[[], object], what: str) -> None:
+        """Wait for a condition; note what has not come."""
+        try:
+            ground.wait_for(condition, what, CONVERGED_WITHIN_S)
+        except Lasting:
+            self._wrong.append(f"not within {CONVERGED_WITHIN_S:.0f} s: {what}")
+
+    def _expect_settled(self, ground: Ground) -> None:
+        self._expect(ground, lambda: _list_unsettled(ground) == [], "all load balancers settled")
+        for one in _list_unsettled(ground) or ():
+            self._wrong.append(f"stuck: {json.dumps(one)}")
+
+    def _expect_no_leaks(self, ground: Ground) -> None:
+        self._expect(ground, lambda: _list_strangers(ground) == [], "no sandbox without a row, no row without one")
+        self._wrong += [f"leak: {one}" for one in _list_strangers(ground)]
+        for one in ground.request("GET", BALANCERS)["loadbalancers"]:
+            ground.request("DELETE", f"{BALANCERS}/{one['id']}?cascade=true")
+        self._expect(ground, lambda: ground.request("GET", BALANCERS)["loadbalancers"] == [], "all deleted")
+        self._expect(ground, lambda: _list_remains(ground) == [], "nothing left after all was deleted")
+        self._wrong += [f"leak: {one}" for one in _list_remains(ground)]
+
+    def _explain(self, story: Sequence[Fault], outages: Sequence[Outage]) -> Counter[str]:
+        """Count failed requests by the fault that was there when the outage began."""
+        causes: Counter[str] = Counter()
+        for outage in outages:
+            cause = next((fault for fault in story if fault.stops_traffic and _explains(fault, outage)), None)
+            if cause is None:
+                self._wrong.append(f"outage without a cause: {outage}")
+            causes[cause.kind if cause else "unexplained"] += outage.failed
+        return causes
+
+
+def _explains(fault: Fault, outage: Outage) -> bool:
+    return fault.begins_s - TIMEOUT_S <= outage.began_s <= fault.ends_s + RECOVERY_S
+
+
+def _is_served(vip: str) -> bool:
+    return ask(vip) == ""
+
+
+def _has_one_holder(ground: Ground, vip: str) -> bool:
+    return len(ground.find_holders(vip)) == 1
+
+
+def _list_unsettled(ground: Ground) -> list[Any] | None:
+    """Return the load balancers that have not come to what was edited; None while no API tells."""
+    try:
+        shown = ground.request("GET", BALANCERS)["loadbalancers"]
+    except Lasting:
+        return None
+    return [
+        one
+        for one in shown
+        if one["provisioning_status"] != "ACTIVE" or one["generation"] != one["observed_generation"]
+    ]
+
+
+def _list_strangers(ground: Ground) -> list[str]:
+    """Return what is on hosts and not in rows, or the reverse."""
+    rows = {(one["host"], one["id"]) for one in ground.list_amphorae()}
+    there = {(name, one) for name, machine in ground.machines.items() for one in machine.list_sandboxes()}
+    return [f"sandbox {one} on {host} without a row" for host, one in sorted(there - rows)] + [
+        f"row of amphora {one} on {host} without a sandbox" for host, one in sorted(rows - there)
+    ]
+
+
+def _list_remains(ground: Ground) -> list[str]:
+    found = _list_strangers(ground)
+    found += [f"amphora {one['id']}" for one in ground.list_amphorae()]
+    found += [f"port {one['id']} {one['name']}" for one in ground.request("GET", "/network/v2.0/ports")["ports"]]
+    for name, machine in ground.machines.items():
+        kept = machine.disk / "amphorae"
+        found += [f"folder {path.name} on {name}" for path in kept.iterdir()] if kept.is_dir() else []
+        found += [f"link {link} on {name}" for link in machine.run("ls", "/sys/class/net").split() if link[:2] == "sv"]
+    return found
+
+
+def _list_crashes(ground: Ground) -> list[str]:
+    """Return what processes logged of their own failures."""
+    marks = ("Traceback", "internal-fault")
+    return [
+        f"{path.name}: {line}"
+        for path in sorted(ground.data_dir.glob("*.log"))
+        for line in path.read_text(errors="replace").splitlines()
+        if any(mark in line for mark in marks)
+    ]
