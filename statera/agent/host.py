@@ -19,13 +19,15 @@ from statera.agent.folders import HostFolders, Record
 from statera.agent.process import Launch
 from statera.agent.runtime import RuntimeUnavailable
 from statera.agent.sandbox import Sandbox, open_pid, remove_traces
+from statera.agent.neighbours import list_answering
+from statera.agent.nginx import find_stream_module
 from statera.agent.statistics import parse_process, parse_statistics
 from statera.base.errors import Lasting, LostClaim, StateraError, Transient
 from statera.base.logging import get_logger
 from statera.base.metrics import counter, gauge, histogram
 from statera.base.secret import Secret
 from statera.base.settings import Settings
-from statera.model.agent_wire import HostFacts, Metrics, SandboxRequest, Verdict
+from statera.model.agent_wire import HostFacts, Metrics, NeighboursQuestion, SandboxRequest, Verdict
 from statera.model.amphora import AmphoraObserved, AppliedConfiguration
 from statera.model.spec import Configuration, LimitsSpec
 from statera.render.engine import haproxy_capabilities
@@ -60,6 +62,8 @@ CHECKS_AT_ONCE = 2
 """Of configurations that are only planned: those that are to go live come first."""
 
 
+QUESTIONS_AT_ONCE = 16
+"""To neighbours on a network: each takes a thread for a second when nobody answers."""
 class AmphoraHost:
     """The sandboxes of this host by amphora."""
 
@@ -78,6 +82,7 @@ class AmphoraHost:
         self._watched: dict[str, tuple[int, int]] = {}
         """By amphora: its master's pid, and the descriptor that tells when it ends."""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._asking = asyncio.Semaphore(QUESTIONS_AT_ONCE)
         self.sandboxes: dict[str, Sandbox] = {}
 
     # The host
@@ -180,10 +185,16 @@ class AmphoraHost:
         sandbox = self.sandboxes.get(amphora_id)
         launch = sandbox.engine.launch if sandbox is not None else self._make_launch(amphora_id)
         async with self._checking:
-            told = await process.check_document(
-                launch, self._settings.agent, configuration.haproxy, configuration.contents
-            )
-        return Verdict(accepted=not told, words=shorten(told))
+            if streams is not None:
+                told = shorten(await process.check_document(launch, agent, streams, configuration.contents))
+            if document.datagrams is not None and not told:
+                told = await check_datagrams(launch, agent, document.datagrams)
+        return Verdict(accepted=not told, words=told)
+
+    async def list_answering(self, asked: NeighboursQuestion) -> list[str]:
+        """Return for which addresses somebody on a network answers, as seen from this host. Raises `Transient`."""
+        async with self._asking:
+            return await asyncio.to_thread(list_answering, asked.attachment, asked.mtu, asked.addresses)
 
     def _make_launch(self, amphora_id: str) -> Launch:
         options = self._settings.compute

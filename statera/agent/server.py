@@ -34,6 +34,7 @@ from statera.model.agent_wire import (
     ConfigurationRequest,
     FaultKind,
     SandboxRequest,
+    NeighboursQuestion,
     unpack_configuration,
 )
 from statera.model.own_certificates import CertificateGrant
@@ -104,6 +105,11 @@ class AgentApplication:
         if path.startswith("/v1/certificate"):
             return await self._answer_certificate(method, path, receive)
         found = _AMPHORA.fullmatch(path)
+        if (method, path) == ("POST", "/v1/neighbours"):
+            asked = _decode(await _read(receive), NeighboursQuestion)
+            return 200, await self._host.list_answering(asked)
+        if (method, path) == ("PUT", "/v1/deployment"):
+            return 200, await self._deployments.remember(_decode(await _read(receive), DeploymentMark))
         if found is None or not is_uuid(found[1]):
             raise Malformed(f"There is no {path} here.")
         amphora_id, below = found[1], found[2] or ""

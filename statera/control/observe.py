@@ -12,6 +12,7 @@ from statera.base.settings import Settings
 from statera.control.certificates import CertificateBook
 from statera.control.hosts import HostBook
 from statera.control.run import Run
+from statera.control.neighbours import ask_around
 from statera.model.amphora import Amphora, AmphoraObserved
 from statera.model.certificates import Bundle
 from statera.model.document import Document
@@ -20,7 +21,7 @@ from statera.model.failover import read_limits
 from statera.model.network import Network
 from statera.model.ports import ComputeDriver, NetworkDriver, SecretsDriver
 from statera.model.tree import Tree
-from statera.plan.brain import needs_lookout
+from statera.plan.brain import list_to_ask, needs_lookout
 from statera.plan.plan import MOST_FRESH_IDS, needs_hosts
 from statera.plan.spec import decide_amphora_spec, decide_limits, list_references, list_vips
 from statera.plan.world import Sighting, Unseen, World
@@ -93,7 +94,11 @@ class Observer:
         lookout = None
         if is_dubious:
             lookout = await load_lookout(self._store, run.balancer.id, self.failover_limits)
-        return msgspec.structs.replace(world, hosts=hosts, placed=await count_placed(self._store), lookout=lookout)
+        world = msgspec.structs.replace(world, hosts=hosts, placed=await count_placed(self._store), lookout=lookout)
+        for row in list_to_ask(world):
+            lookout = await ask_around(self._compute, world, row)
+            world = msgspec.structs.replace(world, lookout=lookout)
+        return world
 
     async def render(self, run: Run, amphora: Amphora, *, assumed: str = "") -> Document | None:
         """Return the document that an amphora should have, None when no listener needs an engine.

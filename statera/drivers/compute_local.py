@@ -26,11 +26,14 @@ from statera.model.agent_wire import (
     FaultKind,
     HostFacts,
     Metrics,
+    NeighboursQuestion,
     SandboxRequest,
     Verdict,
     pack_configuration,
 )
 from statera.model.amphora import AmphoraObserved, AppliedConfiguration, Host
+from statera.model.network import Attachment
+from statera.model.deployment import DeploymentMark
 from statera.model.own_certificates import CertificateFacts, CertificateGrant, CertificateRequest
 from statera.model.spec import Configuration, SandboxSpec
 
@@ -91,6 +94,12 @@ class LocalCompute:
 
     async def observe_amphorae(self, host: str) -> tuple[AmphoraObserved, ...]:
         return await self._get(host, "/v1/amphorae", tuple[AmphoraObserved, ...]) or ()
+
+    async def observe_neighbours(
+        self, host: str, attachment: Attachment, mtu: int, addresses: Sequence[str]
+    ) -> tuple[str, ...]:
+        asked = NeighboursQuestion(attachment=attachment, mtu=mtu, addresses=tuple(addresses))
+        return self._decode(host, await self._send(host, "POST", "/v1/neighbours", asked), tuple[str, ...])
 
     async def observe_metrics(self, host: str, amphora_id: str) -> Metrics | None:
         return await self._get(host, f"/v1/amphorae/{amphora_id}/metrics", Metrics)

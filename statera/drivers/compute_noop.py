@@ -12,6 +12,7 @@ from statera.base.secret import Secret
 from statera.model.agent_wire import Metrics, Verdict
 from statera.model.amphora import AmphoraObserved, AppliedConfiguration, Host
 from statera.model.heartbeat import ListenerObserved
+from statera.model.network import Attachment
 from statera.model.spec import Configuration, SandboxSpec
 
 ENGINE_VERSIONS = {"haproxy": "2.6.12-1+deb12u1", "nginx": "1.22.1"}
@@ -24,8 +25,9 @@ MOST_FENCES = 10_000
 class NoopSandbox:
     """One amphora as its host has it."""
 
-    def __init__(self, spec: SandboxSpec) -> None:
+    def __init__(self, spec: SandboxSpec, deployment_id: str) -> None:
         self.spec = spec
+        self.deployment_id = deployment_id
         self.configuration: Configuration | None = None
         self.haproxy_running = False
         self.broken_s = 0.0
@@ -50,6 +52,7 @@ class NoopHost:
         self.engine_versions = ENGINE_VERSIONS
         self.sandboxes: dict[str, NoopSandbox] = {}
         self.fences: dict[str, int] = {}
+        self.marks: dict[str, int] = {}
 
     def check_fence(self, amphora_id: str, load_balancer_id: str, epoch: int) -> None:
         """Raise `LostClaim` for an older epoch than was accepted before."""
@@ -74,6 +77,12 @@ class NoopHost:
             engine_versions=self.engine_versions,
         )
 
+    def list_addresses(self) -> list[str]:
+        """Return the addresses without prefix lengths for which its sandboxes answer on the network."""
+        interfaces = [one for sandbox in self.sandboxes.values() for one in sandbox.spec.interfaces]
+        own = [text.partition("/")[0] for one in interfaces for text in one.addresses]
+        return [*own, *(text for one in interfaces for text in one.vips)]
+
     def observe(self, amphora_id: str) -> AmphoraObserved:
         """Return what there is of a sandbox that exists."""
         sandbox = self.sandboxes[amphora_id]
@@ -81,6 +90,7 @@ class NoopHost:
         return AmphoraObserved(
             id=amphora_id,
             load_balancer_id=sandbox.spec.load_balancer_id,
+            deployment_id=sandbox.deployment_id,
             epoch=self.fences[amphora_id],
             generation=live.generation if live is not None else 0,
             sandbox_digest=sandbox.spec.digest(),
@@ -111,6 +121,13 @@ class NoopCompute:
         found = self.reach(host)
         return tuple(found.observe(amphora_id) for amphora_id in found.sandboxes)
 
+    async def observe_neighbours(
+        self, host: str, attachment: Attachment, mtu: int, addresses: Sequence[str]
+    ) -> tuple[str, ...]:
+        self.reach(host)
+        held = {address for one in self.hosts.values() for address in one.list_addresses()}
+        return tuple(address for address in addresses if address in held)
+
     async def observe_metrics(self, host: str, amphora_id: str) -> Metrics | None:
         sandbox = self.reach(host).sandboxes.get(amphora_id)
         if sandbox is None:
@@ -120,18 +137,24 @@ class NoopCompute:
         running = sandbox.haproxy_running or live is None or live.haproxy is None
         return Metrics(amphora_id=amphora_id, haproxy_running=running, listeners=sandbox.counted, members=())
 
+    async def mark_host(self, host: str, deployment_id: str, mark: int) -> int:
+        marks = self.reach(host).marks
+        before = marks.get(deployment_id, 0)
+        marks[deployment_id] = max(before, mark)
+        return before
+
     async def ensure_amphora(
-        self, host: str, sandbox: SandboxSpec, *, epoch: int, heartbeat_key: Secret[bytes]
+        self, host: str, sandbox: SandboxSpec, *, epoch: int, heartbeat_key: Secret[bytes], deployment_id: str = ""
     ) -> None:
         found = self.reach(host)
         found.check_fence(sandbox.amphora_id, sandbox.load_balancer_id, epoch)
         built = found.sandboxes.get(sandbox.amphora_id)
         if built is not None:
-            built.spec = sandbox
+            built.spec, built.deployment_id = sandbox, deployment_id
         elif len(found.sandboxes) >= found.amphora_limit:
             raise Lasting("host-full", f"Host {host} holds {found.amphora_limit} amphorae, as many as it may.")
         else:
-            found.sandboxes[sandbox.amphora_id] = NoopSandbox(sandbox)
+            found.sandboxes[sandbox.amphora_id] = NoopSandbox(sandbox, deployment_id)
         found.raise_fence(sandbox.amphora_id, epoch)
 
     async def apply_configuration(

@@ -12,6 +12,7 @@ from statera.base.secret import Secret
 from statera.drivers.compute_noop import NoopCompute, NoopHost, NoopSandbox
 from statera.model.agent_wire import Verdict
 from statera.model.amphora import AmphoraObserved, AppliedConfiguration, Host
+from statera.model.network import Attachment
 from statera.model.spec import Configuration, SandboxSpec
 
 
@@ -21,6 +22,8 @@ class FakeHost(NoopHost):
     reachable = True
     is_alive = False
     """While it is out of reach."""
+    is_lost = True
+    """While it is out of reach: its sandboxes serve no more either."""
 
     def describe(self) -> Host:
         """Return what is known of the host."""
@@ -30,6 +33,9 @@ class FakeHost(NoopHost):
         reason = Reason(slug="agent-unreachable", sentence=f"The agent of host {self.name} does not answer.")
         limit = told.amphora_limit
         return Host(name=told.name, reachable=False, is_alive=self.is_alive, amphora_limit=limit, reason=reason)
+
+    def list_addresses(self) -> list[str]:
+        return super().list_addresses() if self.reachable or not self.is_lost else []
 
 
 class Gate:
@@ -57,6 +63,10 @@ class FakeCompute(NoopCompute):
         self.hosts = {name: FakeHost(name, amphora_limit=amphora_limit) for name in names or ("one",)}
         self.rejected_words = ""
         """A configuration whose text has these is rejected; "" rejects none."""
+        self.gateways = {"10.9.0.1"}
+        """Who else answers on the networks."""
+        self.islands: set[str] = set()
+        """Hosts that see nobody on the networks."""
         self.calls: list[str] = []
         """The names of the methods called, oldest first."""
         self._failures: dict[str, list[StateraError]] = {}
@@ -91,11 +101,20 @@ class FakeCompute(NoopCompute):
         await self._begin("observe_amphorae")
         return await super().observe_amphorae(host)
 
+    async def observe_neighbours(
+        self, host: str, attachment: Attachment, mtu: int, addresses: Sequence[str]
+    ) -> tuple[str, ...]:
+        await self._begin("observe_neighbours")
+        seen = await super().observe_neighbours(host, attachment, mtu, addresses)
+        return () if host in self.islands else (*seen, *(one for one in addresses if one in self.gateways))
+
     async def ensure_amphora(
-        self, host: str, sandbox: SandboxSpec, *, epoch: int, heartbeat_key: Secret[bytes]
+        self, host: str, sandbox: SandboxSpec, *, epoch: int, heartbeat_key: Secret[bytes], deployment_id: str = ""
     ) -> None:
         await self._begin("ensure_amphora")
-        await super().ensure_amphora(host, sandbox, epoch=epoch, heartbeat_key=heartbeat_key)
+        await super().ensure_amphora(
+            host, sandbox, epoch=epoch, heartbeat_key=heartbeat_key, deployment_id=deployment_id
+        )
 
     async def apply_configuration(
         self, host: str, amphora_id: str, configuration: Configuration

@@ -1,7 +1,8 @@
 """What Statera and its agents say to each other over REST, beside the model's own structs.
 
 `GET /v1/host`, `GET /v1/amphorae`, `GET|PUT|DELETE /v1/amphorae/{id}`, `PUT /v1/amphorae/{id}/configuration`,
-`GET /v1/amphorae/{id}/metrics`, `POST /v1/amphorae/{id}/check`; JSON. Errors carry an `AgentFault`, whose class tells
+`GET /v1/amphorae/{id}/metrics`, `POST /v1/amphorae/{id}/check`,
+`POST /v1/neighbours`; JSON. Errors carry an `AgentFault`, whose class tells
 the caller what to do next.
 """
 
@@ -12,6 +13,7 @@ import msgspec
 from statera.base.secret import Secret
 from statera.model.document import Document
 from statera.model.heartbeat import ListenerObserved, MemberObserved
+from statera.model.network import Attachment
 from statera.model.spec import Configuration, SandboxSpec
 
 
@@ -32,6 +34,8 @@ class SandboxRequest(msgspec.Struct, frozen=True, kw_only=True):
     sandbox: SandboxSpec
     heartbeat_key: bytes
     """In JSON as base64. It stays in the body: never logged, never in an error."""
+    deployment_id: str = ""
+    """Whose it is: the sweep of another deployment leaves it alone."""
 
 
 class ConfigurationRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +68,14 @@ def unpack_configuration(request: ConfigurationRequest) -> Configuration:
         haproxy=request.haproxy,
         contents={digest: Secret(content) for digest, content in request.contents.items()},
     )
+
+
+class NeighboursQuestion(msgspec.Struct, frozen=True, kw_only=True):
+    """For which of these addresses does somebody on that network answer?"""
+
+    attachment: Attachment
+    mtu: int
+    addresses: tuple[str, ...]
 
 
 class Metrics(msgspec.Struct, frozen=True, kw_only=True):

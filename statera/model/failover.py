@@ -67,4 +67,6 @@ class Lookout(msgspec.Struct, frozen=True, kw_only=True):
     """Of the load balancer's amphorae those of which health hears nothing now, having listened for long enough."""
     hosts: dict[str, Voices] = {}
     """By name."""
+    answers: dict[str, bool] = {}
+    """By amphora: whether it still answers on its network, as seen from other hosts; none that nobody could ask."""
     budget: Budget

@@ -12,7 +12,7 @@ from statera.base.secret import Secret
 from statera.model.agent_wire import Metrics, Verdict
 from statera.model.amphora import AmphoraObserved, AppliedConfiguration, Host
 from statera.model.forecast import Forecast
-from statera.model.network import Network, Port, Subnet, VipRequest
+from statera.model.network import Attachment, Network, Port, Subnet, VipRequest
 from statera.model.secrets import ContainerRow, SecretParts, SecretReader, SecretRow
 from statera.model.spec import Configuration, SandboxSpec
 from statera.model.token import Token
@@ -77,14 +77,27 @@ class ComputeDriver(Protocol):
 
     async def observe_amphorae(self, host: str) -> tuple[AmphoraObserved, ...]: ...
 
+    async def observe_neighbours(
+        self, host: str, attachment: Attachment, mtu: int, addresses: Sequence[str]
+    ) -> tuple[str, ...]:
+        """Return those addresses for which somebody on a network answers, as seen from a host. Raises `Transient`."""
+        ...
+
     async def observe_metrics(self, host: str, amphora_id: str) -> Metrics | None:
         """Return what HAProxy counts in an amphora, None when there is none. Raises `Transient`."""
         ...
 
+    async def mark_host(self, host: str, deployment_id: str, mark: int) -> int:
+        """Leave a deployment's mark with a host; return the highest that it remembered before, 0 for none.
+
+        Raises `Transient` when it does not answer.
+        """
+        ...
+
     async def ensure_amphora(
-        self, host: str, sandbox: SandboxSpec, *, epoch: int, heartbeat_key: Secret[bytes]
+        self, host: str, sandbox: SandboxSpec, *, epoch: int, heartbeat_key: Secret[bytes], deployment_id: str = ""
     ) -> None:
-        """Build the sandbox or bring it to the spec. Raises `Transient` or `Lasting` (slug `host-full`)."""
+        """Build the sandbox or bring it to the spec, in the name of a deployment. Raises `Transient` or `Lasting` (slug `host-full`)."""
         ...
 
     async def apply_configuration(

@@ -1,8 +1,8 @@
 """Whether an amphora that looks dead is replaced: evidence in, a verdict with its sentence out.
 
 Two kinds of proof are enough. Either nobody hears its heartbeats, and its whole host is gone: the machine gives no sign
-of life and none of its amphorae is heard. Or its host says that it does not serve, and mending it has failed for a
-while. Everything else may be our own trouble: a cut network, a health process that died, an agent that is down while
+of life, none of its amphorae is heard, and the other hosts agree that it answers on its network no more. Or its host
+says that it does not serve, and mending it has failed for a while. Everything else may be our own trouble: a cut network, a health process that died, an agent that is down while
 traffic flows. Then nothing is replaced, and the reason says why. A budget bounds what even proof may bring about.
 """
 
@@ -41,6 +41,15 @@ def needs_lookout(world: World) -> bool:
     return any(_looks_dead(world, row) for row in world.amphorae)
 
 
+def list_to_ask(world: World) -> tuple[Amphora, ...]:
+    """Return the amphorae about which the other hosts are to be asked: all else speaks for their end."""
+    lookout = world.lookout
+    if lookout is None:
+        return ()
+    dubious = [row for row in world.amphorae if row.id in lookout.silent_since and _looks_dead(world, row)]
+    return tuple(row for row in dubious if _doubt_loss(world.hosts, lookout, row) is None)
+
+
 def judge_amphora(world: World, row: Amphora) -> Verdict:
     """Return what is to be done with one of the world's amphorae."""
     lookout = world.lookout
@@ -51,7 +60,7 @@ def judge_amphora(world: World, row: Amphora) -> Verdict:
         return _bound(lookout.budget, _tell_broken(row, sighting))
     if row.id not in lookout.silent_since:
         return None
-    doubt = _doubt_loss(world.hosts, lookout, row)
+    doubt = _doubt_loss(world.hosts, lookout, row) or _doubt_absence(lookout, row)
     return Hold(doubt) if doubt is not None else _bound(lookout.budget, _tell_lost(row, lookout))
 
 
@@ -80,6 +89,15 @@ def _doubt_loss(hosts: Sequence[Host], lookout: Lookout, row: Amphora) -> Reason
     if voices is not None and voices.silent < voices.serving:
         heard = f"{voices.serving - voices.silent} of {voices.serving} amphorae on host {row.host} are still heard"
         return _hold(row, "host-still-heard", heard)
+    return None
+
+
+def _doubt_absence(lookout: Lookout, row: Amphora) -> Reason | None:
+    answer = lookout.answers.get(row.id)
+    if answer is None:
+        return _hold(row, "network-not-asked", "no other host could find out whether it still answers on its network")
+    if answer:
+        return _hold(row, "amphora-answers", "it still answers on its network, so that traffic flows")
     return None
 
 

@@ -97,6 +97,28 @@ async def test_a_cut_management_network_costs_nobody_the_amphora(room: Room) -> 
     assert await spend(room) == 0
 
 
+async def test_what_still_answers_on_its_network_is_not_replaced(room: Room) -> None:
+    """One host's link to the controllers is cut, with its heartbeats; its clients are served."""
+    tree, old = await build(room)
+    room.compute.hosts[old.host].is_lost = False
+    lose(room, old.host)
+    await silence(room, old)
+    await expect_waiting(room, tree, "amphora-answers")
+    room.compute.hosts[old.host].is_lost = True
+    await room.run_pass(tree)
+    assert len(await room.amphorae(tree)) == 2
+
+
+async def test_a_witness_that_sees_nobody_is_none(room: Room) -> None:
+    del room.compute.hosts["three"]
+    tree, old = await build(room)
+    lose(room, old.host)
+    room.compute.islands = {"one", "two"}
+    await silence(room, old)
+    await expect_waiting(room, tree, "network-not-asked")
+    assert await spend(room) == 0
+
+
 async def test_silence_that_nobody_tells_of_any_more_is_no_proof(room: Room) -> None:
     """So it is after the health processes have died, and when another of them has heard it since."""
     tree, old = await build(room)

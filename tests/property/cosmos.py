@@ -127,6 +127,7 @@ class Cosmos:
             silent_since={row.id: self.now for row in silent},
             budget=Budget(limits=limits, fleet=len(self.rows), in_minute=0, in_window=0),
         )
+            answers={row.id: False for row in silent},
 
     def list_hosts(self) -> tuple[Host, ...]:
         return tuple(

@@ -4,17 +4,19 @@
 """
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from statera.base.errors import LostClaim, Refusal, Refused
+from statera.base.errors import LostClaim, Refusal, Refused, Transient
 from statera.base.reason import Reason
 from statera.base.secret import Secret
 from statera.model.amphora import Amphora
 from statera.model.drafts import ROWS_OF, Decide
 from statera.model.enums import AmphoraStatus, OperatingStatus, ProvisioningStatus
+from statera.model.failover import MINUTE_S, WINDOW_S, Budget, Limits, Lookout, Voices
+from statera.model.observed import Silence
 from statera.model.tree import HealthMonitor, L7Policy, L7Rule, LoadBalancer, Resource, Tree
 from statera.model.work import ChoreClaim, Claim, Event, Snapshot
 
@@ -49,6 +51,8 @@ class Database:
         self.amphorae: dict[str, Amphora] = {}
         self.chores: dict[str, ChoreRow] = {}
         self.events: list[Event] = []
+        self.silent_since: dict[str, dt.datetime] = {}
+        self.replaced_at: list[dt.datetime] = []
         self.rings: Callable[[], None] = lambda: None
         """Called for each transaction that wakes the workers."""
 
@@ -237,6 +241,36 @@ class Database:
                 last_heartbeat_at=old.last_heartbeat_at,
             )
         self.amphorae[amphora.id] = amphora
+
+    def load_lookout(self, load_balancer_id: str, limits: Limits) -> Lookout:
+        speaking = [row for row in self.amphorae.values() if row.status in SPEAKING]
+        hosts = {
+            host: Voices(
+                serving=sum(row.host == host for row in speaking),
+                silent=sum(row.host == host and row.id in self.silent_since for row in speaking),
+            )
+            for host in sorted({row.host for row in speaking})
+        }
+        mine = [row.id for row in speaking if row.load_balancer_id == load_balancer_id]
+        silent = {one: self.silent_since[one] for one in mine if one in self.silent_since}
+        return Lookout(silent_since=silent, hosts=hosts, budget=self._load_budget(limits))
+
+    def _load_budget(self, limits: Limits) -> Budget:
+        fleet = sum(row.status in (*SPEAKING, AmphoraStatus.ERROR) for row in self.amphorae.values())
+        ages_s = [(self.now() - at).total_seconds() for at in self.replaced_at]
+        in_minute, in_window = (sum(age < most for age in ages_s) for most in (MINUTE_S, WINDOW_S))
+        return Budget(limits=limits, fleet=fleet, in_minute=in_minute, in_window=in_window)
+
+    def save_given_up(self, claim: Claim, amphora: Amphora, limits: Limits) -> None:
+        self._held(claim)
+        spent = self._load_budget(limits).tell_spent()
+        if spent:
+            raise Transient("replacement-budget-spent", spent)
+        self.replaced_at.append(self.now())
+        self.save_amphora(claim, amphora)
+
+    def save_silences(self, silences: Sequence[Silence], over: Collection[str]) -> None:
+        self.silent_since = {one.amphora_id: one.since for one in silences}
 
     def remove_amphora(self, claim: Claim, amphora_id: str) -> None:
         self._held(claim)

@@ -13,7 +13,7 @@ from statera.base.secret import Secret
 from statera.drivers.compute_noop import NoopCompute, NoopHost
 from statera.model.addressing import AddressWanted, PortRecord
 from statera.model.amphora import AmphoraObserved, AppliedConfiguration, Host
-from statera.model.network import Port, PortAddress
+from statera.model.network import Attachment, Port, PortAddress
 from statera.model.spec import Configuration, SandboxSpec
 from tests.simulation.faults import Faults
 from tests.simulation.processes import Process
@@ -33,7 +33,8 @@ class SimHost(NoopHost):
         if not self.cut_off:
             return super().describe()
         reason = Reason(slug="agent-unreachable", sentence=f"The agent of host {self.name} does not answer.")
-        return Host(name=self.name, reachable=False, amphora_limit=self.amphora_limit, reason=reason)
+        limit = self.amphora_limit
+        return Host(name=self.name, reachable=False, is_alive=False, amphora_limit=limit, reason=reason)
 
     def lose_power(self) -> None:
         self.sandboxes.clear()
@@ -89,6 +90,12 @@ class SimCompute:
         self._old_news[host, amphora_id] = now
         return now
 
+    async def observe_neighbours(
+        self, host: str, attachment: Attachment, mtu: int, addresses: Sequence[str]
+    ) -> tuple[str, ...]:
+        seen: tuple[str, ...] = await self._look(host, self._hosts.observe_neighbours(host, attachment, mtu, addresses))
+        return seen
+
     async def observe_amphorae(self, host: str) -> tuple[AmphoraObserved, ...]:
         found: tuple[AmphoraObserved, ...] = await self._look(host, self._hosts.observe_amphorae(host))
         return found
@@ -96,13 +103,16 @@ class SimCompute:
     async def observe_metrics(self, host: str, amphora_id: str) -> Any:
         return await self._look(host, self._hosts.observe_metrics(host, amphora_id))
 
+    async def mark_host(self, host: str, deployment_id: str, mark: int) -> int:
+        before: int = await self._look(host, self._hosts.mark_host(host, deployment_id, mark))
+        return before
+
     async def ensure_amphora(
-        self, host: str, sandbox: SandboxSpec, *, epoch: int, heartbeat_key: Secret[bytes]
+        self, host: str, sandbox: SandboxSpec, *, epoch: int, heartbeat_key: Secret[bytes], deployment_id: str = ""
     ) -> None:
         what = f"build {sandbox.amphora_id[:8]} on {host}, epoch {epoch}"
-        await self._do(
-            host, what, lambda: self._hosts.ensure_amphora(host, sandbox, epoch=epoch, heartbeat_key=heartbeat_key)
-        )
+        given = {"epoch": epoch, "heartbeat_key": heartbeat_key, "deployment_id": deployment_id}
+        await self._do(host, what, lambda: self._hosts.ensure_amphora(host, sandbox, **given))
 
     async def apply_configuration(
         self, host: str, amphora_id: str, configuration: Configuration

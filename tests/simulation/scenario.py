@@ -185,6 +185,7 @@ class Simulation:
                 heard |= {one: process.now() for one in self._list_speaking()}
                 await store.call("touch_amphorae", {one: heard[one] for one in sorted(heard)})
                 silent = decide_silent(rows, heard, since, now=process.now(), stale_after_s=STALE_S)
+                await store.call("save_silences", silent, ())
                 await store.call("mark_due", sorted({one.load_balancer_id for one in silent}))
             except StateraError as error:
                 self.story.tell(process.name, f"cannot write: {error.reason.slug}")

@@ -24,10 +24,13 @@ def budget(*, fleet: int = 100, in_minute: int = 0, in_window: int = 0, is_on: b
     return Budget(limits=limits, fleet=fleet, in_minute=in_minute, in_window=in_window)
 
 
-def look_out(*, silent: bool = True, voices: Voices | None = None, **spent: Any) -> Lookout:
+def look_out(
+    *, silent: bool = True, voices: Voices | None = None, answers: bool | None = False, **spent: Any
+) -> Lookout:
     return Lookout(
         silent_since={"amphora": NOW} if silent else {},
         hosts={"one": voices or Voices(serving=3, silent=3)},
+        answers={} if answers is None else {"amphora": answers},
         budget=budget(**spent),
     )
 
@@ -63,6 +66,8 @@ def test_a_lost_hosts_amphora_is_replaced() -> None:
         ({"hosts": (LOST,)}, "controller-cut-off"),
         ({"hosts": (LOST, Host(name="two", reachable=False), OTHERS[1])}, "controller-cut-off"),
         ({"lookout": look_out(voices=Voices(serving=3, silent=2))}, "host-still-heard"),
+        ({"lookout": look_out(answers=None)}, "network-not-asked"),
+        ({"lookout": look_out(answers=True)}, "amphora-answers"),
         ({"lookout": look_out(in_minute=2)}, "replacement-budget-spent"),
         ({"lookout": look_out(fleet=200, in_window=20)}, "replacement-budget-spent"),
         ({"lookout": look_out(is_on=False)}, "replacement-budget-spent"),

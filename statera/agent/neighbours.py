@@ -1,0 +1,95 @@
+"""Who answers on a network: ARP probes (RFC 5227) and neighbour solicitations as for duplicates (RFC 4862), from here.
+
+Neither changes what neighbours know. The kernel of a sandbox answers for its addresses, whatever becomes of its agent.
+"""
+
+import ipaddress
+import select
+import socket
+import struct
+import time
+from collections.abc import Collection
+
+from pyroute2 import IPRoute
+
+from statera.agent.announce import BROADCAST, ETH_P_ARP, ETH_P_IP
+from statera.agent.bridges import ensure_bridge
+from statera.agent.links import find_device
+from statera.base.errors import Transient
+from statera.model.network import Attachment
+
+ASK_EVERY_S = 0.25
+ETH_P_ALL, ETH_P_IPV6 = 0x0003, 0x86DD
+ICMPV6, ND_SOLICIT, ND_ADVERT = 58, 135, 136
+HOP_LIMIT = 255
+ETHERNET_BYTES, IPV6_BYTES = 14, 40
+ARP_REPLY_BYTES = 42
+FRAME_BYTES = 2048
+
+
+def list_answering(attachment: Attachment, mtu: int, addresses: Collection[str], within_s: float = 1.0) -> list[str]:
+    """Return those addresses for which somebody on the network answers; blocks for up to `within_s` seconds.
+
+    Raises `Transient` when this host cannot ask there.
+    """
+    wanted = {ipaddress.ip_address(text).packed: text for text in addresses}
+    answering: set[bytes] = set()
+    try:
+        with IPRoute() as host:
+            if attachment.kind == "bridge":
+                ensure_bridge(host, attachment, mtu)
+            else:
+                find_device(host, attachment.device)
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL)) as raw:
+            raw.bind((attachment.device, ETH_P_ALL))
+            _ask(raw, wanted, answering, time.monotonic() + within_s)
+    except OSError as error:
+        raise Transient("network-not-asked", f"{attachment.device} cannot be asked on: {error}.") from error
+    return sorted(wanted[address] for address in answering)
+
+
+def _ask(raw: socket.socket, wanted: Collection[bytes], answering: set[bytes], deadline: float) -> None:
+    mac, next_at = raw.getsockname()[4], 0.0
+    while (now := time.monotonic()) < deadline and answering < set(wanted):
+        if now >= next_at:
+            for address in set(wanted) - answering:
+                raw.send(arp_question(mac, address) if len(address) == 4 else solicitation(mac, address))
+            next_at = now + ASK_EVERY_S
+        if select.select([raw], [], [], max(0.0, min(next_at, deadline) - now))[0]:
+            address = read_answer(raw.recv(FRAME_BYTES))
+            if address in wanted:
+                answering.add(address)
+
+
+def arp_question(mac: bytes, address: bytes) -> bytes:
+    """Return the Ethernet frame of an ARP probe: without an address of our own."""
+    header = BROADCAST + mac + struct.pack("!H", ETH_P_ARP)
+    return header + struct.pack("!HHBBH", 1, ETH_P_IP, 6, 4, 1) + mac + b"\0" * 4 + b"\0" * 6 + address
+
+
+def solicitation(mac: bytes, address: bytes) -> bytes:
+    """Return the Ethernet frame of a neighbour solicitation from the unspecified address."""
+    group = ipaddress.ip_address("ff02::1:ff00:0").packed[:13] + address[13:]
+    message = struct.pack("!BBHI", ND_SOLICIT, 0, 0, 0) + address
+    pseudo = b"\0" * 16 + group + struct.pack("!II", len(message), ICMPV6)
+    message = message[:2] + struct.pack("!H", _checksum(pseudo + message)) + message[4:]
+    packet = struct.pack("!IHBB", 6 << 28, len(message), ICMPV6, HOP_LIMIT) + b"\0" * 16 + group + message
+    return b"\x33\x33" + group[12:] + mac + struct.pack("!H", ETH_P_IPV6) + packet
+
+
+def read_answer(frame: bytes) -> bytes:
+    """Return the address that a frame shows to be somebody's, b"" for any other frame."""
+    kind = int.from_bytes(frame[12:14])
+    if kind == ETH_P_ARP and len(frame) >= ARP_REPLY_BYTES:
+        return frame[28:32]
+    at = ETHERNET_BYTES + IPV6_BYTES
+    if kind == ETH_P_IPV6 and len(frame) >= at + 24 and frame[20] == ICMPV6 and frame[at] == ND_ADVERT:
+        return frame[at + 8 : at + 24]
+    return b""
+
+
+def _checksum(data: bytes) -> int:
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
