@@ -12,14 +12,16 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from statera.base.errors import LostClaim, Refused
+from statera.base.errors import LostClaim, Refused, Transient
 from statera.base.reason import Reason
 from statera.model.amphora import Amphora
 from statera.model.drafts import ROWS_OF
 from statera.model.enums import AmphoraStatus
+from statera.model.failover import Limits
+from statera.model.observed import Silence
 from statera.model.tree import Tree
 from statera.model.work import ChoreClaim, Claim, Snapshot
-from statera.store import amphorae, chores, claims
+from statera.store import amphorae, chores, claims, failover
 from statera.store.engine import Store
 from statera.store.tables import load_balancers
 from statera.store.trees import TreeEditor, insert_tree, load_tree
@@ -30,7 +32,8 @@ STEPS = 70
 PAST_S, FUTURE_S = -1.0, 10_000.0
 DATES = ("since", "created_at", "updated_at")
 NAMES = ("sweep", "trim")
-ROOMS = (claims, amphorae, chores)
+ROOMS = (claims, failover, amphorae, chores)
+LIMITS = Limits(per_minute=3, fleet_percent=50.0)
 
 
 class Both:
@@ -60,7 +63,7 @@ class Both:
             try:
                 answer = asked()
                 answers.append(await answer if hasattr(answer, "__await__") else answer)
-            except (LostClaim, Refused) as error:
+            except (LostClaim, Refused, Transient) as error:
                 answers.append(error.reason.slug)
         assert _undated(answers[0]) == _undated(answers[1]), name
         return answers
@@ -100,7 +103,9 @@ class Both:
     # Steps
 
     async def step(self) -> None:
-        kind = self.rng.choice(("insert", "edit", "edit", "claim", "claim", "pass", "pass", "pass", "amphora", "chore"))
+        kind = self.rng.choice(
+            ("insert", "edit", "edit", "claim", "claim", "pass", "pass", "pass", "amphora", "silence", "chore")
+        )
         await getattr(self, f"_{kind}")()
 
     async def _insert(self) -> None:
@@ -185,6 +190,24 @@ class Both:
                 await self.ask("remove_amphora", twin, row.id, real=real)
         await self.ask("count_placed")
         await self.ask("list_known_ids")
+
+    async def _silence(self) -> None:
+        if not self.held:
+            return
+        real, twin = self.rng.choice(self.held)
+        rows = self.twin.list_amphorae()
+        some = [row for row in rows if self.rng.random() < 0.6]
+        since = dt.datetime(2026, 1, self.rng.randint(1, 28), tzinfo=dt.UTC)
+        told = [
+            Silence(amphora_id=row.id, load_balancer_id=row.load_balancer_id, host=row.host, since=since)
+            for row in some
+        ]
+        await self.ask("save_silences", told, [row.id for row in rows if row not in some][:1])
+        mine = self.twin.list_amphorae(twin.load_balancer_id)
+        if mine:
+            dead = msgspec.structs.replace(mine[0], status=AmphoraStatus.ERROR)
+            await self.ask("save_given_up", twin, dead, LIMITS, real=real)
+        await self.ask("load_lookout", twin.load_balancer_id, LIMITS)
 
     async def _chore(self) -> None:
         await self.ask("add_chores", [self.rng.choice(NAMES)])

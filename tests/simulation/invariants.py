@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from statera.model.enums import AmphoraStatus, ProvisioningStatus
-from statera.plan.plan import ROLES
+from statera.plan.seats import ROLES
 from tests.simulation.database import BalancerRow, list_rows
 from tests.simulation.story import tell_time
 
