@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from statera.base.errand import Errand
 from statera.base.errors import LostClaim, Refusal, Refused, Transient
 from statera.base.reason import Reason
 from statera.base.secret import Secret
@@ -20,7 +21,8 @@ from statera.model.observed import Silence
 from statera.model.tree import HealthMonitor, L7Policy, L7Rule, LoadBalancer, Resource, Tree
 from statera.model.work import ChoreClaim, Claim, Event, Snapshot
 
-SPEAKING = (AmphoraStatus.READY, AmphoraStatus.ALLOCATED)
+SPEAKING = (AmphoraStatus.READY, AmphoraStatus.ALLOCATED, AmphoraStatus.ERROR)
+SILENCE_COUNTS_S = 20.0
 UNSEEN_IN_TRAFFIC = (HealthMonitor, L7Policy, L7Rule)
 
 
@@ -51,8 +53,11 @@ class Database:
         self.amphorae: dict[str, Amphora] = {}
         self.chores: dict[str, ChoreRow] = {}
         self.events: list[Event] = []
-        self.silent_since: dict[str, dt.datetime] = {}
-        self.replaced_at: list[dt.datetime] = []
+        self.silences: dict[str, tuple[dt.datetime, dt.datetime]] = {}
+        """By amphora: since when it is silent, and when a health process said so last."""
+        self.replacements: dict[str, dt.datetime] = {}
+        self.gives_up: Callable[[Amphora], None] = lambda _: None
+        """Called with each amphora that is to be replaced without anybody having asked."""
         self.rings: Callable[[], None] = lambda: None
         """Called for each transaction that wakes the workers."""
 
@@ -104,6 +109,7 @@ class Database:
             lease_until=row.lease_until,
             failures=row.failures,
             failing_since=row.failing_since,
+            errand=Errand(load_balancer_id=row.tree.load_balancer.id),
         )
 
     def renew_claim(self, claim: Claim, *, lease_s: float) -> Claim:
@@ -242,39 +248,10 @@ class Database:
             )
         self.amphorae[amphora.id] = amphora
 
-    def load_lookout(self, load_balancer_id: str, limits: Limits) -> Lookout:
-        speaking = [row for row in self.amphorae.values() if row.status in SPEAKING]
-        hosts = {
-            host: Voices(
-                serving=sum(row.host == host for row in speaking),
-                silent=sum(row.host == host and row.id in self.silent_since for row in speaking),
-            )
-            for host in sorted({row.host for row in speaking})
-        }
-        mine = [row.id for row in speaking if row.load_balancer_id == load_balancer_id]
-        silent = {one: self.silent_since[one] for one in mine if one in self.silent_since}
-        return Lookout(silent_since=silent, hosts=hosts, budget=self._load_budget(limits))
-
-    def _load_budget(self, limits: Limits) -> Budget:
-        fleet = sum(row.status in (*SPEAKING, AmphoraStatus.ERROR) for row in self.amphorae.values())
-        ages_s = [(self.now() - at).total_seconds() for at in self.replaced_at]
-        in_minute, in_window = (sum(age < most for age in ages_s) for most in (MINUTE_S, WINDOW_S))
-        return Budget(limits=limits, fleet=fleet, in_minute=in_minute, in_window=in_window)
-
-    def save_given_up(self, claim: Claim, amphora: Amphora, limits: Limits) -> None:
-        self._held(claim)
-        spent = self._load_budget(limits).tell_spent()
-        if spent:
-            raise Transient("replacement-budget-spent", spent)
-        self.replaced_at.append(self.now())
-        self.save_amphora(claim, amphora)
-
-    def save_silences(self, silences: Sequence[Silence], over: Collection[str]) -> None:
-        self.silent_since = {one.amphora_id: one.since for one in silences}
-
     def remove_amphora(self, claim: Claim, amphora_id: str) -> None:
         self._held(claim)
         self.amphorae.pop(amphora_id, None)
+        self.silences.pop(amphora_id, None)
 
     def list_amphorae(self, load_balancer_id: str | None = None) -> tuple[Amphora, ...]:
         rows = [row for row in self.amphorae.values() if load_balancer_id in (None, row.load_balancer_id)]
@@ -294,6 +271,50 @@ class Database:
             row = self.amphorae.get(amphora_id)
             if row is not None and (row.last_heartbeat_at is None or row.last_heartbeat_at < at):
                 self.amphorae[amphora_id] = msgspec.structs.replace(row, last_heartbeat_at=at)
+
+    # What automatic replacements are decided by
+
+    def save_silences(self, silences: Sequence[Silence], over: Collection[str]) -> None:
+        for one in over:
+            self.silences.pop(one, None)
+        for silence in silences:
+            if silence.amphora_id in self.amphorae:
+                self.silences[silence.amphora_id] = (silence.since, self.now())
+
+    def _is_silent(self, amphora: Amphora) -> bool:
+        if amphora.id not in self.silences:
+            return False
+        since, told_at = self.silences[amphora.id]
+        heard_at = amphora.last_heartbeat_at
+        is_fresh = told_at > self._after(-SILENCE_COUNTS_S)
+        return is_fresh and (heard_at is None or heard_at <= since + dt.timedelta(seconds=1))
+
+    def load_lookout(self, load_balancer_id: str, limits: Limits) -> Lookout:
+        mine = [row for row in self.list_amphorae(load_balancer_id) if self._is_silent(row)]
+        voices: dict[str, Voices] = {}
+        for row in self._list_fleet():
+            old = voices.get(row.host, Voices(serving=0, silent=0))
+            voices[row.host] = Voices(serving=old.serving + 1, silent=old.silent + self._is_silent(row))
+        return Lookout(
+            silent_since={row.id: self.silences[row.id][0] for row in mine}, hosts=voices, budget=self._budget(limits)
+        )
+
+    def _list_fleet(self) -> list[Amphora]:
+        return [row for row in self.amphorae.values() if row.status in SPEAKING]
+
+    def _budget(self, limits: Limits) -> Budget:
+        in_minute = sum(1 for at in self.replacements.values() if at > self._after(-MINUTE_S))
+        in_window = sum(1 for at in self.replacements.values() if at > self._after(-WINDOW_S))
+        return Budget(limits=limits, fleet=len(self._list_fleet()), in_minute=in_minute, in_window=in_window)
+
+    def save_given_up(self, claim: Claim, amphora: Amphora, limits: Limits) -> None:
+        self._held(claim)
+        spent = self._budget(limits).tell_spent()
+        if spent:
+            raise Transient("replacement-budget-spent", f"Amphora {amphora.id} is not replaced yet: {spent}")
+        self.replacements.setdefault(amphora.id, self.now())
+        self.save_amphora(claim, amphora)
+        self.gives_up(amphora)
 
     # Chores
 

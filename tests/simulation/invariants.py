@@ -2,8 +2,9 @@
 
 from typing import TYPE_CHECKING
 
+from statera.model.amphora import Amphora
 from statera.model.enums import AmphoraStatus, ProvisioningStatus
-from statera.plan.seats import ROLES
+from statera.plan.plan import ROLES
 from tests.simulation.database import BalancerRow, list_rows
 from tests.simulation.story import tell_time
 
@@ -47,7 +48,7 @@ class Invariants:
 
     def _check_vip(self, load_balancer_id: str) -> None:
         hosts = self._world.hosts.hosts.values()
-        holders = [one for host in hosts if not host.cut_off for one in host.list_vip_holders(load_balancer_id)]
+        holders = [one for host in hosts if not host.is_cut_off for one in host.list_vip_holders(load_balancer_id)]
         if len(holders) <= 1:
             self._doubled_since.pop(load_balancer_id, None)
             return
@@ -65,6 +66,13 @@ class Invariants:
         unknown = [one for host in self._world.hosts.hosts.values() for one in host.sandboxes if one not in known]
         if unknown:
             raise AssertionError(f"nobody knows {unknown}")
+
+    def check_given_up(self, amphora: Amphora) -> None:
+        """Nobody is replaced, without being asked for it, who serves on a machine that lives."""
+        host = self._world.hosts.hosts[amphora.host]
+        if not self._world.faults.counts["host-old-news"]:
+            serves = amphora.id in host.sandboxes and not host.is_cut_off
+            assert not serves, f"{amphora.id} on {host.name} is given up although it serves: {amphora.reason}"
 
     # At the end
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
@@ -11,30 +12,46 @@ from statera.base.errors import Lasting, LostClaim, StateraError, Transient
 from statera.base.reason import Reason
 from statera.base.secret import Secret
 from statera.drivers.compute_noop import NoopCompute, NoopHost
+from statera.health.memory import Memory
 from statera.model.addressing import AddressWanted, PortRecord
 from statera.model.amphora import AmphoraObserved, AppliedConfiguration, Host
-from statera.model.network import Attachment, Port, PortAddress
+from statera.model.network import Port, PortAddress
 from statera.model.spec import Configuration, SandboxSpec
 from tests.simulation.faults import Faults
 from tests.simulation.processes import Process
 from tests.simulation.story import Story
 
-REJECTED = "tcp-check"
 CALL_MOST_S = 10.0
 """After which a caller gives up on a host."""
 
 
-class SimHost(NoopHost):
-    """A host that may be cut off, and may lose power: sandboxes go, what is on its disk stays."""
+class Ears:
+    """What health remembers of heartbeats, without the socket and the keys."""
 
-    cut_off = False
+    def __init__(self) -> None:
+        self.memory = Memory()
+        self.counts: Counter[str] = Counter()
+        self.keys = self
+
+    def keep_only(self, _known: object) -> None: ...
+
+
+class SimHost(NoopHost):
+    """A host that may be cut off, lose its agent or its power: sandboxes go then, what is on its disk stays."""
+
+    is_cut_off = False
+    has_agent = True
+
+    @property
+    def answers(self) -> bool:
+        return self.has_agent and not self.is_cut_off
 
     def describe(self) -> Host:
-        if not self.cut_off:
+        if self.answers:
             return super().describe()
         reason = Reason(slug="agent-unreachable", sentence=f"The agent of host {self.name} does not answer.")
-        limit = self.amphora_limit
-        return Host(name=self.name, reachable=False, is_alive=False, amphora_limit=limit, reason=reason)
+        is_alive = not self.is_cut_off
+        return Host(name=self.name, reachable=False, is_alive=is_alive, amphora_limit=self.amphora_limit, reason=reason)
 
     def lose_power(self) -> None:
         self.sandboxes.clear()
@@ -60,7 +77,7 @@ class Hosts(NoopCompute):
 
     def reach(self, name: str) -> NoopHost:
         host = super().reach(name)
-        if self.hosts[name].cut_off:
+        if not self.hosts[name].answers:
             raise Transient("agent-unreachable", f"The agent of host {name} does not answer.")
         return host
 
@@ -90,12 +107,6 @@ class SimCompute:
         self._old_news[host, amphora_id] = now
         return now
 
-    async def observe_neighbours(
-        self, host: str, attachment: Attachment, mtu: int, addresses: Sequence[str]
-    ) -> tuple[str, ...]:
-        seen: tuple[str, ...] = await self._look(host, self._hosts.observe_neighbours(host, attachment, mtu, addresses))
-        return seen
-
     async def observe_amphorae(self, host: str) -> tuple[AmphoraObserved, ...]:
         found: tuple[AmphoraObserved, ...] = await self._look(host, self._hosts.observe_amphorae(host))
         return found
@@ -103,16 +114,13 @@ class SimCompute:
     async def observe_metrics(self, host: str, amphora_id: str) -> Any:
         return await self._look(host, self._hosts.observe_metrics(host, amphora_id))
 
-    async def mark_host(self, host: str, deployment_id: str, mark: int) -> int:
-        before: int = await self._look(host, self._hosts.mark_host(host, deployment_id, mark))
-        return before
-
     async def ensure_amphora(
-        self, host: str, sandbox: SandboxSpec, *, epoch: int, heartbeat_key: Secret[bytes], deployment_id: str = ""
+        self, host: str, sandbox: SandboxSpec, *, epoch: int, heartbeat_key: Secret[bytes]
     ) -> None:
         what = f"build {sandbox.amphora_id[:8]} on {host}, epoch {epoch}"
-        given = {"epoch": epoch, "heartbeat_key": heartbeat_key, "deployment_id": deployment_id}
-        await self._do(host, what, lambda: self._hosts.ensure_amphora(host, sandbox, **given))
+        await self._do(
+            host, what, lambda: self._hosts.ensure_amphora(host, sandbox, epoch=epoch, heartbeat_key=heartbeat_key)
+        )
 
     async def apply_configuration(
         self, host: str, amphora_id: str, configuration: Configuration

@@ -19,7 +19,7 @@ from statera.base.errors import StateraError
 from statera.base.settings import ComputeSettings, NetworkSettings, ReconcileSettings, Settings, SubnetSettings
 from statera.control.worker import run_control
 from statera.drivers.network_local import LocalNetwork, networks_from_settings
-from statera.health.judge import decide_silent
+from statera.health.judge import Judge, judge_interval_s
 from statera.model.drafts import Decide, Terms
 from statera.model.edits import (
     create_listener,
@@ -32,13 +32,14 @@ from statera.model.edits import (
     update_member,
 )
 from statera.model.enums import ListenerProtocol
+from statera.model.heartbeat import Heartbeat
 from statera.model.network import VipRequest
 from statera.model.tree import Tree, Vip
 from tests.db.trees import make_listener, make_member, make_tree
-from tests.simulation.database import SPEAKING, Database
+from tests.simulation.database import Database
 from tests.simulation.faults import Faults
 from tests.simulation.invariants import Invariants
-from tests.simulation.outside import Hosts, Ports, ReachedPorts, SimCompute, decode_rejected
+from tests.simulation.outside import Ears, Hosts, Ports, ReachedPorts, SimCompute, decode_rejected
 from tests.simulation.processes import Process
 from tests.simulation.story import EPOCH, Story, tell_time
 from tests.simulation.twins import TwinBell, TwinStore, twins_in_place
@@ -55,7 +56,6 @@ OPTIONS = ReconcileSettings(
 FRONT = NetworkSettings(
     name="front", device="front0", subnets=(SubnetSettings(name="front", cidr="10.0.0.0/8", gateway="10.0.0.1"),)
 )
-STALE_S = 12.0
 MOST_BALANCERS = 4
 
 
@@ -78,6 +78,7 @@ class Simulation:
         self.hosts = Hosts(HOSTS, lambda configuration: decode_rejected(configuration, REJECTED_PORT))
         self.ports = Ports(self.now)
         self.invariants = Invariants(self)
+        self.database.gives_up = self.invariants.check_given_up
         self.over = asyncio.Event()
         names = {f"worker-{number}": self.work for number in range(2)} | {"api": self.edit, "health": self.judge}
         self.processes = [Process(name, main, self.faults, self.story) for name, main in names.items()]
@@ -172,26 +173,39 @@ class Simulation:
         return "take a member", create_member(make_member(pool, rng.randint(1, 10_000)), terms)
 
     async def judge(self, process: Process) -> None:
-        """Be the health process: hear amphorae, and make the load balancers of silent ones due."""
-        store = TwinStore(self.database, process)
-        heard: dict[str, dt.datetime] = {}
-        since: dict[str, dt.datetime] = {}
+        """Be a health process: hear amphorae, and judge by the real memory who keeps silent."""
+        store: Any = TwinStore(self.database, process)
+        ears: Any = Ears()
+        judge = Judge(store, self.settings.health, process, ears)
+        sequence = 0
         while True:
-            await asyncio.sleep(2.0)
+            await asyncio.sleep(judge_interval_s(self.settings.health.stale_after_s))
+            await process.point("listening")
+            sequence += 1
+            for heartbeat in self._list_heartbeats(process, sequence):
+                ears.memory.accept(heartbeat, process.now())
             try:
-                rows = await store.call("list_amphorae")
-                expected = {row.id: since.get(row.id, process.now()) for row in rows if row.status in SPEAKING}
-                since = expected
-                heard |= {one: process.now() for one in self._list_speaking()}
-                await store.call("touch_amphorae", {one: heard[one] for one in sorted(heard)})
-                silent = decide_silent(rows, heard, since, now=process.now(), stale_after_s=STALE_S)
-                await store.call("save_silences", silent, ())
-                await store.call("mark_due", sorted({one.load_balancer_id for one in silent}))
+                await store.call("touch_amphorae", ears.memory.take_heard())
+                await judge.look()
             except StateraError as error:
                 self.story.tell(process.name, f"cannot write: {error.reason.slug}")
 
-    def _list_speaking(self) -> list[str]:
-        return [one for host in self.hosts.hosts.values() if not host.cut_off for one in host.sandboxes]
+    def _list_heartbeats(self, process: Process, sequence: int) -> list[Heartbeat]:
+        return [
+            Heartbeat(
+                amphora_id=amphora_id,
+                load_balancer_id=box.spec.load_balancer_id,
+                boot=process.born,
+                sequence=sequence,
+                sent_at=self.now().timestamp(),
+                generation=box.configuration.generation if box.configuration is not None else 0,
+                epoch=host.fences[amphora_id],
+                haproxy_running=box.haproxy_running or box.configuration is None or not box.text,
+            )
+            for host in self.hosts.hosts.values()
+            if host.answers
+            for amphora_id, box in host.sandboxes.items()
+        ]
 
     # What invariants ask
 
@@ -214,14 +228,14 @@ class Simulation:
             host = self.hosts.hosts[self.rng.choice(HOSTS)]
             if self.rng.random() < 0.5:
                 continue
-            seconds = self.faults.draw_s(1.0, 45.0)
-            loses_power = self.rng.random() < 0.4
-            self.story.tell(host.name, f"{'loses power' if loses_power else 'is cut off'} for {seconds:.1f} s")
-            host.cut_off = True
-            if loses_power:
+            seconds = self.faults.draw_s(1.0, 60.0)
+            what = self.rng.choice(("loses power", "is cut off", "has no agent", "has no agent"))
+            self.story.tell(host.name, f"{what} for {seconds:.1f} s")
+            host.is_cut_off, host.has_agent = what != "has no agent", what != "has no agent"
+            if what == "loses power":
                 host.lose_power()
             await asyncio.sleep(seconds)
-            host.cut_off = False
+            host.is_cut_off, host.has_agent = False, True
             self.story.tell(host.name, "is back")
 
     async def run(self) -> None:

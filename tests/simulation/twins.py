@@ -11,6 +11,7 @@ import statera.control.chores
 import statera.control.observe
 import statera.control.reconcile
 import statera.control.worker
+import statera.health.judge
 from statera.base.errors import Transient
 from tests.simulation.database import Database
 from tests.simulation.faults import Faults
@@ -22,6 +23,7 @@ ROOMS: tuple[ModuleType, ...] = (
     statera.control.observe,
     statera.control.reconcile,
     statera.control.worker,
+    statera.health.judge,
 )
 NOT_FOLLOWED = ("save_counted", "trim_events")
 """What they write decides nothing."""
