@@ -31,7 +31,9 @@ from statera.render.engine import EngineCapabilities
 
 log = get_logger("agent")
 
-STARTS = counter("statera_agent_haproxy_starts_total", "Starts of HAProxy, the first of an amphora and those of mending.")
+STARTS = counter(
+    "statera_agent_haproxy_starts_total", "Starts of HAProxy, the first of an amphora and those of mending."
+)
 
 UP_WITHIN_S = 10.0
 MASTER_WITHIN_S = 5.0
@@ -64,7 +66,7 @@ class Engine:
         """Return the master's pid if it runs."""
         if self._child is not None and self._child.poll() is not None:
             self._child = None
-        return process.find_master(self._folders, self.launch.amphora_id)
+        return process.find_master(self._folders.pid, self.launch.amphora_id)
 
     async def apply(
         self, live: Document | None, wanted: Document | None, contents: Mapping[str, Secret[bytes]]
@@ -122,13 +124,16 @@ class Engine:
 
         HAProxy prefixes no answer with its command, so commands whose answer must be told apart go alone.
         """
+        version = ""
         for command in commands:
             # A server that waits for its last connection must make room before one of its name comes back.
             if self._drains.is_leaving(command):
                 continue
             with contextlib.suppress(RuntimeUnavailable):
-                answer = (await ask(self._folders.live / "stats", self._complete(command, wanted))).strip()
+                line = self._complete(command, command.say(version), wanted)
+                answer = (await ask(self._folders.live / "stats", line)).strip()
                 if _succeeded(command, answer):
+                    version = command.read_version(answer, version)
                     self._drains.note(command)
                     continue
                 if command.may_wait:
@@ -138,11 +143,11 @@ class Engine:
             return "its socket did not answer"
         return ""
 
-    def _complete(self, command: Command, wanted: Document) -> str:
+    def _complete(self, command: Command, line: str, wanted: Document) -> str:
         """Return what goes over the socket: with a file's content behind the command, which an empty line ends."""
         if not command.file:
-            return command.text
-        return f"{command.text} <<\n{read_content(self._folders.run, command.file, wanted).decode('ascii')}"
+            return line
+        return f"{line} <<\n{read_content(self._folders.run, command.file, wanted).decode('ascii')}"
 
     async def finish_deletes(self) -> None:
         """Try again to delete the servers that still had connections, and close those whose time is over."""
@@ -161,7 +166,7 @@ class Engine:
 
     async def start(self, document: Document) -> None:
         """Start HAProxy on the live file, `document`, and wait until it answers. Raises `Lasting` with its words."""
-        await process.end_all(self.launch.amphora_id)
+        await process.end_all(self.launch.amphora_id, but=process.OTHER_ENGINES)
         self._drains.note_end()
         self._folders.write("state", make_state("", None, document))
         self._trim_words()
@@ -188,7 +193,7 @@ class Engine:
             deadline = time.monotonic() + 1.0
             while self.find_pid() is not None and time.monotonic() < deadline:
                 await asyncio.sleep(LOOK_AGAIN_S)
-        await process.end_all(self.launch.amphora_id)
+        await process.end_all(self.launch.amphora_id, but=process.OTHER_ENGINES)
         self._drains.note_end()
         for file in (self._folders.configuration, self._folders.pid):
             file.unlink(missing_ok=True)

@@ -33,6 +33,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     sandbox: SandboxSpec
     epoch: int
+    deployment_id: str = ""
     is_built: bool = False
     """Whether building to `sandbox` succeeded: what was cut off or refused must not be taken for done."""
     generation: int = 0
@@ -103,7 +104,7 @@ class AmphoraFolders:
         self.lists.mkdir(exist_ok=True)
         self.lists.chmod(0o755)
         for name, text in lists.items():
-            write_whole(self.lists / name, text.encode(), 0o644)
+            _write_anew(self.lists / name, text.encode())
         self.write(self.configuration.name, document.text())
         for path in self.lists.iterdir():
             if path.name not in lists:
@@ -145,6 +146,14 @@ class AmphoraFolders:
         shutil.rmtree(self.keep, ignore_errors=True)
 
 
+def _write_anew(path: Path, content: bytes) -> None:
+    # There may be a thousand lists, and an edit changes one of them.
+    with contextlib.suppress(FileNotFoundError):
+        if path.read_bytes() == content:
+            return
+    write_whole(path, content, 0o644)
+
+
 # HAProxy calls it with: proxy address, proxy port, server address, server port (configuration manual, external-check).
 PING_SCRIPT = '#!/bin/sh\nexec ping -q -c 1 -w 30 "$3" >/dev/null 2>&1\n'
 
@@ -156,6 +165,7 @@ class HostFolders:
         self._keep = Path(settings.data_dir) / "amphorae"
         self._run = Path(settings.run_dir) / "amphorae"
         self._tombstones = Path(settings.data_dir) / "tombstones"
+        self._deployments = Path(settings.data_dir) / "deployments"
 
     def of(self, amphora_id: str) -> AmphoraFolders:
         return AmphoraFolders(self._keep / amphora_id, self._run / amphora_id)
@@ -204,5 +214,5 @@ class HostFolders:
     def remove(self) -> None:
         """Remove everything, after the amphorae themselves are gone."""
         remove_memory(self._run.parent)
-        for place in (self._keep, self._run, self._tombstones):
+        for place in (self._keep, self._run, self._tombstones, self._deployments):
             shutil.rmtree(place, ignore_errors=True)

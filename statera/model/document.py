@@ -1,5 +1,6 @@
-"""A rendered HAProxy configuration in parts: fixed text, and servers and lists that can change at run time.
+"""The rendered configuration of an amphora.
 
+HAProxy's in parts: fixed text, and servers and lists that can change at run time; beside it what serves datagrams.
 The agent compares two documents part by part: a difference in fixed text needs a reload, one in the others may not.
 Only `render/` makes documents of tenants' input, so every text here is already free of newlines and unquoted specials.
 """
@@ -9,13 +10,17 @@ from typing import Literal
 
 import msgspec
 
+from statera.model.datagrams import DatagramDocument
+
 FileKind = Literal["certificate", "authorities", "revocations"]
 
 
-class TextPart(msgspec.Struct, frozen=True, kw_only=True, tag="text"):
+class TextPart(msgspec.Struct, frozen=True, kw_only=True, tag="text", omit_defaults=True):
     """Whole lines, each ended by a newline."""
 
     text: str
+    about: Literal["", "l7"] = ""
+    """What all of them are about, for the sentence that says why a reload is needed."""
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +73,7 @@ class ServersPart(msgspec.Struct, frozen=True, kw_only=True, tag="servers"):
 class ListPart(msgspec.Struct, frozen=True, kw_only=True, tag="list"):
     """A file beside the configuration with one value on each line, in no order. Entries come and go at run time.
 
-    Each is one word for the runtime socket: no white space, `;` or backslash.
+    Each is printable text that begins neither with a space nor with `#`.
     """
 
     name: str
@@ -91,12 +96,23 @@ class FilePart(msgspec.Struct, frozen=True, kw_only=True, tag="file"):
 Part = TextPart | ServersPart | ListPart | FilePart
 
 
-class Document(msgspec.Struct, frozen=True, kw_only=True):
-    parts: tuple[Part, ...]
+class Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    parts: tuple[Part, ...] = ()
+    """HAProxy's; empty when no listener needs it."""
+    datagrams: DatagramDocument | None = None
+    """What another engine serves beside HAProxy."""
+
+    def for_haproxy(self) -> "Document | None":
+        """Return what HAProxy serves of this, None for nothing."""
+        return Document(parts=self.parts) if self.parts else None
 
     def text(self) -> str:
-        """Return the whole configuration file."""
+        """Return HAProxy's whole configuration file."""
         return "".join(_text_of(part) for part in self.parts)
+
+    def fixed_text(self) -> str:
+        """Return what only a reload changes."""
+        return "".join(part.text for part in self.parts if isinstance(part, TextPart))
 
     def lists(self) -> dict[str, str]:
         """Return the files of lists, text by name."""
@@ -108,10 +124,6 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
 
     def list_servers(self) -> dict[tuple[str, str], Server]:
         """Return all servers by backend and name."""
-    def fixed_text(self) -> str:
-        """Return what only a reload changes."""
-        return "".join(part.text for part in self.parts if isinstance(part, TextPart))
-
         parts = [part for part in self.parts if isinstance(part, ServersPart)]
         return {(part.backend, server.name): server for part in parts for server in part.servers}
 

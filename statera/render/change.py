@@ -9,12 +9,15 @@ from collections.abc import Iterator
 
 import msgspec
 
-from statera.model.document import Document, FileKind, FilePart, ListPart, Part, Server, ServersPart
+from statera.model.document import Document, FileKind, FilePart, ListPart, Part, Server, ServersPart, TextPart
 from statera.render.engine import EngineCapabilities
 from statera.render.paths import SANDBOX_PATHS
 
 _SPECIAL = frozenset(";<#\\'\"\n")
 """Signs that mean something on the runtime socket; there are no quotes there."""
+VERSION = "@{version}"
+SWAPPED_MOST = 16
+"""A list of so few values is replaced as a whole: no request meets a part of the old and a part of the new one."""
 POOL_OF_CONNECTIONS = "pool-purge-delay 5s pool-max-conn -1"
 """What servers of the file have by default (manual 5.2) and those added at run time do not: without it HAProxy opens a
 connection for every request, at three times the processor time."""
@@ -35,6 +38,18 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     """The file whose content follows it: the command itself ends before that, and holds nothing of it."""
     fills: str = ""
     """The server that gets some again."""
+    begins_version: bool = False
+    """Its answer ends with the number of a new version of a list."""
+    in_version: bool = False
+    """`VERSION` in its text, where it is first, stands for the number of the version that was begun last."""
+
+    def say(self, version: str) -> str:
+        """Return the line; `version` is what `read_version` has found."""
+        return self.text.replace(VERSION, f"@{version}", 1) if self.in_version else self.text
+
+    def read_version(self, answer: str, known: str) -> str:
+        """Return the number of the newest version after this answer."""
+        return answer.strip().rpartition(" ")[2] if self.begins_version else known
 
 
 class Unchanged(msgspec.Struct, frozen=True):
@@ -65,10 +80,12 @@ def decide_change(live: Document | None, wanted: Document, engine: EngineCapabil
     if live == wanted:
         return Unchanged()
     commands = [*_file_commands(live, wanted)]
-    doubt = ""
+    doubt = _LONG_FILE if any(command.file for command in commands) else ""
     before, after = _other_parts(live), _other_parts(wanted)
-    if len(before) != len(after):
-        return Reload(why="Listeners or pools were added or removed.")
+    if _texts(before) != _texts(after) or len(before) != len(after):
+        return Reload(why=_tell_reload(before, after))
+    if live.datagrams != wanted.datagrams:
+        return Reload(why="What serves datagrams can only be told by a reload.")
     for old, new in zip(before, after, strict=True):
         if old == new:
             continue
@@ -84,9 +101,30 @@ def _other_parts(document: Document) -> list[Part]:
     return [part for part in document.parts if not isinstance(part, FilePart)]
 
 
+def _texts(parts: list[Part]) -> list[TextPart]:
+    return [part for part in parts if isinstance(part, TextPart)]
+
+
+def _tell_reload(before: list[Part], after: list[Part]) -> str:
+    (old, old_count), (new, new_count) = map(_without_l7, (before, after))
+    if old_count != new_count:
+        return "Listeners or pools were added or removed."
+    if old == new:
+        return "Of L7 policies only the values of rules change at run time."
+    return "Settings of a listener, a pool or a health monitor changed."
+
+
+def _without_l7(parts: list[Part]) -> tuple[list[TextPart], int]:
+    """Return the other texts, and how many parts there are that do not come and go with policies or ranges."""
+    others = [part for part in _texts(parts) if part.about != "l7"]
+    return others, len(others) + sum(isinstance(part, ServersPart) for part in parts)
+
+
 # Certificates: what a document names anew without other words are those of a folder, which a listener reads whole
 
 
+_LONG_FILE = "Certificates or revocations that together are longer than 16 KiB can only be replaced by a reload."
+"""HAProxy reads commands into one buffer (configuration manual 3.2, tune.bufsize)."""
 _KEYWORDS: dict[FileKind, str] = {"certificate": "cert", "authorities": "ca-file", "revocations": "crl-file"}
 
 
@@ -136,14 +174,27 @@ def _change_part(old: Part, new: Part, engine: EngineCapabilities) -> RuntimeCha
 
 
 def _list_commands(old: ListPart, new: ListPart) -> Iterator[Command]:
-    # First what is new: nothing that stays allowed is refused in between.
     file = SANDBOX_PATHS.list_file(new.name)
+    if len(new.entries) <= SWAPPED_MOST:
+        yield Command(text=f"prepare acl {file}", expects=("New version created: ",), begins_version=True)
+        for entry in new.entries:
+            yield Command(text=f"add acl {VERSION} {file} {_escape(entry)}", in_version=True)
+        yield Command(text=f"commit acl {VERSION} {file}", in_version=True)
+        return
+    # First what is new: nothing that stays allowed is refused in between.
+    kept = set(old.entries)
     for entry in new.entries:
-        if entry not in old.entries:
-            yield Command(text=f"add acl {file} {entry}")
+        if entry not in kept:
+            yield Command(text=f"add acl {file} {_escape(entry)}")
+    kept = set(new.entries)
     for entry in old.entries:
-        if entry not in new.entries:
-            yield Command(text=f"del acl {file} {entry}")
+        if entry not in kept:
+            yield Command(text=f"del acl {file} {_escape(entry)}")
+
+
+def _escape(text: str) -> str:
+    """Return a text as one word of the runtime socket (management guide 9.3)."""
+    return "".join(f"\\{sign}" if sign in _SPECIAL or sign == " " else sign for sign in text)
 
 
 def _change_servers(old: ServersPart, new: ServersPart, engine: EngineCapabilities) -> RuntimeChange | Reload:

@@ -13,7 +13,7 @@ from statera.model.enums import Algorithm, ListenerProtocol, MonitorType, Persis
 from statera.model.spec import AmphoraSpec, ListenerSpec, MemberSpec, MonitorSpec, PersistenceSpec, PoolSpec
 from statera.render import tokens
 from statera.render.engine import EngineCapabilities
-from statera.render.l7 import list_l7_lines
+from statera.render.l7 import list_l7_lines, list_l7_values
 from statera.render.paths import HaproxyPaths
 from statera.render.prometheus import list_exporter_lines, list_metrics_backend_lines, list_scrape_lines
 from statera.render.tls import (
@@ -47,7 +47,7 @@ def render_haproxy(spec: AmphoraSpec, engine: EngineCapabilities, paths: Haproxy
     parts: list[Part] = [_global_part(spec, engine, paths)]
     for listener in spec.listeners:
         serving = [pools[pool_id] for pool_id in listener.pool_ids()]
-        parts.append(_text(_frontend_lines(listener, serving, paths)))
+        parts += _frontend_parts(listener, serving, paths)
         parts += list_listener_files(listener)
         if listener.allowed_cidrs:
             entries = sorted({tokens.network(cidr) for cidr in listener.allowed_cidrs})
@@ -121,6 +121,17 @@ def _cidr_list(listener: ListenerSpec) -> str:
     return f"cidrs-{tokens.name(listener.id)}"
 
 
+def _frontend_parts(listener: ListenerSpec, serving: Sequence[PoolSpec], paths: HaproxyPaths) -> Iterator[Part]:
+    yield _text(_frontend_lines(listener, serving, paths))
+    if listener.l7policies:
+        lines = list_l7_lines(listener, lambda pool_id: tokens.name(backend_name(pool_id, listener.id)), paths)
+        yield TextPart(text="".join(f"{line}\n" for line in lines), about="l7")
+        yield from list_l7_values(listener)
+    for pool in serving:
+        if pool.id == listener.pool_id and pool.enabled:
+            yield TextPart(text=f"    default_backend {tokens.name(backend_name(pool.id, listener.id))}\n")
+
+
 def _frontend_lines(listener: ListenerSpec, serving: Sequence[PoolSpec], paths: HaproxyPaths) -> Iterator[str]:
     yield f"frontend {tokens.name(listener.id)}"
     yield f"    mode {_mode(listener)}"
@@ -145,10 +156,6 @@ def _frontend_lines(listener: ListenerSpec, serving: Sequence[PoolSpec], paths: 
     yield from list_response_lines(listener)
     if listener.protocol == ListenerProtocol.PROMETHEUS:
         yield from list_scrape_lines(listener)
-    yield from list_l7_lines(listener, lambda pool_id: tokens.name(backend_name(pool_id, listener.id)))
-    for pool in serving:
-        if pool.id == listener.pool_id and pool.enabled:
-            yield f"    default_backend {tokens.name(backend_name(pool.id, listener.id))}"
 
 
 def _mode(listener: ListenerSpec) -> str:
@@ -289,6 +296,8 @@ def _http_check_lines(monitor: MonitorSpec) -> Iterator[str]:
     yield "    option httpchk"
     yield f"    http-check send meth {tokens.name(monitor.http_method)} uri {uri} ver {version}{host}"
     yield f"    http-check expect status {tokens.status_codes(monitor.expected_codes)}"
+    if monitor.expected_body is not None:
+        yield f"    http-check expect string {tokens.pattern(monitor.expected_body.encode(), 'expected_body')}"
 
 
 def _server_options(pool: PoolSpec, listener: ListenerSpec) -> Iterator[str]:
@@ -296,8 +305,6 @@ def _server_options(pool: PoolSpec, listener: ListenerSpec) -> Iterator[str]:
     proxied = {PoolProtocol.PROXY: "send-proxy", PoolProtocol.PROXYV2: newer}.get(pool.protocol)
     if proxied:
         yield proxied
-    if monitor.expected_body is not None:
-        yield f"    http-check expect string {tokens.pattern(monitor.expected_body.encode(), 'expected_body')}"
     monitor = pool.monitor
     if monitor is None:
         return

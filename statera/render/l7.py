@@ -3,14 +3,19 @@
 Each rule is an ACL named after it; lines of one name are OR-ed. A condition then is a line of names, `!` before those
 of inverted rules. The lines keep the order of the spec, in which all `http-request` stand before all `use_backend`: so
 HAProxy runs them.
+
+What a rule compares with stands in a file of its own, so that it changes at run time. Rules cannot share one: HAProxy
+reads what is in a file in one way for all lines that name it, and an edit of one rule must not touch another.
 """
 
 from collections.abc import Callable, Iterator
 
+from statera.model.document import ListPart
 from statera.model.enums import L7Action, L7CompareType, L7RuleType
 from statera.model.l7 import wanted_text, wanted_verify_result
 from statera.model.spec import L7PolicySpec, L7RuleSpec, ListenerSpec
 from statera.render import tokens
+from statera.render.paths import HaproxyPaths
 from statera.render.tokens import Token
 
 _METHODS = {
@@ -22,14 +27,23 @@ _METHODS = {
 }
 
 
-def list_l7_lines(listener: ListenerSpec, name_backend: Callable[[str], Token]) -> Iterator[str]:
+def list_l7_lines(listener: ListenerSpec, name_backend: Callable[[str], Token], paths: HaproxyPaths) -> Iterator[str]:
     """Return the lines of a frontend; `name_backend` names the backend in which a pool serves the listener."""
     for policy in listener.l7policies:
         for rule in policy.rules:
-            for test in _list_tests(rule):
+            for test in _list_tests(rule, paths):
                 yield f"    acl {tokens.name(rule.id)} {test}"
     for policy in listener.l7policies:
         yield f"    {_action(policy, name_backend)} if {_condition(policy)}"
+
+
+def list_l7_values(listener: ListenerSpec) -> Iterator[ListPart]:
+    """Return the files of values that those lines name."""
+    for policy in listener.l7policies:
+        for rule in policy.rules:
+            value = _listed_value(rule)
+            if value is not None:
+                yield ListPart(name=_values_file(rule), entries=(str(value),))
 
 
 def _condition(policy: L7PolicySpec) -> str:
@@ -50,37 +64,62 @@ def _action(policy: L7PolicySpec, name_backend: Callable[[str], Token]) -> str:
             return f"use_backend {name_backend(policy.target)}"
 
 
-def _list_tests(rule: L7RuleSpec) -> Iterator[str]:
+def _list_tests(rule: L7RuleSpec, paths: HaproxyPaths) -> Iterator[str]:
     match rule.type:
-        case L7RuleType.HOST_NAME:
-            yield _compare(rule, "req.hdr(host)", ignore_case=True)
-            yield _compare(rule, "req.hdr(host),host_only", ignore_case=True)
-        case L7RuleType.PATH:
-            yield _compare(rule, "path")
-        case L7RuleType.FILE_TYPE:
-            yield _compare(rule, "path,field(-1,.)")
-        case L7RuleType.HEADER:
-            yield _compare(rule, _fetch("req.hdr", rule))
-            yield _compare(rule, _fetch("req.fhdr", rule))
-        case L7RuleType.COOKIE:
-            yield _compare(rule, _fetch("req.cook", rule))
         case L7RuleType.SSL_CONN_HAS_CERT:
             yield "ssl_c_used"
         case L7RuleType.SSL_VERIFY_RESULT:
-            yield f"ssl_c_verify {tokens.number(wanted_verify_result(rule.value))}"
+            yield f"ssl_c_verify -f {paths.list_file(_values_file(rule))}"
+        case _:
+            for fetch in _list_fetches(rule):
+                yield f"{fetch} {_comparison(rule, paths)}"
+
+
+def _list_fetches(rule: L7RuleSpec) -> Iterator[str]:
+    match rule.type:
+        case L7RuleType.HOST_NAME:
+            yield "req.hdr(host)"
+            yield "req.hdr(host),host_only"
+        case L7RuleType.PATH:
+            yield "path"
+        case L7RuleType.FILE_TYPE:
+            yield "path,field(-1,.)"
+        case L7RuleType.HEADER:
+            yield _fetch("req.hdr", rule)
+            yield _fetch("req.fhdr", rule)
+        case L7RuleType.COOKIE:
+            yield _fetch("req.cook", rule)
         case L7RuleType.SSL_DN_FIELD:
-            yield _compare(rule, _fetch("ssl_c_s_dn", rule))
+            yield _fetch("ssl_c_s_dn", rule)
 
 
 def _fetch(name: str, rule: L7RuleSpec) -> Token:
     return tokens.quoted(f"{name}({tokens.argument(rule.key or '', 'key')})", "key")
 
 
-def _compare(rule: L7RuleSpec, fetch: str, *, ignore_case: bool = False) -> str:
-    method, text = _METHODS[rule.compare_type], wanted_text(rule.type, rule.compare_type, rule.value)
+def _comparison(rule: L7RuleSpec, paths: HaproxyPaths) -> str:
+    method = _METHODS[rule.compare_type]
+    flags = " -i" if rule.type == L7RuleType.HOST_NAME else ""
+    if _listed_value(rule) is not None:
+        return f"-m {method}{flags} -f {paths.list_file(_values_file(rule))}"
+    text = wanted_text(rule.type, rule.compare_type, rule.value)
     if not text:
         # An empty word would end the list of patterns, and the ACL would have none.
         method, text = "reg", b"^$" if rule.compare_type == L7CompareType.EQUAL_TO else b"^"
-    flags = " -i" if ignore_case else ""
     # Behind `--` nothing is a flag any more.
-    return f"{fetch} -m {method}{flags} -- {tokens.pattern(text, 'value')}"
+    return f"-m {method}{flags} -- {tokens.pattern(text, 'value')}"
+
+
+def _listed_value(rule: L7RuleSpec) -> Token | None:
+    """Return what stands in a rule's file of values; None for a rule that has none."""
+    match rule.type:
+        case L7RuleType.SSL_CONN_HAS_CERT:
+            return None
+        case L7RuleType.SSL_VERIFY_RESULT:
+            return tokens.number(wanted_verify_result(rule.value))
+        case _:
+            return tokens.listed(wanted_text(rule.type, rule.compare_type, rule.value))
+
+
+def _values_file(rule: L7RuleSpec) -> str:
+    return f"l7-{tokens.name(rule.id)}"

@@ -85,6 +85,18 @@ def pattern(text: bytes, field: str) -> Token:
     return Token("".join(word for pair in zip(plain, [*coded, ""], strict=True) for word in pair))
 
 
+def listed(text: bytes) -> Token | None:
+    """Make a line of a file of values (HAProxy manual 7.1.2), which says just these bytes; None when no line can.
+
+    HAProxy takes a line as it is, but for white space at its beginning and a `#`, which makes a comment of it.
+    """
+    try:
+        line = text.decode()
+    except UnicodeDecodeError:
+        return None
+    return Token(line) if line.isprintable() and line and line[0] not in " #" else None
+
+
 def argument(text: str, field: str) -> Token:
     """Make a header's or a cookie's name as a quoted argument of a sample fetch, for use within `quoted`.
 

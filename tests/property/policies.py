@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from hypothesis import strategies as st
 
 from statera.base.errors import Refused
@@ -30,17 +31,31 @@ urls = st.text("ab/?&=%41$#'()*;:@!~", max_size=20).map(lambda text: f"https://a
 
 
 @st.composite
+def other_values(draw: st.DrawFn, rule: L7Rule, expressions: st.SearchStrategy[str] = regexes) -> L7Rule:
+    """The rule with another value that the API would accept."""
+    values = _values(rule.type, rule.compare_type, expressions)
+    accepted = values.filter(lambda value: is_accepted(rule.type, rule.compare_type, rule.key, value))
+    return msgspec.structs.replace(rule, value=draw(accepted))
+
+
+def _values(
+    kind: L7RuleType, compare_type: L7CompareType, expressions: st.SearchStrategy[str]
+) -> st.SearchStrategy[str]:
+    if compare_type == L7CompareType.REGEX:
+        return expressions
+    if kind == L7RuleType.SSL_CONN_HAS_CERT:
+        return st.just("true")
+    if kind == L7RuleType.SSL_VERIFY_RESULT:
+        return st.integers(0, 10**12).map(str)
+    return words | header_texts | hosts | paths | words.map(lambda text: f'"{text} "')
+
+
+@st.composite
 def rules(draw: st.DrawFn, policy: L7Policy, number: int, expressions: st.SearchStrategy[str] = regexes) -> L7Rule:
     """Any rule of the policy; its regular expressions are drawn from `expressions`."""
     kind = draw(st.sampled_from(L7RuleType))
     compare_type = draw(st.sampled_from(COMPARES_OF_L7RULE[kind]))
-    values: st.SearchStrategy[str] = words | header_texts | hosts | paths | words.map(lambda text: f'"{text} "')
-    if compare_type == L7CompareType.REGEX:
-        values = expressions
-    elif kind == L7RuleType.SSL_CONN_HAS_CERT:
-        values = st.just("true")
-    elif kind == L7RuleType.SSL_VERIFY_RESULT:
-        values = st.integers(0, 10**12).map(str)
+    values = _values(kind, compare_type, expressions)
     keyed = kind in (L7RuleType.HEADER, L7RuleType.COOKIE)
     key = draw(keys) if keyed else "CN" if kind == L7RuleType.SSL_DN_FIELD else None
     return L7Rule(

@@ -1,5 +1,6 @@
 """HAProxy's tables of servers and of values, as far as runtime commands change them (management guide 9.3)."""
 
+import re
 from collections.abc import Iterable
 
 import msgspec
@@ -62,8 +63,15 @@ def _row(server: Server) -> Row:
 
 def run_commands(table: Table, lists: Lists, commands: Iterable[Command]) -> None:
     """Carry out the commands as HAProxy would; asserts what HAProxy would refuse."""
-    for line in (line for command in commands for line in command.text.split(";")):
-        match line.split(" "):
+    begun: Lists = {}
+    for line in (line for command in commands for line in split_signs(command.text, ";")):
+        match [re.sub(r"\\(.)", r"\1", word) for word in split_signs(line, " ")]:
+            case ["prepare", "acl", file]:
+                begun[file] = set()
+            case ["add", "acl", "@{version}", file, value]:
+                begun[file].add(value)
+            case ["commit", "acl", "@{version}", file]:
+                lists[file] = begun.pop(file)
             case ["add", "acl", file, value]:
                 lists[file].add(value)
             case ["del", "acl", file, value]:
@@ -97,6 +105,12 @@ def run_commands(table: Table, lists: Lists, commands: Iterable[Command]) -> Non
                 table[place].weight = int(weight)
             case _:
                 raise AssertionError(f"unknown command {line}")
+
+
+def split_signs(line: str, sign: str) -> list[str]:
+    """Split where no backslash stands before the sign."""
+    parts = re.findall(rf"((?:\\.|[^{sign}\\])*)(?:{sign}|$)", line)
+    return parts[:-1] if line and not line.endswith(sign) else parts
 
 
 def _parse_added(words: list[str]) -> Row:

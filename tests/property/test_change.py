@@ -1,5 +1,7 @@
 """A change at run time leads to the wanted document: in a model of the server table, and in a real HAProxy."""
 
+from collections.abc import Iterable
+
 import msgspec
 from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
@@ -54,7 +56,15 @@ def test_an_old_engine_neither_adds_nor_removes_servers(documents: tuple[Documen
     change = decide_change(live, wanted, OLD_ENGINE)
     if isinstance(change, RuntimeChange):
         assert start_table(live).keys() == start_table(wanted).keys()
-        known = ("set server ", "add acl ", "del acl ", "enable health ", "disable health ")
+        known = (
+            "set server ",
+            "prepare acl ",
+            "add acl ",
+            "commit acl ",
+            "del acl ",
+            "enable health ",
+            "disable health ",
+        )
         assert all(command.text.startswith(known) for command in change.commands)
 
 
@@ -76,15 +86,22 @@ def test_a_running_haproxy_follows(documents: tuple[Document, Document]):
     assume(isinstance(change, RuntimeChange) and change.commands)
     assert isinstance(change, RuntimeChange)
     with run_haproxy(live) as haproxy:
-        for command in change.commands:
-            _run(haproxy, command)
+        run_all(haproxy, change.commands)
         reached = _server_states(haproxy), _read_lists(haproxy, wanted)
     with run_haproxy(wanted) as fresh:
         assert reached == (_server_states(fresh), _read_lists(fresh, wanted))
 
 
-def _run(haproxy: RunningHaproxy, command: Command) -> None:
-    answer = haproxy.ask(command.text)
+def run_all(haproxy: RunningHaproxy, commands: Iterable[Command]) -> None:
+    """Run them as the agent does; asserts that HAProxy takes each."""
+    version = ""
+    for command in commands:
+        answer = haproxy.ask(command.say(version))
+        _check_answer(command, answer)
+        version = command.read_version(answer, version)
+
+
+def _check_answer(command: Command, answer: str) -> None:
     if command.says:
         assert all(words in answer for words in command.says), f"{command.text}: {answer}"
     else:
@@ -116,7 +133,7 @@ def _server_states(haproxy: RunningHaproxy) -> dict[str, tuple[object, ...]]:
 def _read_lists(haproxy: RunningHaproxy, document: Document) -> dict[str, set[str]]:
     """Return the values that HAProxy has of each list."""
     answers = {name: haproxy.ask(f"show acl {SANDBOX_PATHS.list_file(name)}") for name in document.lists()}
-    return {name: {line.split(" ")[1] for line in answer.splitlines()} for name, answer in answers.items()}
+    return {name: {line.split(" ", 1)[1] for line in answer.splitlines()} for name, answer in answers.items()}
 
 
 def _on_loopback(document: Document) -> Document:

@@ -1,6 +1,7 @@
 """No text that a tenant types can add a directive, end one, or change a word that is not its own."""
 
 import ipaddress
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from statera.model.document import Document
+from statera.model.document import Document, ListPart
 from statera.model.tree import Tree
 from statera.plan.spec import decide_amphora_spec
 from statera.render import tokens
@@ -18,6 +19,7 @@ from statera.render.haproxy import render_haproxy
 from statera.render.paths import SANDBOX_PATHS
 from tests.golden.cases import ENGINE, LIMITS, make_tree
 from tests.golden.haproxy import check_haproxy
+from tests.property.servers import split_signs
 from tests.property.words import Expands, split_words
 
 ATTACKS = (
@@ -150,9 +152,14 @@ def render(tree: Tree) -> Document:
 
 
 def words_of(document: Document) -> list[list[str]]:
-    text = "".join([document.text(), *document.lists().values()])
+    text = document.text()
     assert all(sign == "\n" or " " <= sign <= "~" for sign in text)
-    return [split_words(line) for line in text.split("\n")]
+    listed = "".join(document.lists().values())
+    assert all(sign == "\n" or sign.isprintable() for sign in listed)
+    # A line of a file of values is one word, unless it is a comment or empty.
+    lines = [["", line] for line in listed.split("\n")]
+    assert not any(line.startswith((" ", "#")) for _, line in lines)
+    return [*(split_words(line) for line in text.split("\n")), *lines]
 
 
 HARMLESS = words_of(render(plain_tree()))
@@ -170,11 +177,14 @@ def test_text_stays_one_word(place: str, text: str):
         return  # the same as none given
     if place == "rule value" and not text.strip('"'):
         return  # another comparison
-    words = words_of(document)
-    assert [len(line) for line in words] == [len(line) for line in HARMLESS]
+    words, harmless = words_of(document), HARMLESS
+    if not any(part.name.startswith("l7-") for part in document.parts if isinstance(part, ListPart)):
+        # What no line of a file can hold stands in the configuration.
+        harmless = words_of(render(with_text("rule value", "#harmless")))
+    assert [len(line) for line in words] == [len(line) for line in harmless]
     changed = [
         position
-        for old, new in zip(HARMLESS, words, strict=True)
+        for old, new in zip(harmless, words, strict=True)
         for position, (before, after) in enumerate(zip(old, new, strict=True))
         if before != after
     ]
@@ -218,6 +228,24 @@ def test_text_stays_one_runtime_command(address: str, check: str | None):
         for text in texts:
             known = (["set", "server"], ["del", "server"], ["add", "server"], ["enable", "health"])
             assert text.split(" ")[:2] in known
+
+
+@settings(max_examples=300, deadline=None)
+@given(before=hostile, after=hostile)
+def test_a_rules_value_stays_one_word_of_a_command(before: str, after: str):
+    try:
+        live, wanted = render(with_text("rule value", before)), render(with_text("rule value", after))
+    except tokens.BadToken:
+        return
+    change = decide_change(live, wanted, ENGINE)
+    for command in change.commands if isinstance(change, RuntimeChange) else ():
+        assert command.text.isprintable()
+        (text,) = split_signs(command.text, ";")
+        words = [re.sub(r"\\(.)", r"\1", word) for word in split_signs(text, " ")]
+        assert words[:2] in (["prepare", "acl"], ["add", "acl"], ["commit", "acl"])
+        if words[0] == "add":
+            (listed,) = [text for name, text in wanted.lists().items() if name.startswith("l7-")]
+            assert words[4:] == [listed.removesuffix("\n")]
 
 
 # Tokens alone

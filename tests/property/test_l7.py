@@ -9,9 +9,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
+from statera.model.document import Document
 from statera.model.enums import (
     Algorithm,
     L7CompareType,
@@ -22,11 +23,13 @@ from statera.model.enums import (
 from statera.model.l7 import Explanation, Request, explain
 from statera.model.tree import L7Policy, L7Rule, Listener, LoadBalancer, Member, Pool, Tree, Vip
 from statera.plan.spec import decide_amphora_spec
+from statera.render.change import RuntimeChange, decide_change
 from statera.render.haproxy import render_haproxy
 from statera.render.paths import SANDBOX_PATHS
 from tests.golden.cases import ENGINE, LIMITS
 from tests.golden.haproxy import run_haproxy
-from tests.property.policies import cookie_texts, header_texts, hosts, paths, policies, rules
+from tests.property.policies import cookie_texts, header_texts, hosts, other_values, paths, policies, rules
+from tests.property.test_change import run_all
 from tests.property.trees import NOW, ids
 
 ADDRESS = f"127.{os.getpid() >> 16 & 127 | 128}.{os.getpid() >> 8 & 255}.{os.getpid() & 255}"
@@ -194,8 +197,24 @@ def said(told: Explanation) -> dict[str, Any]:
 @given(tree=trees(), data=st.data())
 def test_haproxy_chooses_what_the_function_says(tree: Tree, data: st.DataObject) -> None:
     asked = data.draw(st.lists(requests(tree), min_size=REQUESTS, max_size=REQUESTS * 4))
-    document = render_haproxy(decide_amphora_spec(tree, "amphora", LIMITS), ENGINE, SANDBOX_PATHS)
-    with run_haproxy(document):
-        for request in asked:
-            told = explain(tree, request)
-            assert ask(request) == said(told), msgspec.json.format(msgspec.json.encode((request, told))).decode()
+    edited = msgspec.structs.replace(tree, l7rules=tuple(data.draw(other_values(rule)) for rule in tree.l7rules))
+    asked_then = [*asked, *data.draw(st.lists(requests(edited), min_size=REQUESTS, max_size=REQUESTS * 2))]
+    live, wanted = render(tree), render(edited)
+    with run_haproxy(live) as haproxy:
+        check_choices(tree, asked)
+        # Values that a file of values cannot hold stand in the configuration itself.
+        change = decide_change(live, wanted, ENGINE)
+        event(type(change).__name__)
+        if isinstance(change, RuntimeChange):
+            run_all(haproxy, change.commands)
+            check_choices(edited, asked_then)
+
+
+def render(tree: Tree) -> Document:
+    return render_haproxy(decide_amphora_spec(tree, "amphora", LIMITS), ENGINE, SANDBOX_PATHS)
+
+
+def check_choices(tree: Tree, asked: list[Request]) -> None:
+    for request in asked:
+        told = explain(tree, request)
+        assert ask(request) == said(told), msgspec.json.format(msgspec.json.encode((request, told))).decode()

@@ -34,7 +34,7 @@ from statera.model.tree import (
     Tree,
     Vip,
 )
-from tests.property.policies import policies, rules, wild_regexes
+from tests.property.policies import other_values, policies, rules, wild_regexes
 
 NOW = dt.datetime(2026, 11, 21, 12, 0, tzinfo=dt.UTC)
 BALANCER = "00000000-0000-4000-8000-000000000000"
@@ -292,9 +292,14 @@ def edited(draw: st.DrawFn, tree: Tree) -> Tree:
         msgspec.structs.replace(one, admin_state_up=one.admin_state_up != (draw(st.integers(0, 3)) == 0))
         for one in tree.health_monitors
     )
+    compared = tuple(draw(other_values(rule, wild_regexes)) if draw(st.booleans()) else rule for rule in tree.l7rules)
     there = _without_twins([*changed, *added])
     return msgspec.structs.replace(
-        tree, listeners=served, members=tuple(draw(st.permutations(there))), health_monitors=watching
+        tree,
+        listeners=served,
+        members=tuple(draw(st.permutations(there))),
+        health_monitors=watching,
+        l7rules=compared,
     )
 
 
