@@ -1,17 +1,24 @@
 """Looks after the members that no engine checks: again and again, from inside their amphora's network."""
 
 import asyncio
+import contextlib
+import errno
+import os
 import time
 from collections.abc import Callable
 
 import msgspec
 
 from statera.agent.probes import Outcome, probe
+from statera.agent.refusals import Refusals
 from statera.model.datagrams import DatagramCheck, DatagramDocument, DatagramPool, DatagramServer
+from statera.model.enums import MonitorType
 from statera.model.heartbeat import MemberObserved, MemberState
 
 AT_ONCE = 64
 """Looks at a time, of one amphora."""
+REFUSED_S = 1.5
+"""A refusal counts for so long: within it a host that refuses has sent another one."""
 
 Place = tuple[str, str]
 """(pool id, member id)."""
@@ -53,6 +60,7 @@ class MemberChecks:
         self._watches: dict[Place, _Watch] = {}
         self._health: dict[Place, Health] = {}
         self._limit = asyncio.Semaphore(AT_ONCE)
+        self._refusals = Refusals(amphora_id)
 
     @property
     def failing(self) -> frozenset[Place]:
@@ -67,6 +75,11 @@ class MemberChecks:
     def follow(self, document: DatagramDocument | None) -> None:
         """Look after this document's members from now on, and no others. What is known of those that stay, stays."""
         wanted = _list_wanted(document)
+        if any(check.type is MonitorType.UDP_CONNECT for _, check in wanted.values()):
+            with contextlib.suppress(OSError):
+                self._refusals.open()
+        else:
+            self._refusals.close()
         for place, watch in list(self._watches.items()):
             server, check = wanted.get(place, (None, None))
             if server is None or not _is_same(server, watch.server):
@@ -87,6 +100,7 @@ class MemberChecks:
         for watch in self._watches.values():
             watch.task.cancel()
         self._watches.clear()
+        self._refusals.close()
 
     async def _look_often(self, place: Place, server: DatagramServer, check: DatagramCheck, wait_s: float) -> None:
         await asyncio.sleep(wait_s)
@@ -94,11 +108,19 @@ class MemberChecks:
             async with self._limit:
                 began = time.monotonic()
                 outcome = await probe(self._amphora_id, check, server)
+            if check.type is MonitorType.UDP_CONNECT and outcome.works:
+                outcome = self._doubt(outcome, server, began - max(REFUSED_S, check.interval_ms / 2000))
             known = self._health.get(place, Health(since=began))
             self._health[place] = fresh = known.note(outcome, check, time.monotonic())
             if fresh.works != known.works:
                 self._changed()
             await asyncio.sleep(max(0.0, began + check.interval_ms / 1000 - time.monotonic()))
+
+    def _doubt(self, outcome: Outcome, server: DatagramServer, since: float) -> Outcome:
+        # It kept silent to the check, but not to others.
+        if self._refusals.has_heard(server.check_address, server.check_port, since):
+            return Outcome(False, "L4CON", text=os.strerror(errno.ECONNREFUSED))
+        return outcome
 
     def observe(self, document: DatagramDocument) -> tuple[MemberObserved, ...]:
         """Say how the members of a document are."""

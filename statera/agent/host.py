@@ -10,17 +10,20 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from statera import __version__
 from statera.agent import namespace, process
 from statera.agent.bridges import Bridges
+from statera.agent.datagrams import check_datagrams
 from statera.agent.engine import shorten
 from statera.agent.exporter import Exporter
 from statera.agent.folders import HostFolders, Record
+from statera.agent.neighbours import list_answering
+from statera.agent.nginx import find_stream_module
 from statera.agent.process import Launch
 from statera.agent.runtime import RuntimeUnavailable
 from statera.agent.sandbox import Sandbox, open_pid, remove_traces
-from statera.agent.neighbours import list_answering
-from statera.agent.nginx import find_stream_module
 from statera.agent.statistics import parse_process, parse_statistics
 from statera.base.errors import Lasting, LostClaim, StateraError, Transient
 from statera.base.logging import get_logger
@@ -29,6 +32,7 @@ from statera.base.secret import Secret
 from statera.base.settings import Settings
 from statera.model.agent_wire import HostFacts, Metrics, NeighboursQuestion, SandboxRequest, Verdict
 from statera.model.amphora import AmphoraObserved, AppliedConfiguration
+from statera.model.engines import EngineName
 from statera.model.spec import Configuration, LimitsSpec
 from statera.render.engine import haproxy_capabilities
 from statera.render.paths import SANDBOX_PATHS
@@ -58,12 +62,12 @@ BUILDS_AT_ONCE = 4
 """More would only make the netlink lock and the processor busier."""
 LOOKS_AT_ONCE = 8
 """One HAProxy that does not come up, or does not answer, takes seconds: the others must not wait for it."""
+QUESTIONS_AT_ONCE = 16
+"""To neighbours on a network: each takes a thread for a second when nobody answers."""
 CHECKS_AT_ONCE = 2
 """Of configurations that are only planned: those that are to go live come first."""
 
 
-QUESTIONS_AT_ONCE = 16
-"""To neighbours on a network: each takes a thread for a second when nobody answers."""
 class AmphoraHost:
     """The sandboxes of this host by amphora."""
 
@@ -78,11 +82,11 @@ class AmphoraHost:
         self._building = asyncio.Semaphore(BUILDS_AT_ONCE)
         self._looking = asyncio.Semaphore(LOOKS_AT_ONCE)
         self._checking = asyncio.Semaphore(CHECKS_AT_ONCE)
+        self._asking = asyncio.Semaphore(QUESTIONS_AT_ONCE)
         self._exporter = Exporter(settings.agent)
         self._watched: dict[str, tuple[int, int]] = {}
-        """By amphora: its master's pid, and the descriptor that tells when it ends."""
+        """By amphora, or `<amphora>/vrrp`: its master's pid, and the descriptor that tells when it ends."""
         self._tasks: set[asyncio.Task[None]] = set()
-        self._asking = asyncio.Semaphore(QUESTIONS_AT_ONCE)
         self.sandboxes: dict[str, Sandbox] = {}
 
     # The host
@@ -116,6 +120,7 @@ class AmphoraHost:
             self.sandboxes[amphora_id] = sandbox
             if not namespace.exists(amphora_id):
                 await self._rebuild(sandbox)
+            sandbox.take_up()
             self._watch_process(sandbox)
             await self._exporter.tend(sandbox)
         log.info("adopted", amphorae=len(self.sandboxes), running=len(self._watched))
@@ -160,6 +165,7 @@ class AmphoraHost:
             begun = time.monotonic()
             await sandbox.ensure(request)
             BUILD_SECONDS.observe(time.monotonic() - begun)
+        self._watch_process(sandbox)
         self._announce_soon(sandbox)
 
     async def apply(self, amphora_id: str, configuration: Configuration) -> AppliedConfiguration:
@@ -180,10 +186,12 @@ class AmphoraHost:
 
     async def check(self, amphora_id: str, configuration: Configuration) -> Verdict:
         """Return what HAProxy says of a configuration, beside a sandbox or without one. Nothing changes."""
-        if configuration.haproxy is None:
+        document = configuration.haproxy
+        if document is None:
             return Verdict(accepted=True)
         sandbox = self.sandboxes.get(amphora_id)
         launch = sandbox.engine.launch if sandbox is not None else self._make_launch(amphora_id)
+        agent, streams, told = self._settings.agent, document.for_haproxy(), ""
         async with self._checking:
             if streams is not None:
                 told = shorten(await process.check_document(launch, agent, streams, configuration.contents))
@@ -225,13 +233,17 @@ class AmphoraHost:
 
     async def measure(self, sandbox: Sandbox) -> Metrics:
         """Return what HAProxy counts; nothing when it does not answer."""
-        text = ""
-        if sandbox.record.document is not None:
+        text, document = "", sandbox.record.document
+        if document is not None and document.parts:
             with contextlib.suppress(RuntimeUnavailable, OSError):
                 text = await sandbox.engine.read_statistics()
             sandbox.note_answer(is_answer=bool(text))
-        running = bool(text) or sandbox.record.document is None or (sandbox.is_running and not sandbox.is_hung)
-        return read_metrics(sandbox.id, text, haproxy_running=running)
+        running = document is None or (sandbox.is_running and (bool(text) or not sandbox.is_hung))
+        metrics = read_metrics(sandbox.id, text, haproxy_running=running)
+        listeners, members = await sandbox.datagrams.observe(metrics.process)
+        return msgspec.structs.replace(
+            metrics, listeners=(*metrics.listeners, *listeners), members=(*metrics.members, *members)
+        )
 
     # The watch
 
@@ -254,8 +266,10 @@ class AmphoraHost:
 
     def forget_processes(self) -> None:
         """Stop listening for the end of processes: none is started again."""
-        for amphora_id in list(self._watched):
-            self._forget_process(amphora_id)
+        for name in list(self._watched):
+            self._forget_process(name)
+        for sandbox in self.sandboxes.values():
+            sandbox.datagrams.close()
 
     async def _look_after_bridges(self) -> None:
         try:
@@ -306,23 +320,27 @@ class AmphoraHost:
         task.add_done_callback(self._tasks.discard)
 
     def _watch_process(self, sandbox: Sandbox) -> None:
-        pid = sandbox.engine.find_pid()
-        known, _ = self._watched.get(sandbox.id, (None, None))
+        self._watch_pid(sandbox, sandbox.id, sandbox.engine.find_pid())
+        self._watch_pid(sandbox, f"{sandbox.id}/vrrp", sandbox.vrrp.find_pid())
+        self._watch_pid(sandbox, f"{sandbox.id}/datagrams", sandbox.datagrams.nginx.find_pid())
+
+    def _watch_pid(self, sandbox: Sandbox, name: str, pid: int | None) -> None:
+        known, _ = self._watched.get(name, (None, None))
         if pid == known:
             return
-        self._forget_process(sandbox.id)
+        self._forget_process(name)
         descriptor = open_pid(pid) if pid is not None else None
         if pid is None or descriptor is None:
             return
-        self._watched[sandbox.id] = (pid, descriptor)
-        asyncio.get_running_loop().add_reader(descriptor, self._on_end, sandbox)
+        self._watched[name] = (pid, descriptor)
+        asyncio.get_running_loop().add_reader(descriptor, self._on_end, sandbox, name)
 
-    def _on_end(self, sandbox: Sandbox) -> None:
-        self._forget_process(sandbox.id)
+    def _on_end(self, sandbox: Sandbox, name: str) -> None:
+        self._forget_process(name)
         self._keep_task(self._look_after(sandbox, 0))
 
-    def _forget_process(self, amphora_id: str) -> None:
-        _, descriptor = self._watched.pop(amphora_id, (None, None))
+    def _forget_process(self, name: str) -> None:
+        _, descriptor = self._watched.pop(name, (None, None))
         if descriptor is not None:
             asyncio.get_running_loop().remove_reader(descriptor)
             os.close(descriptor)
@@ -344,6 +362,8 @@ def find_engine_versions(settings: Settings) -> dict[str, str]:
     """Return the versions of the engines that are installed here."""
     programs = {"haproxy": [settings.agent.haproxy, "-v"], "keepalived": ["keepalived", "--version"]}
     versions = {}
+    if find_stream_module(settings.agent.nginx) is not None:
+        programs[EngineName.NGINX] = [settings.agent.nginx, "-v"]
     for name, command in programs.items():
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=10.0)

@@ -19,6 +19,7 @@ import msgspec
 from statera.agent import namespace
 from statera.agent.contents import keep_contents
 from statera.agent.folders import AmphoraFolders
+from statera.agent.lifeline import hold_lifeline
 from statera.base.processes import is_alive
 from statera.base.secret import Secret
 from statera.base.settings import AgentSettings
@@ -26,6 +27,8 @@ from statera.model.document import Document
 from statera.model.spec import LimitsSpec
 from statera.render.paths import SANDBOX_PATHS
 
+OTHER_ENGINES = ("nginx", "keepalived")
+"""Programs that run beside HAProxy, as the kernel names them."""
 GONE_WITHIN_S = 5.0
 LOOK_AGAIN_S = 0.005
 
@@ -51,24 +54,40 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     folders: AmphoraFolders
     limits: LimitsSpec
     groups: tuple[Path, ...] = ()
+    has_lifeline: bool = False
+    """Whether HAProxy holds the sandbox's lifeline."""
 
 
-def _command(
-    launch: Launch, agent: AgentSettings, words: Sequence[str], *, pid_file: str, is_inside: bool
+def make_command(
+    launch: Launch,
+    agent: AgentSettings,
+    words: Sequence[str],
+    *,
+    pid_file: str,
+    is_inside: bool,
+    capabilities: Sequence[str] = (),
+    nice: int = 0,
 ) -> list[str]:
+    """Return the command that runs another, without privileges, with the amphora's folder in its place.
+
+    `is_inside`: in the amphora's network, too. It has these capabilities and no others.
+    """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = launch.limits.file_descriptors
     descriptors = limit if most == resource.RLIM_INFINITY else min(limit, most)
     user = agent.haproxy_user
     # Nobody gets CAP_NET_RAW, because of --no-new-privs. But the kernel runs no file that asks for a capability outside
     # the bounding set (capabilities(7)), and Debian's `ping`, which PING monitors use, asks for this one.
+    keeps = "-all" + "".join(f",+{name}" for name in capabilities)
+    bounds = keeps if "net_raw" in capabilities else f"{keeps},+net_raw"
     entering = ["nsenter", f"--net={namespace.namespace_path(launch.amphora_id)}"] if is_inside else []
     return [
         *entering, "unshare", "--mount", "--propagation", "slave",
         "sh", "-c", LAUNCHER, "statera-launch",
         str(launch.folders.run), SANDBOX_PATHS.folder, pid_file, str(descriptors), *map(str, launch.groups), "--",
-        "setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups",
-        "--inh-caps=-all", "--bounding-set=-all,+net_raw", "--no-new-privs", "--", agent.haproxy, *words,
+        *(["nice", f"--adjustment={nice}"] if nice else []),
+        "setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", f"--inh-caps={keeps}",
+        f"--ambient-caps={keeps}", f"--bounding-set={bounds}", "--no-new-privs", "--", *words,
     ]  # fmt: skip
 
 
@@ -91,9 +110,15 @@ def find_group(agent: AgentSettings) -> int:
 
 
 async def _check(launch: Launch, agent: AgentSettings) -> str:
-    words = ["-c", "-f", SANDBOX_PATHS.configuration]
+    words = [agent.haproxy, "-c", "-f", SANDBOX_PATHS.configuration]
+    told = await run_check(make_command(launch, agent, words, pid_file="", is_inside=False))
+    return "" if told is None else told or "HAProxy ended without a word."
+
+
+async def run_check(command: Sequence[str]) -> str | None:
+    """Run a program that judges a file; return None when it accepts it, else its words."""
     process = await asyncio.create_subprocess_exec(
-        *_command(launch, agent, words, pid_file="", is_inside=False),
+        *command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -104,25 +129,38 @@ async def _check(launch: Launch, agent: AgentSettings) -> str:
         process.kill()
         await process.wait()
         raise
-    if process.returncode == 0:
-        return ""
-    return told.decode("utf-8", errors="replace").strip() or f"HAProxy ended with {process.returncode}."
+    return None if process.returncode == 0 else told.decode("utf-8", errors="replace").strip()
 
 
 def start(launch: Launch, agent: AgentSettings) -> subprocess.Popen[bytes]:
     """Start the master with its worker. It belongs to nobody: it lives on when the agent ends."""
-    words = ["-W", "-S", f"{SANDBOX_PATHS.master_socket},mode,600", "-f", SANDBOX_PATHS.configuration]
-    command = _command(launch, agent, words, pid_file=str(launch.folders.pid), is_inside=True)
-    with launch.folders.words.open("ab") as told:
+    socket = f"{SANDBOX_PATHS.master_socket},mode,600"
+    words = [agent.haproxy, "-W", "-S", socket, "-f", SANDBOX_PATHS.configuration]
+    command = make_command(launch, agent, words, pid_file=str(launch.folders.pid), is_inside=True)
+    lifeline = hold_lifeline(launch.amphora_id) if launch.has_lifeline else None
+    if lifeline is None:
+        return start_program(command, launch.folders.words)
+    try:
+        return start_program(command, launch.folders.words, kept=[lifeline])
+    finally:
+        os.close(lifeline)
+
+
+def start_program(command: Sequence[str], words: Path, *, kept: Sequence[int] = ()) -> subprocess.Popen[bytes]:
+    """Start a program that lives on when the agent ends; what it prints goes into a file.
+
+    It inherits the descriptors in `kept`.
+    """
+    with words.open("ab") as told:
         return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=told, stderr=told, start_new_session=True, close_fds=True
+            command, stdin=subprocess.DEVNULL, stdout=told, stderr=told, start_new_session=True, pass_fds=kept
         )
 
 
-def find_master(folders: AmphoraFolders, amphora_id: str) -> int | None:
-    """Return the pid of the amphora's running master, from an earlier life of the agent too."""
+def find_master(pid_file: Path, amphora_id: str) -> int | None:
+    """Return the pid of a program that runs in the amphora, from an earlier life of the agent too."""
     try:
-        pid = int(folders.pid.read_text(encoding="ascii"))
+        pid = int(pid_file.read_text(encoding="ascii"))
     except (OSError, ValueError):
         return None
     return pid if is_inside(pid, amphora_id) else None
@@ -162,10 +200,26 @@ def end_strays(amphora_id: str) -> None:
                 os.kill(int(path.parent.name), signal.SIGKILL)
 
 
-async def end_all(amphora_id: str) -> None:
-    """Kill every process in the namespace and wait until the kernel has let go of them. Raises `TimeoutError`."""
+def list_running(amphora_id: str, *, only: Sequence[str] = (), but: Sequence[str] = ()) -> list[int]:
+    """Return the processes in the namespace, those of some programs only, or all but those."""
+    return [pid for pid in list_inside(amphora_id) if _is_meant(pid, only, but)]
+
+
+def _is_meant(pid: int, only: Sequence[str], but: Sequence[str]) -> bool:
+    try:
+        program = Path(f"/proc/{pid}/comm").read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        return False
+    return program not in but and (not only or program in only)
+
+
+async def end_all(amphora_id: str, *, only: Sequence[str] = (), but: Sequence[str] = ()) -> None:
+    """Kill every process in the namespace, or those of some programs, or all others.
+
+    Waits until the kernel has let go of them. Raises `TimeoutError`.
+    """
     async with asyncio.timeout(GONE_WITHIN_S):
-        while pids := await asyncio.to_thread(list_inside, amphora_id):
+        while pids := await asyncio.to_thread(list_running, amphora_id, only=only, but=but):
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)

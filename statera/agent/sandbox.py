@@ -11,9 +11,11 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from statera.agent import cgroups, namespace, process
 from statera.agent.contents import list_missing
+from statera.agent.datagrams import Datagrams
 from statera.agent.engine import Engine
 from statera.agent.folders import AmphoraFolders, Record
 from statera.agent.process import Launch
+from statera.agent.vrrp import Keepalived, is_sharing
 from statera.base.errors import LostClaim, StateraError, Transient
 from statera.base.logging import get_logger
 from statera.base.metrics import counter
@@ -22,6 +24,7 @@ from statera.base.secret import Secret
 from statera.base.settings import AgentSettings
 from statera.model.agent_wire import SandboxRequest
 from statera.model.amphora import AmphoraObserved, AppliedConfiguration
+from statera.model.document import Document
 from statera.model.spec import Configuration, SandboxSpec
 from statera.render.engine import EngineCapabilities
 
@@ -71,16 +74,18 @@ class Sandbox:
         self._agent = agent
         launch = Launch(amphora_id=self.id, folders=folders, limits=record.sandbox.limits)
         self.engine = Engine(launch, agent, capabilities)
+        self.datagrams = Datagrams(launch, agent, self.lock, self.news.set)
+        self.vrrp = Keepalived(self.id, folders, agent)
         self._restart_wait_s = RESTART_FIRST_S
         self._restart_at = 0.0
         self._started_at = 0.0
         self._silences = 0
+        self._broken_at: float | None = None
 
     @property
     def id(self) -> str:
         return self.record.sandbox.amphora_id
 
-        self._broken_at: float | None = None
     @property
     def about(self) -> dict[str, str]:
         """What log lines about it carry."""
@@ -88,7 +93,11 @@ class Sandbox:
 
     @property
     def is_running(self) -> bool:
-        return self.engine.find_pid() is not None
+        """Say whether every engine runs that the live configuration needs; without one, whether HAProxy does."""
+        document = self.record.document
+        if (document is None or document.parts) and self.engine.find_pid() is None:
+            return False
+        return document is None or document.datagrams is None or self.datagrams.is_running
 
     @property
     def is_whole(self) -> bool:
@@ -115,13 +124,20 @@ class Sandbox:
         return AmphoraObserved(
             id=self.id,
             load_balancer_id=self.record.sandbox.load_balancer_id,
+            deployment_id=self.record.deployment_id,
             epoch=self.record.epoch,
             generation=self.record.generation,
             sandbox_digest=self.record.sandbox.digest() if is_built else "",
             configuration_digest=document.digest() if document is not None and not self._lacks_contents() else "",
             haproxy_running=self.is_running,
+            broken_s=self._measure_broken(time.monotonic()),
+            has_vips=self.has_vips(),
             reason=self.reason,
         )
+
+    def has_vips(self) -> bool | None:
+        """Say whether it has the VIPs that it shares with others; None for one that shares none."""
+        return namespace.has_vips(self.record.sandbox) if is_sharing(self.record.sandbox) else None
 
     def _lacks_contents(self) -> bool:
         document = self.record.document
@@ -129,8 +145,6 @@ class Sandbox:
 
     def check_epoch(self, epoch: int) -> None:
         """Raise `LostClaim` for a request of a worker that has been succeeded."""
-            broken_s=self._measure_broken(time.monotonic()),
-            has_vips=self.has_vips(),
         if epoch < self.record.epoch:
             raise LostClaim(self.record.sandbox.load_balancer_id)
 
@@ -144,10 +158,20 @@ class Sandbox:
             if self._takes_over(request.sandbox):
                 await self._wait_connected()
             self.record = msgspec.structs.replace(
-                self.record, sandbox=request.sandbox, epoch=request.epoch, is_built=False
+                self.record,
+                sandbox=request.sandbox,
+                epoch=request.epoch,
+                deployment_id=request.deployment_id or self.record.deployment_id,
+                is_built=False,
             )
             self.key = Secret(request.heartbeat_key)
             await self.build()
+
+    def take_up(self) -> None:
+        """Look after what an earlier life of the agent has left running."""
+        document = self.record.document
+        if document is not None and document.datagrams is not None:
+            self.datagrams.adopt(document.datagrams)
 
     def _takes_over(self, wanted: SandboxSpec) -> bool:
         has_vips = any(interface.vips for interface in self.record.sandbox.interfaces)
@@ -158,6 +182,15 @@ class Sandbox:
         deadline = time.monotonic() + CONNECTED_WITHIN_S
         while not namespace.is_connected(self.record.sandbox) and time.monotonic() < deadline:
             await asyncio.sleep(LOOK_AGAIN_S)
+
+    async def adopt(self, deployment_id: str) -> None:
+        """Note whose sandbox this is, if it has never been told."""
+        if self.record.deployment_id or not deployment_id:
+            return
+        async with self.lock:
+            if not self._is_removed and not self.record.deployment_id:
+                self.record = msgspec.structs.replace(self.record, deployment_id=deployment_id)
+                self.folders.save(self.record)
 
     async def build(self) -> None:
         """Bring folders, namespace and limits to the record. The caller holds the lock."""
@@ -178,6 +211,7 @@ class Sandbox:
         self.folders.save_key(self.key)
         namespace.ensure_namespace(self.record.sandbox)
         self._limit()
+        self.vrrp.ensure(self.record.sandbox, self.engine.launch)
         self._remember(is_built=True)
         self._has_stood = True
 
@@ -189,8 +223,12 @@ class Sandbox:
         # Before every start, too: after the agent's own restart, or when somebody took the groups away.
         groups = cgroups.ensure_groups(self.id, self.record.sandbox.limits)
         self.engine.launch = msgspec.structs.replace(
-            self.engine.launch, limits=self.record.sandbox.limits, groups=tuple(groups)
+            self.engine.launch,
+            limits=self.record.sandbox.limits,
+            groups=tuple(groups),
+            has_lifeline=self.record.sandbox.vrrp is not None,
         )
+        self.datagrams.launch = self.engine.launch
 
     async def apply(self, configuration: Configuration) -> AppliedConfiguration:
         """Bring a configuration live. Raises `Lasting` while the old one goes on serving, and `LostClaim`."""
@@ -202,7 +240,7 @@ class Sandbox:
             if not self.is_running:
                 await asyncio.to_thread(self._limit)
             try:
-                applied = await self.engine.apply(before.document, configuration.haproxy, configuration.contents)
+                applied = await self._apply(before.document, configuration)
             except StateraError as error:
                 self.reason = error.reason
                 raise
@@ -218,6 +256,20 @@ class Sandbox:
             self.reason = None
         self.news.set()
         return applied
+
+    async def _apply(self, live: Document | None, configuration: Configuration) -> AppliedConfiguration:
+        """Bring all engines to a configuration, or none."""
+        wanted = configuration.haproxy
+        first = await self.datagrams.apply(wanted.datagrams if wanted is not None else None)
+        try:
+            before, after = (document.for_haproxy() if document is not None else None for document in (live, wanted))
+            second = await self.engine.apply(before, after, configuration.contents)
+        except StateraError:
+            if first.means != "unchanged":
+                with contextlib.suppress(StateraError):
+                    await self.datagrams.apply(live.datagrams if live is not None else None)
+            raise
+        return first if first.means == "reload" and second.means != "reload" else second
 
     def _note_farewell(self, record: Record) -> None:
         if self.engine.parting:
@@ -245,45 +297,6 @@ class Sandbox:
         self.news.set()
         return True
 
-    def _is_broken(self) -> bool:
-        # One that has never stood is being built by whoever asked for it.
-        return not self._is_removed and (self._lacks_haproxy() or (self._has_stood and not self.is_whole))
-
-    def _lacks_haproxy(self) -> bool:
-        return self.record.document is not None and (self.is_hung or not self.is_running)
-
-    async def _mend(self) -> None:
-        MENDS.inc()
-        log.warning("sandbox broken, mending it", **self.about, running=self.is_running, hung=self.is_hung)
-        try:
-            if not self.is_whole:
-                await self.build()
-            if self._lacks_contents():
-                sentence = "The keys of its certificates went with the memory they were in; they are being asked for."
-                raise Transient("certificates-awaited", sentence)
-            if self._lacks_haproxy() and self.record.document is not None:
-                await asyncio.to_thread(self._limit)
-                self._silences = 0
-                self.folders.write_document(self.record.document)
-                await self.engine.start(self.record.document)
-        except StateraError as error:
-            self.reason = error.reason
-            log.warning("sandbox not mended", **self.about, sentence=error.sentence)
-        else:
-            self.reason = None
-
-    async def remove(self) -> None:
-        """Remove processes, interfaces, namespace, limits and files, in an order that leaves nothing unknown."""
-        async with self.lock:
-            self._is_removed = True
-            await remove_traces(self.id, self.folders, self.record.sandbox)
-
-
-async def remove_traces(amphora_id: str, folders: AmphoraFolders, spec: SandboxSpec | None) -> None:
-    """Remove everything of an amphora, known or not."""
-    await process.end_all(amphora_id)
-    if not namespace.exists(amphora_id):
-        await asyncio.to_thread(process.end_strays, amphora_id)
     def _measure_broken(self, now: float) -> float:
         """Return the seconds since it was first seen broken, 0.0 when it is not."""
         if not self._is_broken():
@@ -293,6 +306,56 @@ async def remove_traces(amphora_id: str, folders: AmphoraFolders, spec: SandboxS
             self._broken_at = now
         return max(now - self._broken_at, 0.001)
 
+    def _is_broken(self) -> bool:
+        # One that has never stood is being built by whoever asked for it.
+        return not self._is_removed and (self._lacks_haproxy() or (self._has_stood and self._lacks_sandbox()))
+
+    def _lacks_sandbox(self) -> bool:
+        return not self.is_whole or self.vrrp.is_missed(self.record.sandbox)
+
+    def _lacks_haproxy(self) -> bool:
+        return self.record.document is not None and (self.is_hung or not self.is_running)
+
+    async def _mend(self) -> None:
+        MENDS.inc()
+        log.warning("sandbox broken, mending it", **self.about, running=self.is_running, hung=self.is_hung)
+        try:
+            if self._lacks_sandbox():
+                await self.build()
+            if self._lacks_contents():
+                sentence = "The keys of its certificates went with the memory they were in; they are being asked for."
+                raise Transient("certificates-awaited", sentence)
+            if self._lacks_haproxy() and self.record.document is not None:
+                await asyncio.to_thread(self._limit)
+                await self._start(self.record.document)
+                self._silences = 0
+        except StateraError as error:
+            self.reason = error.reason
+            log.warning("sandbox not mended", **self.about, sentence=error.sentence)
+        else:
+            self.reason = None
+
+    async def _start(self, document: Document) -> None:
+        streams = document.for_haproxy()
+        if streams is not None and (self.engine.find_pid() is None or self.is_hung):
+            self.folders.write_document(streams)
+            await self.engine.start(streams)
+        if document.datagrams is not None:
+            await self.datagrams.resume(document.datagrams)
+
+    async def remove(self) -> None:
+        """Remove processes, interfaces, namespace, limits and files, in an order that leaves nothing unknown."""
+        async with self.lock:
+            self._is_removed = True
+            self.datagrams.close()
+            await remove_traces(self.id, self.folders, self.record.sandbox)
+
+
+async def remove_traces(amphora_id: str, folders: AmphoraFolders, spec: SandboxSpec | None) -> None:
+    """Remove everything of an amphora, known or not."""
+    await process.end_all(amphora_id)
+    if not namespace.exists(amphora_id):
+        await asyncio.to_thread(process.end_strays, amphora_id)
     names = [one.name for one in spec.interfaces] if spec else [f"eth{number}" for number in range(MOST_INTERFACES)]
     await asyncio.to_thread(namespace.remove_namespace, amphora_id, names)
     await asyncio.to_thread(cgroups.remove_groups, amphora_id)

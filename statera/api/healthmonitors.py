@@ -130,10 +130,18 @@ def build_health_monitor(wire: NewHealthMonitor, pool: Place, settings: ApiSetti
     monitor = HealthMonitor(**({"id": new_id()} | given | owned | more))
     _check_domain(monitor)
     _check_body(monitor)
+    _check_delay(monitor, settings)
     return monitor
 
 
-def change_health_monitor(wire: HealthMonitorUpdate) -> Change[HealthMonitor]:
+def _check_delay(monitor: HealthMonitor, settings: ApiSettings) -> None:
+    least = settings.udp_connect_min_interval_health_monitor
+    if monitor.type == MonitorType.UDP_CONNECT and monitor.delay < least:
+        least_words = f"should be larger than {least} for UDP-CONNECT health monitor type."
+        raise Refused(Refusal.INVALID, f"Validation failure: The request delay value {monitor.delay} {least_words}")
+
+
+def change_health_monitor(wire: HealthMonitorUpdate, settings: ApiSettings) -> Change[HealthMonitor]:
     """Return what an update request makes of the stored health monitor."""
     given = list_kept(
         wire, NULLS_ON_UPDATE | _REQUIRED | HTTP_FIELDS | {"max_retries_down": 3}, HealthMonitor.__struct_fields__
@@ -144,6 +152,7 @@ def change_health_monitor(wire: HealthMonitorUpdate) -> Change[HealthMonitor]:
         changed = msgspec.structs.replace(monitor, **given)
         _check_domain(changed)
         _check_body(changed)
+        _check_delay(changed, settings)
         return changed
 
     return change
@@ -201,7 +210,7 @@ async def accept_update(call: Call) -> Answer:
     call.require_arguments()
     wire = await call.read(HealthMonitorUpdate, "health_monitor_", "healthmonitor")
     monitor = await OPERATIONS.find(call, "put")
-    decide = update_health_monitor(monitor.id, change_health_monitor(wire), call.terms())
+    decide = update_health_monitor(monitor.id, change_health_monitor(wire, call.room.settings.api), call.terms())
     tree = await call.edit(monitor.load_balancer_id, decide, f"Health monitor {monitor.id} updated.")
     return answer_json({"healthmonitor": show_health_monitor(view_of_health_monitor(tree, monitor.id))})
 

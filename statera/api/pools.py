@@ -21,7 +21,7 @@ from statera.api.tls import (
     fill_pool_terms,
     names_authority,
 )
-from statera.api.unsupported import UNSERVED_POOLS, refuse_option
+from statera.api.unsupported import LACK_OF_SCTP, UNSERVED_POOLS, refuse_option
 from statera.api.wire import (
     NULLS_ON_CREATE,
     NULLS_ON_UPDATE,
@@ -179,7 +179,7 @@ def change_pool(wire: PoolUpdate, settings: ApiSettings) -> Change[Pool]:
 
 def _check_options(protocol: PoolProtocol) -> None:
     if protocol in UNSERVED_POOLS:
-        raise refuse_option(f"pool protocol {protocol}")
+        raise refuse_option(f"pool protocol {LACK_OF_SCTP}")
 
 
 def _build_persistence(
@@ -196,6 +196,8 @@ def _build_persistence(
 
 def _check_persistence(persistence: SessionPersistence, protocol: PoolProtocol) -> None:
     cookie = persistence.cookie_name
+    if protocol in DATAGRAM_PROTOCOLS:
+        _check_datagram_persistence(persistence)
     if persistence.type == PersistenceType.APP_COOKIE:
         if not cookie:
             raise _invalid(
@@ -208,6 +210,17 @@ def _check_persistence(persistence: SessionPersistence, protocol: PoolProtocol) 
     ranged = (persistence.persistence_timeout, persistence.persistence_granularity)
     if ranged != (None, None) and protocol not in DATAGRAM_PROTOCOLS:
         raise _invalid("persistence_timeout and persistence_granularity is only for UDP and SCTP protocol pools.")
+
+
+def _check_datagram_persistence(persistence: SessionPersistence) -> None:
+    if persistence.type != PersistenceType.SOURCE_IP:
+        sentence = f"Session persistence of type {persistence.type} is not supported for UDP/SCTP protocol pools."
+        raise _invalid("Cookie names are not supported for UDP/SCTP pools." if persistence.cookie_name else sentence)
+    if persistence.cookie_name:
+        raise _invalid(
+            "session_persistence SOURCE_IP type for UDP and SCTP protocols only accepts: type, persistence_timeout, "
+            "persistence_granularity."
+        )
 
 
 def _invalid(detail: str) -> Refused:

@@ -17,9 +17,11 @@ SERVED_LISTENERS = (
     ListenerProtocol.PROMETHEUS,
     ListenerProtocol.TCP,
     ListenerProtocol.TERMINATED_HTTPS,
+    ListenerProtocol.UDP,
 )
 SERVED_TOPOLOGIES = (Topology.SINGLE,)
-UNSERVED_POOLS = (PoolProtocol.UDP, PoolProtocol.SCTP)
+UNSERVED_POOLS = (PoolProtocol.SCTP,)
+LACK_OF_SCTP = "SCTP, which only IPVS balances: no engine that hosts run here can"
 TLS_OFFLOAD = (ListenerProtocol.TERMINATED_HTTPS, ListenerProtocol.PROMETHEUS)
 _CERTIFICATES = ("default_tls_container_ref", "sni_container_refs", "client_ca_tls_container_ref")
 _NOT_WANTED: tuple[Any, ...] = (UNSET, None, (), False, "NONE", {})
@@ -35,7 +37,7 @@ def check_listener_options(wire: Wire, protocol: ListenerProtocol, *, is_new: bo
     if protocol not in TLS_OFFLOAD:
         _check_plain_listener(wire, protocol, is_new=is_new)
     if protocol not in SERVED_LISTENERS:
-        raise refuse_option(f"listener protocol {protocol}")
+        raise refuse_option(f"listener protocol {protocol if protocol != ListenerProtocol.SCTP else LACK_OF_SCTP}")
 
 
 def _check_plain_listener(wire: Wire, protocol: ListenerProtocol, *, is_new: bool) -> None:

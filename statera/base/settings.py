@@ -81,6 +81,9 @@ class ApiSettings(Section, frozen=True, kw_only=True):
         "169.254.169.254",
     )
     allow_ping_health_monitors: Annotated[bool, Meta(description="Accept health monitors of type PING.")] = True
+    udp_connect_min_interval_health_monitor: Annotated[
+        int, Meta(ge=1, description="Least `delay` of UDP-CONNECT health monitors, in seconds.")
+    ] = 3
     allow_prometheus_listeners: Annotated[bool, Meta(description="Accept listeners of protocol PROMETHEUS.")] = True
     timeout_client_data: Annotated[int, Meta(ge=0, description="Default of listeners, in milliseconds.")] = 50_000
     timeout_member_connect: Annotated[int, Meta(ge=0, description="Default of listeners, in milliseconds.")] = 5_000
@@ -259,6 +262,9 @@ class ReconcileSettings(Section, frozen=True, kw_only=True):
     backoff_most_s: Annotated[Seconds, Meta(description="Longest wait between tries, in seconds.")] = 30.0
     orphan_grace_s: Annotated[Seconds, Meta(description="Age in seconds before something unknown is collected.")] = (
         120.0
+    )
+    drain_at_once: Annotated[Count, Meta(description="Load balancers that move at a time while hosts are drained.")] = (
+        10
     )
     events_per_load_balancer: Annotated[Count, Meta(description="Events kept of each load balancer.")] = 200
     generations_per_load_balancer: Annotated[

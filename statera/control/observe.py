@@ -10,9 +10,10 @@ from statera.base.errors import Lasting, Transient
 from statera.base.ids import new_id
 from statera.base.settings import Settings
 from statera.control.certificates import CertificateBook
+from statera.control.draining import mark_draining
 from statera.control.hosts import HostBook
-from statera.control.run import Run
 from statera.control.neighbours import ask_around
+from statera.control.run import Run
 from statera.model.amphora import Amphora, AmphoraObserved
 from statera.model.certificates import Bundle
 from statera.model.document import Document
@@ -25,10 +26,11 @@ from statera.plan.brain import list_to_ask, needs_lookout
 from statera.plan.plan import MOST_FRESH_IDS, needs_hosts
 from statera.plan.spec import decide_amphora_spec, decide_limits, list_references, list_vips
 from statera.plan.world import Sighting, Unseen, World
-from statera.render.engine import EngineCapabilities, haproxy_capabilities
-from statera.render.haproxy import render_haproxy
+from statera.render.document import render_document
+from statera.render.engine import EngineCapabilities, read_capabilities
 from statera.render.paths import SANDBOX_PATHS
 from statera.store.amphorae import count_placed
+from statera.store.drains import list_drains
 from statera.store.engine import Store
 from statera.store.failover import load_lookout
 
@@ -91,6 +93,7 @@ class Observer:
             return world
         is_dubious = needs_lookout(world)
         hosts = await self._hosts.list_hosts(most_age_s=LOOKOUT_AGE_S if is_dubious else PLACEMENT_AGE_S)
+        hosts = mark_draining(hosts, {drain.host for drain in await list_drains(self._store)})
         lookout = None
         if is_dubious:
             lookout = await load_lookout(self._store, run.balancer.id, self.failover_limits)
@@ -118,8 +121,8 @@ class Observer:
     ) -> Document | None:
         """Return what a tree means for an amphora with this engine. Raises `Lasting`."""
         digests = {ref: bundle.digest for ref, bundle in bundles.items()}
-        spec = decide_amphora_spec(tree, amphora_id, self.limits, digests)
-        return render_haproxy(spec, engine, SANDBOX_PATHS) if spec.listeners else None
+        spec = decide_amphora_spec(tree, amphora_id, self.limits, digests, engine.engines)
+        return render_document(spec, engine, SANDBOX_PATHS)
 
     async def find_engine(self, run: Run, amphora: Amphora, assumed: str = "") -> EngineCapabilities:
         """Return what the host of an amphora can do. Raises `Transient` unless some version is `assumed`."""
@@ -131,8 +134,8 @@ class Observer:
         except Transient:
             if not assumed:
                 raise
-            versions = {"haproxy": assumed}
-        return haproxy_capabilities(versions.get("haproxy", ""))
+            versions = {**dict.fromkeys(COMMON_ENGINES, ""), EngineName.HAPROXY: assumed}
+        return read_capabilities(versions)
 
     async def _look_at_networks(self, run: Run) -> tuple[Network, ...]:
         """Return those that the tree names, the VIP's first, and those that the amphorae are on."""

@@ -11,7 +11,7 @@ import msgspec
 
 from statera.base.errors import Refusal, Refused
 from statera.model.enums import ProvisioningStatus
-from statera.model.rules import WORDS
+from statera.model.rules import WORDS, check_datagram_families
 from statera.model.tree import HealthMonitor, L7Policy, L7Rule, Listener, Member, Pool, Resource, Tree
 
 R = TypeVar("R", bound=Resource)
@@ -145,4 +145,6 @@ class Draft:
     def finish(self) -> Tree:
         balancer = msgspec.structs.replace(self._pending(self.load_balancer), generation=self._generation)
         rows: dict[str, Any] = {ROWS_OF[kind]: tuple(found.values()) for kind, found in self._rows.items()}
-        return msgspec.structs.replace(self.tree, load_balancer=balancer, **rows)
+        tree = msgspec.structs.replace(self.tree, load_balancer=balancer, **rows)
+        check_datagram_families(tree)
+        return tree

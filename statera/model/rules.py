@@ -83,6 +83,23 @@ def check_allowed_cidrs(balancer: LoadBalancer, listener: Listener) -> None:
             )
 
 
+def check_datagram_families(tree: Tree) -> None:
+    """Refuse (UNSUPPORTED) members of an IP version that no VIP has, where a listener of datagrams uses their pool."""
+    balancer = tree.load_balancer
+    vips = (balancer.vip, *balancer.additional_vips)
+    versions = {ipaddress.ip_address(vip.address).version for vip in vips if vip.address}
+    for listener in tree.listeners:
+        if L4_TRANSPORT[listener.protocol] == "TCP" or listener.deleting or listener.default_pool_id is None:
+            continue
+        for member in tree.list_members(listener.default_pool_id):
+            if not member.deleting and ipaddress.ip_address(member.address).version not in versions:
+                raise Refused(
+                    Refusal.UNSUPPORTED,
+                    f"mixing IPv4 and IPv6 addresses for VIPs and members in {listener.protocol} load balancers: "
+                    f"no VIP has the IP version of member {member.address}",
+                )
+
+
 def place_of(member: Member) -> tuple[str, int]:
     """Return what tells members of a pool apart. Addresses are stored in their canonical spelling."""
     return member.address, member.protocol_port

@@ -120,7 +120,7 @@ def udp_document(ground: Ground, servers: list[EchoServer], **given: Any) -> Doc
 
 
 def udp_monitor(ground: Ground, kind: MonitorType = MonitorType.UDP_CONNECT, **given: Any) -> MonitorSpec:
-    plain: dict[str, Any] = {"interval_ms": 200, "timeout_ms": 100, "rise": 1, "fall": 2}
+    plain: dict[str, Any] = {"interval_ms": 400, "timeout_ms": 200, "rise": 1, "fall": 1}
     return MonitorSpec(id=ground.pool_id, type=kind, **(plain | given))
 
 
