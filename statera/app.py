@@ -352,6 +352,15 @@ def render_client_configuration(settings: Settings, username: str | None = None)
     return render_clouds_yaml(settings.api.base_uri or f"http://{host}:{settings.api.port}", username=username)
 
 
+async def observe_hosts(settings: Settings) -> "tuple[Host, ...]":
+    """Ask every host how it is. Raises `Lasting` when the controller's certificate is missing."""
+    compute = open_compute(settings)
+    try:
+        return await compute.observe_hosts()
+    finally:
+        await compute.close()
+
+
 Finding = tuple[str, str, str]
 """What was looked at, what was found, how to mend it ("" when it is well)."""
 

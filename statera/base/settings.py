@@ -266,6 +266,9 @@ class ReconcileSettings(Section, frozen=True, kw_only=True):
     drain_at_once: Annotated[Count, Meta(description="Load balancers that move at a time while hosts are drained.")] = (
         10
     )
+    drain_at_once: Annotated[
+        Count, Meta(description="Load balancers that move at a time while hosts are drained.")
+    ] = 10
     events_per_load_balancer: Annotated[Count, Meta(description="Events kept of each load balancer.")] = 200
     generations_per_load_balancer: Annotated[
         Count, Meta(description="Settled generations kept of each load balancer, to roll back to.")

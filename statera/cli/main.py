@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
@@ -21,7 +21,9 @@ app = App(
 database = App(name="db", help="The database's schema.")
 configuration = App(name="config", help="The configuration.")
 amphora = App(name="amphora", help="The amphorae: HAProxies that serve load balancers, each in a sandbox on a host.")
+host = App(name="host", help="The machines that amphorae are on.")
 app.command(amphora)
+app.command(host)
 app.command(database)
 app.command(configuration)
 
@@ -149,6 +151,35 @@ def failover(amphora_id: str, config: ConfigPath = None) -> None:
     fail_over(read_settings(config), amphora_id)
 
 
+@host.command(name="list")
+def list_hosts(config: ConfigPath = None, *, format: Literal["text", "json"] = "text") -> None:
+    """List hosts: how they are, what is on them, and for how many more there is room."""
+    from statera.cli.hosts import print_hosts
+
+    print_hosts(read_settings(config), form=format)
+
+
+@app.command
+def drain(name: str, config: ConfigPath = None, *, undo: bool = False, wait: bool = True) -> None:
+    """Move every amphora off a host, successors first, and place no others there; follow it until the host is empty.
+
+    Parameters
+    ----------
+    name
+        The host.
+    undo
+        Let it take amphorae again.
+    wait
+        Stay and tell how far it is; Ctrl-C ends only the telling.
+    """
+    from statera.cli.hosts import drain_host, undo_drain
+
+    if undo:
+        undo_drain(read_settings(config), name)
+    else:
+        drain_host(read_settings(config), name, wait=wait)
+
+
 @database.command
 def upgrade(config: ConfigPath = None) -> None:
     """Bring the schema to this version; safe to run again."""
@@ -198,6 +229,7 @@ def clouds(config: ConfigPath = None, *, username: str | None = None) -> None:
 def _serve(config: Path | None, process: str) -> None:
     from statera import app as wiring
     from statera.base.exposition import expose_metrics
+    from statera.base.tracing import tracing
 
     runs: dict[str, Callable[[Settings], Coroutine[None, None, None]]] = {
         "api": wiring.run_api,
@@ -207,5 +239,5 @@ def _serve(config: Path | None, process: str) -> None:
     }
     settings = read_settings(config)
     configure_logging(level=settings.log.level, form=settings.log.format, process=process)
-    with expose_metrics(settings, process):
+    with expose_metrics(settings, process), tracing(settings, process):
         asyncio.run(runs[process](settings))

@@ -152,6 +152,7 @@ class Playground:
             "api": {"port": self._choose_port(9876, socket.SOCK_STREAM)},
             "agent": {"port": self._choose_port(9443, socket.SOCK_STREAM), "heartbeat_interval_s": 1.0},
             "health": {"port": self._choose_port(5555, socket.SOCK_DGRAM)},
+            "metrics": {"port": self._choose_port(9464, socket.SOCK_STREAM)},
         }
         for section, options in self.overrides.items():
             values[section] = values.get(section, {}) | options if isinstance(options, dict) else options

@@ -16,6 +16,7 @@ from statera.base.logging import get_logger
 from statera.base.metrics import counter, gauge, histogram
 from statera.base.reason import Reason
 from statera.base.settings import Settings
+from statera.control.draining import Drainer
 from statera.model.amphora import AmphoraObserved
 from statera.model.ports import ComputeDriver, NetworkDriver
 from statera.model.work import ChoreClaim
@@ -35,6 +36,7 @@ LONGEST_S = 300.0
 """A chore that takes longer hangs, and is cut off."""
 SWEEP_MOST_S = 60.0
 TRIM_S = 300.0
+DRAIN_S = 4.0
 POLL_MOST_S = 5.0
 
 Memory = Mapping[str, datetime]
@@ -69,7 +71,12 @@ class Chores:
         self._name = name
         # Twice within the grace: seen once, still there the next time.
         sweep_s = min(SWEEP_MOST_S, self._options.orphan_grace_s / 2)
-        chores = (Chore("sweep-orphans", sweep_s, self.sweep_orphans), Chore("trim-events", TRIM_S, self.trim_events))
+        self._drainer = Drainer(store, compute, clock, at_once=self._options.drain_at_once)
+        chores = (
+            Chore("sweep-orphans", sweep_s, self.sweep_orphans),
+            Chore("trim-events", TRIM_S, self.trim_events),
+            Chore("drain-hosts", DRAIN_S, self.drain_hosts),
+        )
         self._chores = {chore.name: chore for chore in chores}
         self._poll_s = min([POLL_MOST_S, *(chore.interval_s / 2 for chore in chores)])
 
@@ -129,6 +136,11 @@ class Chores:
             await asyncio.sleep(self._options.lease_s / RENEWALS_PER_LEASE)
             with contextlib.suppress(Transient):
                 await renew_chore(self._store, claim, lease_s=self._options.lease_s)
+
+    async def drain_hosts(self, memory: Memory) -> Memory:
+        """Move amphorae off the hosts that an operator empties."""
+        await self._drainer.drain()
+        return memory
 
     async def trim_events(self, memory: Memory) -> Memory:
         """Keep each load balancer's history within its bound."""

@@ -41,10 +41,12 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     """Engine name to version text: `{"haproxy": "2.6.12", "keepalived": "2.2.7"}`."""
     zone: str | None = ""
     """The compute zone it is in, "" for none; None: it stands for any."""
+    draining: bool = False
+    """Whether an operator empties it."""
 
     @property
     def has_room(self) -> bool:
-        return self.reachable and self.amphora_count < self.amphora_limit
+        return self.reachable and not self.draining and self.amphora_count < self.amphora_limit
 
 
 class AmphoraObserved(msgspec.Struct, frozen=True, kw_only=True):

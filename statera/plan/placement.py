@@ -22,10 +22,14 @@ def choose_host(
     answering = [host for host in hosts if host.reachable]
     if not answering:
         return Reason(slug="no-host-reachable", sentence=_tell_unreachable(hosts))
+    if all(host.draining for host in answering):
+        told = ", ".join(host.name for host in answering[:3])
+        sentence = f"No host can take an amphora: all that answer are being drained ({told})."
+        return Reason(slug="hosts-draining", sentence=sentence)
     loads = {host.name: max(host.amphora_count, placed.get(host.name, 0)) for host in answering}
     roomy = [host for host in answering if host.has_room and loads[host.name] < host.amphora_limit]
     if not roomy:
-        return Reason(slug="host-full", sentence=_tell_full(answering))
+        return Reason(slug="host-full", sentence=_tell_full([host for host in answering if not host.draining]))
     return min(roomy, key=lambda host: (host.name in avoid, loads[host.name], host.name)).name
 
 

@@ -310,6 +310,15 @@ events = sa.Table(
     sa.Index("ix_events_load_balancer", "load_balancer_id", "id"),
 )
 
+drains = sa.Table(
+    "drains",
+    metadata,
+    sa.Column("host", sa.Text, primary_key=True),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("since", _Time, nullable=False),
+    sa.Column("reason", JSONB),
+)
+
 generations = sa.Table(
     "generations",
     metadata,

@@ -1,0 +1,92 @@
+"""Two hosts: one is emptied while clients go on. What processes count and log on the way is looked at, too."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+
+from statera.app import pki_dir, purge_host
+from statera.base.settings import load_settings
+from statera.cli.playground import choose_port
+from tests.e2e.conftest import Installation
+from tests.e2e.test_failover import Clients
+
+pytestmark = [pytest.mark.e2e, pytest.mark.root]
+
+PORTS = [choose_port(0, socket.SOCK_STREAM) for _ in range(2)]
+HOSTS = ("local", "second")
+
+
+def make_overrides() -> dict[str, Any]:
+    hosts = [{"name": name, "url": f"https://127.0.0.1:{port}"} for name, port in zip(HOSTS, PORTS, strict=True)]
+    return {"agent": {"port": PORTS[0]}, "compute": {"hosts": hosts}, "log": {"format": "json"}}
+
+
+@pytest.fixture
+def second(installation: Installation) -> Iterator[Path]:
+    """The agent of another host, which happens to be on the same machine: its log."""
+    first = installation.playground
+    place, run_dir = first.data_dir.with_name(f"{first.data_dir.name}-second"), Path(f"{first.run_dir}-second")
+    place.mkdir(mode=0o755)
+    config = place / "statera.toml"
+    values = tomllib.loads(first.config_path.read_text())
+    values |= {"data_dir": str(place), "run_dir": str(run_dir)}
+    values["agent"] |= {
+        "name": "second",
+        "port": PORTS[1],
+        "heartbeat_targets": [f"127.0.0.1:{values['health']['port']}"],
+    }
+    config.write_text(tomli_w.dumps(values))
+    settings = load_settings(config, {})
+    shutil.copytree(pki_dir(first.settings), pki_dir(settings))
+    log = place / "agent.log"
+    with log.open("ab") as told:
+        words = [sys.executable, "-m", "statera", "agent", "--config", str(config)]
+        process = subprocess.Popen(words, stdout=told, stderr=told)
+    try:
+        yield log
+    finally:
+        process.terminate()
+        process.wait(20)
+        purge_host(settings)
+        shutil.rmtree(place)
+        shutil.rmtree(run_dir, ignore_errors=True)
+
+
+def statera(installation: Installation, *words: str) -> str:
+    command = [sys.executable, "-m", "statera", *words, "--config", str(installation.playground.config_path)]
+    environment = os.environ | {"COLUMNS": "200"}
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def list_hosts(installation: Installation) -> dict[str, Any]:
+    return {row["host"]: row for row in json.loads(statera(installation, "host", "list", "--format", "json"))}
+
+
+def test_a_host_is_emptied_without_a_failed_request(installation: Installation, second: Path) -> None:
+    playground = installation.playground
+    playground.wait_for(lambda: list_hosts(installation)["second"]["state"] == "up", "The second host", 30.0)
+    made = [playground.create_load_balancer(f"moved-{number}", installation.servers) for number in range(2)]
+    shown = [playground.wait_active(one["id"]) for one in made]
+    before = list_hosts(installation)
+    full, empty = sorted(HOSTS, key=lambda name: -before[name]["amphorae"])
+    with Clients(shown[0]["vip_address"]) as clients:
+        told = statera(installation, "drain", full)
+    assert f"Host {full} has no amphora any more." in told
+    assert clients.answered
+    after = list_hosts(installation)
+    assert (after[full]["state"], after[full]["amphorae"], after[full]["room"]) == ("drained", 0, 0)
+    assert after[empty]["amphorae"] == 2
+    assert "takes amphorae again" in statera(installation, "drain", full, "--undo")
+    assert list_hosts(installation)[full]["state"] == "up"
