@@ -11,9 +11,10 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from statera.api.errors import (
     Answer,
+    TooManyTries,
     answer_error,
     answer_fault,
-    answer_identity_unavailable,
+    answer_not_identified,
     answer_routing,
     answer_unauthenticated,
 )
@@ -119,8 +120,8 @@ class Door:
             if error.kind is Refusal.UNAUTHENTICATED:
                 return answer_unauthenticated(self._identity.challenge)
             return answer_error(error, self._provider)
-        except Transient as error:
-            return answer_identity_unavailable(error)
+        except (Transient, TooManyTries) as error:
+            return answer_not_identified(error)
         except StateraError as error:
             return answer_error(error, self._provider)
         except Exception as error:

@@ -36,6 +36,14 @@ class Unreadable(Refused):
         super().__init__(Refusal.INVALID, sentence, slug="request-media-type")
 
 
+class TooManyTries(StateraError):
+    """Shape C with 429: too many wrong passwords of this user lately; `retry_after_s` is in seconds."""
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__("too-many-log-ins", "Too many failed log-ins of this user: wait before the next one.")
+        self.retry_after_s = retry_after_s
+
+
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
     """Shape A."""
 
@@ -122,10 +130,11 @@ def answer_unauthenticated(challenge: str) -> Answer:
     return _json(401, body, {"WWW-Authenticate": challenge})
 
 
-def answer_identity_unavailable(error: Transient) -> Answer:
-    """Return shape C with 503: it cannot be found out who sent the request."""
-    body = Unauthenticated(error=Title(code=503, title="Service Unavailable", message=error.sentence))
-    return _json(503, body, {"Retry-After": str(max(1, round(error.retry_after_s)))})
+def answer_not_identified(error: Transient | TooManyTries) -> Answer:
+    """Return shape C with 503 or 429: it is not found out now who sent the request."""
+    status = HTTPStatus.TOO_MANY_REQUESTS if isinstance(error, TooManyTries) else HTTPStatus.SERVICE_UNAVAILABLE
+    body = Unauthenticated(error=Title(code=status, title=status.phrase, message=error.sentence))
+    return _json(status, body, {"Retry-After": str(max(1, round(error.retry_after_s)))})
 
 
 def answer_too_large(limit: int, accept: str) -> Answer:

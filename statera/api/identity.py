@@ -8,12 +8,15 @@ import base64
 import binascii
 import hmac
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
 import bcrypt
 
+from statera.api.errors import TooManyTries
+from statera.api.logins import FailedLogins
 from statera.api.policy import Caller
 from statera.base.errors import Refusal, Refused, Transient
 from statera.base.logging import get_logger
@@ -62,7 +65,8 @@ class BasicIdentity:
 
     challenge = 'Basic realm="statera", charset="UTF-8"'
 
-    def __init__(self, htpasswd_file: Path, users: Mapping[str, UserSettings]) -> None:
+    def __init__(self, htpasswd_file: Path, users: Mapping[str, UserSettings], most_failures: int) -> None:
+        """`most_failures`: wrong passwords of one user that are looked at in a minute."""
         self._file = htpasswd_file
         self._users = users
         self._hashes: dict[str, bytes] = {}
@@ -70,6 +74,7 @@ class BasicIdentity:
         self._key = os.urandom(32)
         self._proven: dict[bytes, None] = {}
         self._turns = asyncio.Semaphore(CHECKS_AT_ONCE)
+        self._failed = FailedLogins(most_failures, time.monotonic)
         self._refresh()
 
     async def identify(self, headers: Mapping[str, str]) -> Caller:
@@ -89,9 +94,14 @@ class BasicIdentity:
         if stored is not None and proof in self._proven:
             return True
         async with self._turns:
+            # Asked in turn: many guesses that arrive at once are not looked at before the first have failed.
+            wait_s = self._failed.wait_s(name)
+            if wait_s > 0:
+                raise TooManyTries(wait_s)
             is_right = await asyncio.to_thread(_check_password, password, stored or _DUMMY_HASH)
-        if not is_right or stored is None:
-            return False
+            if not is_right or stored is None:
+                self._failed.note(name)
+                return False
         if len(self._proven) >= REMEMBERED:
             self._proven.pop(next(iter(self._proven)))
         self._proven[proof] = None
@@ -139,7 +149,7 @@ def make_identity(settings: IdentitySettings, tokens: TokenDriver | None = None)
     if not settings.htpasswd_file:
         raise BadSettings("Option identity.htpasswd_file is missing: identity.mode `basic` needs it.")
     try:
-        return BasicIdentity(Path(settings.htpasswd_file), settings.users)
+        return BasicIdentity(Path(settings.htpasswd_file), settings.users, settings.failed_logins_per_minute)
     except Transient as error:
         raise BadSettings(f"Option identity.htpasswd_file is wrong: {error.sentence}") from error
 

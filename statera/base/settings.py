@@ -131,6 +131,9 @@ class IdentitySettings(Section, frozen=True, kw_only=True):
     keystone: KeystoneSettings = KeystoneSettings()
     htpasswd_file: Annotated[str, Meta(description="Lines `user:bcrypt-hash`, for `basic`.")] = ""
     users: Annotated[dict[str, UserSettings], Meta(description="Project and roles of each user, for `basic`.")] = {}
+    failed_logins_per_minute: Annotated[
+        Count, Meta(description="Wrong passwords of one user that are looked at in a minute, for `basic`.")
+    ] = 10
     default_project_id: Annotated[str, Meta(max_length=36, description="Project of everybody in mode `none`.")] = (
         "00000000000000000000000000000000"
     )
@@ -266,9 +269,6 @@ class ReconcileSettings(Section, frozen=True, kw_only=True):
     drain_at_once: Annotated[Count, Meta(description="Load balancers that move at a time while hosts are drained.")] = (
         10
     )
-    drain_at_once: Annotated[
-        Count, Meta(description="Load balancers that move at a time while hosts are drained.")
-    ] = 10
     events_per_load_balancer: Annotated[Count, Meta(description="Events kept of each load balancer.")] = 200
     generations_per_load_balancer: Annotated[
         Count, Meta(description="Settled generations kept of each load balancer, to roll back to.")
@@ -281,6 +281,9 @@ class HealthSettings(Section, frozen=True, kw_only=True):
     stale_after_s: Annotated[Seconds, Meta(description="Seconds without a heartbeat before an amphora is due.")] = 12.0
     max_skew_s: Annotated[
         Seconds, Meta(description="Seconds an amphora's clock may differ; older heartbeats are taken for replays.")
+    ] = 30.0
+    certificate_warning_days: Annotated[
+        float, Meta(ge=0, description="Days before the end of a tenant's certificate from which on it is told of.")
     ] = 30.0
 
 

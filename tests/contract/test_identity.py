@@ -88,6 +88,17 @@ async def test_unauthenticated(basic: Api, headers: dict[str, str]) -> None:
         assert answer.json() == {"error": {"code": 401, "title": "Unauthorized", "message": message}}
 
 
+async def test_guessing_is_slowed_down_and_who_is_in_stays_in(basic: Api) -> None:
+    assert (await ask(basic, "writer", "GET", "/pools"))[0] == 200
+    most = basic.settings.identity.failed_logins_per_minute
+    guesses = [await basic.ask("GET", "/pools", headers=as_user("writer", f"guess-{n}")) for n in range(most + 1)]
+    assert [answer.status_code for answer in guesses] == [401] * most + [429]
+    assert 1 <= int(guesses[-1].headers["retry-after"]) <= 60
+    assert guesses[-1].json()["error"]["title"] == "Too Many Requests"
+    assert (await ask(basic, "writer", "GET", "/pools"))[0] == 200
+    assert (await basic.ask("GET", "/pools", headers=as_user("mallory"))).status_code == 401
+
+
 @pytest.mark.parametrize("path", ["//", "//network", "//openapi.json", "//docs"])
 async def test_open_paths(basic: Api, path: str) -> None:
     assert (await basic.ask("GET", path)).status_code == 200
