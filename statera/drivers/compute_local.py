@@ -32,8 +32,8 @@ from statera.model.agent_wire import (
     pack_configuration,
 )
 from statera.model.amphora import AmphoraObserved, AppliedConfiguration, Host
-from statera.model.network import Attachment
 from statera.model.deployment import DeploymentMark
+from statera.model.network import Attachment
 from statera.model.own_certificates import CertificateFacts, CertificateGrant, CertificateRequest
 from statera.model.spec import Configuration, SandboxSpec
 
@@ -104,10 +104,16 @@ class LocalCompute:
     async def observe_metrics(self, host: str, amphora_id: str) -> Metrics | None:
         return await self._get(host, f"/v1/amphorae/{amphora_id}/metrics", Metrics)
 
+    async def mark_host(self, host: str, deployment_id: str, mark: int) -> int:
+        answer = await self._send(host, "PUT", "/v1/deployment", DeploymentMark(deployment_id=deployment_id, mark=mark))
+        return self._decode(host, answer, DeploymentMark).mark
+
     async def ensure_amphora(
-        self, host: str, sandbox: SandboxSpec, *, epoch: int, heartbeat_key: Secret[bytes]
+        self, host: str, sandbox: SandboxSpec, *, epoch: int, heartbeat_key: Secret[bytes], deployment_id: str = ""
     ) -> None:
-        request = SandboxRequest(epoch=epoch, sandbox=sandbox, heartbeat_key=heartbeat_key.reveal())
+        request = SandboxRequest(
+            epoch=epoch, sandbox=sandbox, heartbeat_key=heartbeat_key.reveal(), deployment_id=deployment_id
+        )
         await self._send(host, "PUT", f"/v1/amphorae/{sandbox.amphora_id}", request)
 
     async def apply_configuration(

@@ -97,7 +97,10 @@ class ComputeDriver(Protocol):
     async def ensure_amphora(
         self, host: str, sandbox: SandboxSpec, *, epoch: int, heartbeat_key: Secret[bytes], deployment_id: str = ""
     ) -> None:
-        """Build the sandbox or bring it to the spec, in the name of a deployment. Raises `Transient` or `Lasting` (slug `host-full`)."""
+        """Build the sandbox or bring it to the spec, in the name of a deployment.
+
+        Raises `Transient` or `Lasting` (slug `host-full`).
+        """
         ...
 
     async def apply_configuration(

@@ -87,6 +87,7 @@ load_balancers = _resource(
     sa.Column("vip_qos_policy_id", _Uuid),
     sa.Column("topology", sa.Text, nullable=False),
     sa.Column("amphorae_to_replace", ARRAY(_Uuid), nullable=False, server_default="{}"),
+    sa.Column("certificate_ends", JSONB, nullable=False, server_default="{}"),
     sa.Column("generation", sa.BigInteger, nullable=False),
     sa.Column("observed_generation", sa.BigInteger, nullable=False),
     sa.Column("due_at", _Time, nullable=False, server_default=sa.func.now()),
@@ -340,6 +341,17 @@ chores = sa.Table(
     sa.Column("reason", JSONB),
     sa.Column("memory", JSONB, nullable=False, server_default="{}"),
 )
+
+deployment = sa.Table(
+    "deployment",
+    metadata,
+    sa.Column("is_only", sa.Boolean, primary_key=True, server_default=sa.true()),
+    sa.Column("id", _Uuid, nullable=False, server_default=sa.func.gen_random_uuid()),
+    sa.Column("mark", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("held_since", _Time),
+    sa.CheckConstraint("is_only", name="ck_deployment_is_only"),
+)
+"""One row, made with the schema."""
 
 
 def _kept() -> tuple[SchemaItem, ...]:

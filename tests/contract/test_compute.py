@@ -54,6 +54,24 @@ async def test_what_was_built_is_seen(compute: ComputeDriver, ground: Ground) ->
     assert await compute.observe_amphorae(HOST) == (seen,)
 
 
+async def test_a_host_remembers_the_highest_mark_of_each_deployment(
+    compute: ComputeDriver,
+    ground: Ground,  # noqa: F811
+) -> None:
+    ours, theirs = new_id(), new_id()
+    await build(compute, ground)
+    assert [await compute.mark_host(HOST, ours, mark) for mark in (7, 9, 3, 10)] == [0, 7, 9, 9]
+    assert await compute.mark_host(HOST, theirs, 1) == 0
+
+
+async def test_a_sandbox_says_whose_it_is(compute: ComputeDriver, ground: Ground) -> None:  # noqa: F811
+    ours = new_id()
+    await compute.ensure_amphora(HOST, ground.sandbox(), epoch=1, heartbeat_key=KEY, deployment_id=ours)
+    await compute.mark_host(HOST, new_id(), 1)
+    (seen,) = await compute.observe_amphorae(HOST)
+    assert seen.deployment_id == ours
+
+
 async def test_a_configuration_goes_live_and_is_told(compute: ComputeDriver, ground: Ground) -> None:  # noqa: F811
     await build(compute, ground)
     document = ground.document([8080])

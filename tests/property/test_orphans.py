@@ -15,9 +15,10 @@ names = st.sampled_from(["a", "b", "c", "d", "e"])
 moments = st.integers(0, 600).map(lambda ago: NOW - dt.timedelta(seconds=ago))
 
 
-def box(amphora_id: str) -> AmphoraObserved:
+def box(amphora_id: str, deployment_id: str = "") -> AmphoraObserved:
     return AmphoraObserved(
         id=amphora_id,
+        deployment_id=deployment_id,
         load_balancer_id="balancer",
         epoch=7,
         generation=1,
@@ -80,3 +81,22 @@ def test_sweep_after_sweep(rounds: list[tuple[set[str], dict[str, list[AmphoraOb
         since = sweep.unknown_since
         streak = {one: streak.get(one, 0) + 1 for one in since}
         assert collected_ids(sweep) == {one for one, times in streak.items() if times >= 3}
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sets(names), boxes, ports, st.dictionaries(names, moments), st.sets(names))
+def test_what_others_made_is_counted_and_never_collected(
+    known: set[str],
+    sandboxes: dict[str, list[AmphoraObserved]],
+    seen_ports: list[Port],
+    unknown_since: dict[str, dt.datetime],
+    theirs: set[str],
+):
+    told = {
+        host: [box(one.id, "theirs" if one.id in theirs else "ours") for one in boxes]
+        for host, boxes in sandboxes.items()
+    }
+    sweep = decide_orphans(known, told, seen_ports, unknown_since, now=NOW, grace_s=GRACE_S, deployment_id="ours")
+    built = {one.id for boxes in told.values() for one in boxes}
+    assert collected_ids(sweep).isdisjoint(built & theirs)
+    assert sweep.foreign == sum(one.id in theirs for boxes in told.values() for one in boxes)
