@@ -15,6 +15,7 @@ from urllib.parse import parse_qs
 import msgspec
 import structlog
 
+from statera.agent.deployments import Deployments
 from statera.agent.heartbeats import HeartbeatSender
 from statera.agent.host import AmphoraHost
 from statera.agent.own_certificate import OwnCertificate
@@ -33,10 +34,11 @@ from statera.model.agent_wire import (
     AgentFault,
     ConfigurationRequest,
     FaultKind,
-    SandboxRequest,
     NeighboursQuestion,
+    SandboxRequest,
     unpack_configuration,
 )
+from statera.model.deployment import DeploymentMark
 from statera.model.own_certificates import CertificateGrant
 
 log = get_logger("agent")
@@ -57,7 +59,8 @@ class Malformed(Exception):
 class AgentApplication:
     """Routes requests to the host. One class, because there are a dozen of them."""
 
-    def __init__(self, host: AmphoraHost, own: OwnCertificate) -> None:
+    def __init__(self, host: AmphoraHost, own: OwnCertificate, deployments: Deployments) -> None:
+        self._deployments = deployments
         self._host = host
         self._own = own
 
@@ -102,14 +105,14 @@ class AgentApplication:
             return 200, self._host.describe()
         if (method, path) == ("GET", "/v1/amphorae"):
             return 200, self._host.observe()
-        if path.startswith("/v1/certificate"):
-            return await self._answer_certificate(method, path, receive)
-        found = _AMPHORA.fullmatch(path)
         if (method, path) == ("POST", "/v1/neighbours"):
             asked = _decode(await _read(receive), NeighboursQuestion)
             return 200, await self._host.list_answering(asked)
         if (method, path) == ("PUT", "/v1/deployment"):
             return 200, await self._deployments.remember(_decode(await _read(receive), DeploymentMark))
+        if path.startswith("/v1/certificate"):
+            return await self._answer_certificate(method, path, receive)
+        found = _AMPHORA.fullmatch(path)
         if found is None or not is_uuid(found[1]):
             raise Malformed(f"There is no {path} here.")
         amphora_id, below = found[1], found[2] or ""
@@ -227,7 +230,7 @@ async def _run(
     await host.adopt()
     sender = HeartbeatSender(host, heartbeat_targets, settings.agent.heartbeat_interval_s)
     own = OwnCertificate(certificates, settings.agent.name)
-    server = make_server(AgentApplication(host, own), stop_within_s=1)
+    server = make_server(AgentApplication(host, own, Deployments(settings, host)), stop_within_s=1)
     server.config.load()
     server.config.ssl = LiveContext(certificates, make_server_context).follow()
     async with asyncio.TaskGroup() as group:

@@ -36,6 +36,7 @@ from statera.plan.steps import (
     Wait,
 )
 from statera.store.amphorae import load_heartbeat_key, remove_amphora, save_amphora
+from statera.store.deployment import load_deployment
 from statera.store.engine import Store
 from statera.store.failover import save_given_up
 from statera.store.statistics import save_counted
@@ -54,6 +55,7 @@ class Actor:
         self._compute = compute
         self._observer = observer
         self._clock = clock
+        self._deployment_id = ""
 
     async def act(self, run: Run, step: AnyStep) -> None:
         """Do one step. Raises what the drivers raise, `LostClaim`, and `Transient` for a `Wait`."""
@@ -122,7 +124,14 @@ class Actor:
         key = await load_heartbeat_key(self._store, amphora.id)
         if key is None:
             raise Transient("amphora-row-gone", f"Amphora {amphora.id} has no row any more.")
-        await self._compute.ensure_amphora(amphora.host, sandbox, epoch=run.claim.epoch, heartbeat_key=key)
+        await self._compute.ensure_amphora(
+            amphora.host, sandbox, epoch=run.claim.epoch, heartbeat_key=key, deployment_id=await self._find_deployment()
+        )
+
+    async def _find_deployment(self) -> str:
+        if not self._deployment_id:
+            self._deployment_id = (await load_deployment(self._store)).id
+        return self._deployment_id
 
     async def _configure(self, run: Run, step: Configure) -> AppliedConfiguration:
         amphora = run.amphorae[step.amphora_id]

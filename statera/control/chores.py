@@ -11,17 +11,16 @@ from datetime import datetime
 import msgspec
 
 from statera.base.clock import Clock
-from statera.base.errors import Lasting, StateraError, Transient
+from statera.base.errors import StateraError, Transient
 from statera.base.logging import get_logger
 from statera.base.metrics import counter, gauge, histogram
 from statera.base.reason import Reason
 from statera.base.settings import Settings
+from statera.control.sweep import Sweeper
 from statera.control.draining import Drainer
-from statera.model.amphora import AmphoraObserved
 from statera.model.ports import ComputeDriver, NetworkDriver
 from statera.model.work import ChoreClaim
-from statera.plan.orphans import Orphan, OrphanPorts, OrphanSandbox, decide_orphans
-from statera.store.chores import add_chores, claim_chore, list_known_ids, renew_chore, save_chore
+from statera.store.chores import add_chores, claim_chore, renew_chore, save_chore
 from statera.store.engine import Store
 from statera.store.events import trim_events
 
@@ -64,8 +63,6 @@ class Chores:
         name: str,
     ) -> None:
         self._store = store
-        self._network = network
-        self._compute = compute
         self._options = settings.reconcile
         self._clock = clock
         self._name = name
@@ -77,6 +74,7 @@ class Chores:
             Chore("trim-events", TRIM_S, self.trim_events),
             Chore("drain-hosts", DRAIN_S, self.drain_hosts),
         )
+        self._sweeper = Sweeper(store, network, compute, clock, grace_s=self._options.orphan_grace_s)
         self._chores = {chore.name: chore for chore in chores}
         self._poll_s = min([POLL_MOST_S, *(chore.interval_s / 2 for chore in chores)])
 
@@ -148,37 +146,5 @@ class Chores:
         return memory
 
     async def sweep_orphans(self, unknown_since: Memory) -> Memory:
-        """Collect sandboxes and ports whose id nobody has known for the grace."""
-        hosts = [host.name for host in await self._compute.observe_hosts() if host.reachable]
-        found = await asyncio.gather(*[self._list_sandboxes(host) for host in hosts])
-        ports = await self._network.observe_ports()
-        # Only now: whoever makes something writes its id here first.
-        known = await list_known_ids(self._store)
-        sweep = decide_orphans(
-            known,
-            dict(zip(hosts, found, strict=True)),
-            ports,
-            unknown_since,
-            now=self._clock.now(),
-            grace_s=self._options.orphan_grace_s,
-        )
-        for orphan in sweep.collect:
-            await self._collect(orphan)
-        return sweep.unknown_since
-
-    async def _list_sandboxes(self, host: str) -> tuple[AmphoraObserved, ...]:
-        with contextlib.suppress(Transient, Lasting):
-            return await self._compute.observe_amphorae(host)
-        return ()
-
-    async def _collect(self, orphan: Orphan) -> None:
-        log.info("orphan collected", **msgspec.structs.asdict(orphan))
-        try:
-            match orphan:
-                case OrphanSandbox():
-                    await self._compute.remove_amphora(orphan.host, orphan.amphora_id, epoch=orphan.epoch)
-                case OrphanPorts():
-                    await self._network.remove_ports(orphan.device_id)
-        except StateraError as error:
-            # It is still an orphan the next time.
-            log.warning("orphan not collected", slug=error.reason.slug, sentence=error.sentence)
+        """Collect sandboxes and ports of ours whose id nobody has known for the grace. Raises as `Sweeper.sweep`."""
+        return await self._sweeper.sweep(unknown_since)

@@ -54,6 +54,8 @@ class AmphoraObserved(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     load_balancer_id: str
+    deployment_id: str = ""
+    """Who made it; "" for an agent that does not know yet."""
     epoch: int
     """Highest epoch the agent has accepted for it."""
     generation: int
