@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Mapping
+from math import inf
 
 from prometheus_client import Gauge
 
@@ -21,14 +22,23 @@ AMPHORAE = gauge("statera_amphorae", "Amphorae.", "host", "status")
 DUE = gauge("statera_due_load_balancers", "Load balancers that should be worked on and that no worker has.")
 OLDEST_DUE = gauge("statera_oldest_due_seconds", "How long the first of them has waited.")
 HELD = gauge("statera_held_load_balancers", "Load balancers that a worker has.")
+CERTIFICATES = gauge(
+    "statera_tenant_certificates",
+    "Certificates of tenants that load balancers serve with: valid, expires (soon), expired.",
+    "state",
+)
+FIRST_END = gauge(
+    "statera_tenant_certificate_end_timestamp_seconds",
+    "When the next certificate of a tenant ends that has not yet; infinite without any.",
+)
 TAKEN_AT = gauge("statera_census_timestamp_seconds", "When the gauges about the database were last brought up to date.")
 
 
-async def run_census(store: Store, stop: asyncio.Event) -> None:
+async def run_census(store: Store, warn_days: float, stop: asyncio.Event) -> None:
     """Count again and again until `stop` is set. Without the database the gauges stay as they were."""
     while not stop.is_set():
         try:
-            publish(await take_census(store))
+            publish(await take_census(store, warn_days))
         except Transient as error:
             log.debug("census waits", sentence=error.sentence)
         except Exception:
@@ -42,6 +52,8 @@ def publish(census: Census) -> None:
     """Set the gauges; what there is none of any more is gone from them."""
     _tell(OBJECTS, census.objects)
     _tell(AMPHORAE, census.amphorae)
+    _tell(CERTIFICATES, census.certificates)
+    FIRST_END.set(inf if census.first_end is None else census.first_end)
     DUE.set(census.due)
     OLDEST_DUE.set(census.oldest_due_s)
     HELD.set(census.held)

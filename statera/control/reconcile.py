@@ -4,6 +4,7 @@ A pass never undoes anything. When it fails, the next one plans from what is the
 conditional on the epoch of its claim, and the agents refuse older epochs: a worker that comes back late does no harm.
 """
 
+import contextlib
 import random
 
 from statera.base.clock import Clock
@@ -11,18 +12,26 @@ from statera.base.errors import Lasting, Refused, StateraError, Transient
 from statera.base.logging import get_logger
 from statera.base.metrics import counter
 from statera.base.settings import Settings
-from statera.control.act import Actor
+from statera.control.act import Actor, SpareTaken
 from statera.control.observe import Observer
 from statera.control.run import Run
 from statera.model.amphora import AmphoraObserved
 from statera.model.become import settle_tree
 from statera.model.enums import ProvisioningStatus
+from statera.model.expiry import find_ends
 from statera.model.ports import ComputeDriver, NetworkDriver, SecretsDriver
 from statera.model.work import Claim
 from statera.plan.failure import decide_failure
 from statera.plan.plan import decide_plan
 from statera.plan.steps import DropLoadBalancer, Settle
-from statera.store.claims import lift_epoch, load_snapshot, remove_load_balancer, save_failure, save_settled
+from statera.store.claims import (
+    lift_epoch,
+    load_snapshot,
+    remove_load_balancer,
+    save_certificate_ends,
+    save_failure,
+    save_settled,
+)
 from statera.store.engine import Store
 
 log = get_logger("control")
@@ -38,6 +47,7 @@ STEPS = counter("statera_steps_total", "Steps of plans that were done, by their 
 
 OUR_OWN_TROUBLE = ("database-unavailable", "database-not-upgraded")
 """Not the load balancer's failure, and nothing that could be written anywhere."""
+SPARE_TRIES = 3
 TRACES_S = 5.0
 """A host that comes back may bring a replaced amphora with the VIP: until it is gone it is looked for this often."""
 
@@ -70,6 +80,10 @@ class Reconciler:
             return False
         run = Run(claim, snapshot)
         try:
+            for _ in range(SPARE_TRIES):
+                # Each time another load balancer was faster, a new plan finds another spare.
+                with contextlib.suppress(SpareTaken):
+                    return await self._converge(run)
             return await self._converge(run)
         except (Transient, Lasting, Refused) as error:
             if error.reason.slug in OUR_OWN_TROUBLE:
@@ -101,6 +115,14 @@ class Reconciler:
             STEPS.labels(type(step).__name__).inc()
         raise AssertionError("a plan ends with an end")
 
+    async def _note_certificates(self, run: Run) -> None:
+        """Write when those end that are served now; health tells of it."""
+        if run.bundles is None:
+            return
+        ends = find_ends({ref: bundle.not_after for ref, bundle in run.bundles.items()})
+        if ends != run.balancer.certificate_ends:
+            await save_certificate_ends(self._store, run.claim, ends)
+
     async def _settle(self, run: Run, step: Settle) -> bool:
         if _is_news(run):
             run.note(step.sentence, self._clock.now())
@@ -109,6 +131,7 @@ class Reconciler:
         if step.leaves_traces:
             recheck_s = min(recheck_s, TRACES_S)
         is_new = run.balancer.observed_generation != run.generation
+        await self._note_certificates(run)
         more = await save_settled(
             self._store,
             run.claim,

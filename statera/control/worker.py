@@ -60,7 +60,7 @@ async def run_control(
     async with asyncio.TaskGroup() as group:
         group.create_task(worker.run(stop))
         group.create_task(chores.run(stop))
-        group.create_task(run_census(store, stop))
+        group.create_task(run_census(store, settings.health.certificate_warning_days, stop))
 
 
 class Worker:

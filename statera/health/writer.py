@@ -51,13 +51,17 @@ class _Look(msgspec.Struct, eq=False):
 
 
 class StatusWriter:
-    """Turns the news in `memory` into rows. `learn` takes in who belongs to which load balancer."""
+    """Turns the news in `memory` into rows. `learn` takes in who belongs to which load balancer.
 
-    def __init__(self, store: Store, clock: Clock, memory: Memory, learn: Learn) -> None:
+    Tenants are told of their certificates `warn_days` days before the end.
+    """
+
+    def __init__(self, store: Store, clock: Clock, memory: Memory, learn: Learn, warn_days: float) -> None:
         self._store = store
         self._clock = clock
         self._memory = memory
         self._learn = learn
+        self._warn_days = warn_days
         self._looks: dict[str, _Look] = {}
         self._waiting_since: dt.datetime | None = None
 
@@ -111,7 +115,7 @@ class StatusWriter:
         if tree is None:
             return None, ()
         try:
-            return tree, derive_statuses(tree, self._memory.observe(load_balancer_id), now)
+            return tree, derive_statuses(tree, self._memory.observe(load_balancer_id), now, self._warn_days)
         except Exception:
             # One tree that cannot be judged must not keep the others of its batch waiting.
             log.exception("status_failed", load_balancer_id=load_balancer_id)

@@ -223,7 +223,7 @@ def settle_tree(tree: Tree) -> Tree:
         gone |= {row.id for row in getattr(tree, name)} - {row.id for row in kept}
         rows[name] = tuple(_at_rest(row) for row in kept)
     balancer = _at_rest(tree.load_balancer)
-    return Tree(load_balancer=msgspec.structs.replace(balancer, amphorae_to_replace=()), **rows)
+    return Tree(load_balancer=msgspec.structs.replace(balancer, amphorae_to_replace=(), certificate_ends={}), **rows)
 
 
 def _at_rest(row: R) -> R:

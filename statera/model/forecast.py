@@ -93,7 +93,7 @@ def list_changes(before: Tree, after: Tree) -> tuple[ObjectChange, ...]:
     return tuple(changes)
 
 
-_NEVER_ASKED = BOOKKEEPING | {"generation", "observed_generation", "amphorae_to_replace"}
+_NEVER_ASKED = BOOKKEEPING | {"generation", "observed_generation", "amphorae_to_replace", "certificate_ends"}
 
 
 def _compare(kind: type[Resource], old: Resource | None, new: Resource | None) -> list[ObjectChange]:

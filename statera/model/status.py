@@ -13,6 +13,7 @@ import msgspec
 
 from statera.base.reason import Reason
 from statera.model.enums import MonitorType, OperatingStatus, ProvisioningStatus
+from statera.model.expiry import EXPIRED, EXPIRES, judge_certificates
 from statera.model.heartbeat import ListenerState, MemberObserved, MemberState
 from statera.model.observed import Observed
 from statera.model.tree import HealthMonitor, Listener, Member, Pool, Resource, Tree
@@ -21,6 +22,8 @@ OBSERVED_SLUGS = frozenset(
     {
         "admin-down",
         "amphora-silent",
+        EXPIRED,
+        EXPIRES,
         "haproxy-not-running",
         "listener-full",
         "listener-not-reported",
@@ -39,6 +42,7 @@ OBSERVED_SLUGS = frozenset(
 )
 """The reasons given here. Any other on an object is the reconciler's, which covers ours until it settles."""
 
+WARN_DAYS = 30.0
 _MOST_NAMED = 3
 """Objects that a sentence names before it says "and n more"."""
 
@@ -78,8 +82,13 @@ _ONLINE = _Verdict(OperatingStatus.ONLINE)
 _WORKING = (OperatingStatus.ONLINE, OperatingStatus.NO_MONITOR)
 
 
-def derive_statuses(tree: Tree, observed: Observed, now: dt.datetime) -> tuple[StatusChange, ...]:
-    """Return what changes in what the tree shows; nothing when nothing is news."""
+def derive_statuses(
+    tree: Tree, observed: Observed, now: dt.datetime, warn_days: float = WARN_DAYS
+) -> tuple[StatusChange, ...]:
+    """Return what changes in what the tree shows; nothing when nothing is news.
+
+    Certificates that end within `warn_days` days are told of.
+    """
     if not observed.heard:
         return _only_news([(tree.load_balancer, _judge_unheard(tree, observed))], now)
     if not observed.generation:
@@ -87,6 +96,8 @@ def derive_statuses(tree: Tree, observed: Observed, now: dt.datetime) -> tuple[S
     members = {member.id: _judge_member(tree, member, observed, now) for member in tree.members}
     listeners = {listener.id: _judge_listener(tree, listener, observed) for listener in tree.listeners}
     pools = {pool.id: _judge_pool(tree, pool, observed, members) for pool in tree.pools}
+    listeners = {one.id: _mind_certificates(tree, one, listeners[one.id], now, warn_days) for one in tree.listeners}
+    pools = {one.id: _mind_certificates(tree, one, pools[one.id], now, warn_days) for one in tree.pools}
     judged: list[tuple[Resource, _Verdict]] = [
         (tree.load_balancer, _judge_load_balancer(tree, observed, listeners, pools)),
         *((listener, listeners[listener.id]) for listener in tree.listeners),
@@ -97,6 +108,17 @@ def derive_statuses(tree: Tree, observed: Observed, now: dt.datetime) -> tuple[S
         *((rule, _judge_unseen(rule, "L7 rule", observed)) for rule in tree.l7rules),
     ]
     return _only_news(judged, now)
+
+
+def _mind_certificates(
+    tree: Tree, owner: Listener | Pool, verdict: _Verdict, now: dt.datetime, warn_days: float
+) -> _Verdict:
+    """Add what is to be said of its certificates to what works."""
+    if verdict != _ONLINE or owner.deleting:
+        return verdict
+    reason = judge_certificates(tree, owner, now, warn_days)
+    expired = reason is not None and reason.slug == EXPIRED
+    return _Verdict(OperatingStatus.DEGRADED if expired else OperatingStatus.ONLINE, reason)
 
 
 def _judge_unheard(tree: Tree, observed: Observed) -> _Verdict:
@@ -248,9 +270,23 @@ def _judge_load_balancer(
         return _Verdict(OperatingStatus.ERROR, Reason(slug="load-balancer-failing", sentence=sentence))
     troubles = _list_troubles(tree, observed, listeners, pools)
     if not troubles:
-        return _ONLINE
+        return _tell_expiring(tree, listeners, pools)
     sentence = _name_some(troubles)
     return _Verdict(OperatingStatus.DEGRADED, Reason(slug="load-balancer-degraded", sentence=sentence))
+
+
+def _tell_expiring(tree: Tree, listeners: Mapping[str, _Verdict], pools: Mapping[str, _Verdict]) -> _Verdict:
+    """Return that all works, with what is to be renewed."""
+    judged = [(one, listeners[one.id]) for one in tree.listeners] + [(one, pools[one.id]) for one in tree.pools]
+    told = [
+        (verdict.reason.since, _tell(one, verdict))
+        for one, verdict in judged
+        if verdict.reason is not None and verdict.reason.slug == EXPIRES and not one.deleting
+    ]
+    if not told:
+        return _ONLINE
+    sentence = _name_some([words for _, words in told])
+    return _Verdict(OperatingStatus.ONLINE, Reason(slug=EXPIRES, sentence=sentence, since=min(told)[0]))
 
 
 def _list_troubles(

@@ -70,6 +70,8 @@ class LoadBalancer(Resource, frozen=True, kw_only=True):
     topology: Topology = Topology.SINGLE
     amphorae_to_replace: tuple[str, ...] = ()
     """Amphorae whose place others shall take; ids that are gone mean nothing."""
+    certificate_ends: dict[str, dt.datetime] = {}
+    """When each certificate that is served with ends, by reference, as the last pass has read it."""
     generation: int = 1
     observed_generation: int = 0
 

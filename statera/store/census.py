@@ -22,6 +22,10 @@ class Census(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds that the first of them has waited."""
     held: int
     """Load balancers that a worker has."""
+    certificates: Mapping[tuple[str, ...], int]
+    """Tenants' certificates that are served with, by how far their end is: `valid`, `expires` (soon), `expired`."""
+    first_end: float | None
+    """When the next of them ends that has not yet, as a Unix time."""
 
 
 def _count_objects() -> sa.CompoundSelect[tuple[str, str, str, int]]:
@@ -46,8 +50,22 @@ _DUE = sa.text(f"""
 """)
 
 
-async def take_census(store: Store) -> Census:
-    """Count. Raises `Transient`."""
+_ENDS = sa.text(f"""
+    SELECT count(*) FILTER (WHERE "end" <= now()) AS expired,
+        count(*) FILTER (WHERE "end" > now() AND "end" <= now() + make_interval(secs => :warn_s)) AS expires,
+        count(*) FILTER (WHERE "end" > now() + make_interval(secs => :warn_s)) AS valid,
+        extract(epoch FROM min("end") FILTER (WHERE "end" > now())) AS first_end
+    FROM (
+        SELECT DISTINCT key, CAST(value AS timestamptz) AS "end"
+        FROM {load_balancers.name}, jsonb_each_text(certificate_ends) WHERE certificate_ends <> '{{}}'
+    ) AS certificates
+""")
+DAY_S = 86_400.0
+
+
+async def take_census(store: Store, warn_days: float) -> Census:
+    """Count. Certificates expire soon that end within `warn_days` days. Raises `Transient`."""
+    (ends,) = await store.execute(_ENDS, {"warn_s": warn_days * DAY_S})
     objects, boxes, work = await store.execute(_OBJECTS), await store.execute(_AMPHORAE), await store.execute(_DUE)
     return Census(
         objects={(row[0], row[1], row[2]): row[3] for row in objects},
@@ -55,4 +73,6 @@ async def take_census(store: Store) -> Census:
         due=work[0].due,
         held=work[0].held,
         oldest_due_s=float(work[0].oldest_due_s),
+        certificates={("valid",): ends.valid, ("expires",): ends.expires, ("expired",): ends.expired},
+        first_end=None if ends.first_end is None else float(ends.first_end),
     )

@@ -7,7 +7,8 @@ A claim moves `due_at` to the end of its lease: so a dead worker's load balancer
 it due while the pass runs (an edit, a fault that health saw) shows as `due_at < lease_until` and outlives the pass.
 """
 
-from collections.abc import Sequence
+import datetime as dt
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -176,6 +177,16 @@ async def save_settled(
     values = {"generation": generation, "recheck_s": recheck_s, "rows": encode_told(history), "tree": told}
     row = await _write(store, claim, _SETTLE, **values, keep=keep)
     return bool(row.due)
+
+
+_SAVE_ENDS = sa.text("""
+    UPDATE load_balancers SET certificate_ends = CAST(:ends AS jsonb) WHERE id = :id AND epoch = :epoch RETURNING id
+""")
+
+
+async def save_certificate_ends(store: Store, claim: Claim, ends: Mapping[str, dt.datetime]) -> None:
+    """Write when the certificates end that a pass has read, by reference. Raises `LostClaim`."""
+    await _write(store, claim, _SAVE_ENDS, ends=encode_told(ends))
 
 
 def _dated_reason(table: str) -> str:
