@@ -10,6 +10,7 @@ from rich.table import Table
 
 from statera.app import open_store
 from statera.base.clock import SystemClock
+from statera.base.errand import Errand, new_request_id, on_errand
 from statera.base.errors import Refusal, Refused
 from statera.base.settings import Settings
 from statera.model.amphora import Amphora
@@ -85,7 +86,8 @@ def fail_over(settings: Settings, amphora_id: str) -> None:
         known = await list_amphora_ids(store, row.load_balancer_id)
         decide = fail_over_amphora(row.id, known, Terms(now=SystemClock().now()))
         what = f"Failover of amphora {row.id} asked for."
-        await TreeEditor(store).edit(row.load_balancer_id, decide, actor=ACTOR, what=what)
+        with on_errand(Errand(request_id=new_request_id(), load_balancer_id=row.load_balancer_id)):
+            await TreeEditor(store).edit(row.load_balancer_id, decide, actor=ACTOR, what=what)
         return f"Amphora {row.id} of load balancer {row.load_balancer_id} will be replaced."
 
     print(_run(settings, edit))

@@ -13,10 +13,12 @@ from statera.app import list_hosts, observe_hosts, open_store
 from statera.base.errors import Refusal, Refused
 from statera.base.settings import Settings
 from statera.cli.amphorae import ACTOR
+from statera.cli.plain import plain
 from statera.model.amphora import Host
 from statera.model.draining import Drain, Stay
 from statera.store.amphorae import count_placed
 from statera.store.drains import add_drain, list_drains, list_stays, remove_drain
+from statera.store.drains import forget_host as store_forget
 from statera.store.engine import Store
 
 LOOK_EVERY_S = 0.5
@@ -41,7 +43,7 @@ def print_hosts(settings: Settings, *, form: str = "text") -> None:
         return
     table = Table("host", "state", "amphorae", "room for", "zone", "", box=None)
     for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
+        table.add_row(*(plain(str(value)) for value in row.values()))
     Console().print(table)
 
 
@@ -58,7 +60,7 @@ def _tell_host(host: Host, placed: int, drain: Drain | None) -> dict[str, str | 
     state = "up" if host.reachable else "unreachable"
     about = host.reason.sentence if host.reason else ""
     if drain is not None:
-        state = "draining" if count else "drained"
+        state = "gone" if drain.is_gone else "draining" if count else "drained"
         about = f"Since {drain.since:%Y-%m-%d %H:%M} by {drain.actor}. {about}".strip()
     room = max(0, host.amphora_limit - count) if host.reachable and drain is None else 0
     return {
@@ -86,6 +88,24 @@ def drain_host(settings: Settings, name: str, *, wait: bool) -> None:
             await store.close()
 
     asyncio.run(run())
+
+
+def forget_host(settings: Settings, name: str) -> None:
+    """Note that a host is gone for good. Raises `Refused` for one that is unknown, or that answers."""
+
+    async def run() -> None:
+        store = open_store(settings)
+        try:
+            await _require_known(settings, store, name)
+            if any(host.name == name and host.reachable for host in await observe_hosts(settings)):
+                raise Refused(Refusal.CONFLICT, f"The agent of host {name} answers. `statera drain {name}` empties it.")
+            await store_forget(store, name, ACTOR)
+        finally:
+            await store.close()
+
+    asyncio.run(run())
+    print(f"Host {name} is gone for good: what was on it counts as removed, and is built on others.")
+    print(f"Should it come back: `statera drain {name} --undo`, after what it still has was removed as orphans.")
 
 
 def undo_drain(settings: Settings, name: str) -> None:

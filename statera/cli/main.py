@@ -160,6 +160,50 @@ def list_hosts(config: ConfigPath = None, *, format: Literal["text", "json"] = "
 
 
 @app.command
+def top(
+    config: ConfigPath = None,
+    *,
+    once: bool = False,
+    format: Literal["text", "json"] = "text",
+    sort: Literal["traffic", "connections", "errors", "status", "name"] = "traffic",
+    interval: float = 3.0,
+    most: int = 0,
+) -> None:
+    """Watch load balancers: statuses, connections, bytes and errors per second. Ctrl-C ends it.
+
+    Parameters
+    ----------
+    once
+        Look twice, print one picture and end.
+    format
+        `json` for scripts; it looks twice and ends, too.
+    sort
+        What comes first.
+    interval
+        Seconds between two looks. Agents tell every few seconds: `agent.heartbeat_interval_s`.
+    most
+        Show so many at most; 0: all, or as many as fit.
+    """
+    from statera.cli.top import run_top
+
+    run_top(read_settings(config), once=once, form=format, order=sort, interval_s=interval, most=most)
+
+
+@app.command
+def events(
+    load_balancer_id: str,
+    config: ConfigPath = None,
+    *,
+    limit: int = 50,
+    format: Literal["text", "json"] = "text",
+) -> None:
+    """Print what happened to a load balancer, also to one that was deleted lately, with the requests that asked."""
+    from statera.cli.events import print_events
+
+    print_events(read_settings(config), load_balancer_id, limit=limit, form=format)
+
+
+@app.command
 def drain(name: str, config: ConfigPath = None, *, undo: bool = False, wait: bool = True) -> None:
     """Move every amphora off a host, successors first, and place no others there; follow it until the host is empty.
 

@@ -90,3 +90,29 @@ def test_a_host_is_emptied_without_a_failed_request(installation: Installation, 
     assert after[empty]["amphorae"] == 2
     assert "takes amphorae again" in statera(installation, "drain", full, "--undo")
     assert list_hosts(installation)[full]["state"] == "up"
+
+
+def test_top_and_events_tell_of_traffic_and_requests(installation: Installation) -> None:
+    playground = installation.playground
+    made = playground.create_load_balancer("watched", installation.servers)
+    shown = playground.wait_active(made["id"])
+
+    def look() -> dict[str, Any]:
+        lines = json.loads(statera(installation, "top", "--format", "json", "--interval", "3"))
+        return next(dict(line) for line in lines if line["load_balancer"]["id"] == made["id"])
+
+    with Clients(shown["vip_address"]):
+        line = playground.wait_for(
+            lambda: (found := look())["rates"]["connections"] > 0 and found, "Traffic in `statera top`", 40.0
+        )
+    assert line["rates"]["bytes_out"] > 0
+    assert (line["load_balancer"]["members_online"], line["load_balancer"]["members"]) == (3, 3)
+    assert "watched" in statera(installation, "top", "--once", "--interval", "0.1")
+    answer = playground.client.put(
+        f"/v2/lbaas/loadbalancers/{made['id']}", json={"loadbalancer": {"description": "new"}}
+    )
+    request_id = answer.headers["x-openstack-request-id"]
+    playground.wait_active(made["id"])
+    assert request_id in statera(installation, "events", made["id"])
+    with pytest.raises(AssertionError, match="Nothing is known"):
+        statera(installation, "events", "00000000-0000-4000-8000-000000000000")

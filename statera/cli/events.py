@@ -1,0 +1,38 @@
+"""`statera events`: what happened to a load balancer, and which request asked for it."""
+
+import asyncio
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from statera.app import open_store
+from statera.base.errors import Refusal, Refused
+from statera.base.settings import Settings
+from statera.cli.plain import plain
+from statera.model.work import Event
+from statera.store.events import list_events
+
+
+def print_events(settings: Settings, load_balancer_id: str, *, limit: int, form: str = "text") -> None:
+    """Print the newest events, oldest first. Raises `Refused` (NOT_FOUND) when there is none."""
+    events = asyncio.run(_load(settings, load_balancer_id, limit))
+    if not events:
+        raise Refused(Refusal.NOT_FOUND, f"Nothing is known of a load balancer {load_balancer_id}.")
+    if form == "json":
+        print(msgspec.json.format(msgspec.json.encode(events)).decode())
+        return
+    table = Table("when", "gen.", "who", "request", "what", box=None)
+    for event in events:
+        what = f"{event.what} {event.reason.sentence}" if event.reason else event.what
+        at, generation = f"{event.at:%Y-%m-%d %H:%M:%S}", str(event.generation)
+        table.add_row(at, generation, plain(event.actor), event.request_id, plain(what))
+    Console().print(table)
+
+
+async def _load(settings: Settings, load_balancer_id: str, limit: int) -> tuple[Event, ...]:
+    store = open_store(settings)
+    try:
+        return (await list_events(store, load_balancer_id, limit))[::-1]
+    finally:
+        await store.close()
