@@ -55,7 +55,8 @@ class HeartbeatSender:
         for gone in self._due.keys() - sandboxes.keys():
             del self._due[gone]
         for sandbox in sandboxes.values():
-            if sandbox.id in self._sending:
+            if sandbox.id in self._sending or not sandbox.record.sandbox.load_balancer_id:
+                # A spare has nothing to tell.
                 continue
             if sandbox.news.is_set():
                 sandbox.news.clear()

@@ -33,16 +33,16 @@ class AmphoraShown(msgspec.Struct, frozen=True, kw_only=True):
     """Every attribute of the v2 API; beyond it `host`, `last_heartbeat_at` and `status_reason`."""
 
     id: str
-    loadbalancer_id: str
+    loadbalancer_id: str | None
     compute_id: str | None = None
     lb_network_ip: str | None = None
     vrrp_ip: str | None
-    ha_ip: str
+    ha_ip: str | None
     vrrp_port_id: str | None
-    ha_port_id: str
+    ha_port_id: str | None
     cert_expiration: str | None = None
     cert_busy: bool = False
-    role: str
+    role: str | None
     status: str
     vrrp_interface: str | None
     vrrp_id: int | None
@@ -60,16 +60,17 @@ class AmphoraShown(msgspec.Struct, frozen=True, kw_only=True):
 def show_amphora(view: AmphoraView) -> AmphoraShown:
     """Return what the API shows of an amphora."""
     amphora = view.resource
-    own = next((port for port in amphora.ports if port.network_id == view.vip.network_id), None)
+    vip = view.vip
+    own = next((port for port in amphora.ports if vip is not None and port.network_id == vip.network_id), None)
     is_paired = amphora.role in VRRP_PRIORITY
     return AmphoraShown(
         id=amphora.id,
-        loadbalancer_id=amphora.load_balancer_id,
+        loadbalancer_id=amphora.load_balancer_id or None,
         vrrp_ip=_first_address(own),
-        ha_ip=view.vip.address,
+        ha_ip=vip.address if vip is not None else None,
         vrrp_port_id=own.id if own is not None else None,
-        ha_port_id=view.vip.port_id,
-        role=amphora.role,
+        ha_port_id=vip.port_id if vip is not None else None,
+        role=amphora.role if amphora.load_balancer_id else None,
         status=amphora.status,
         vrrp_interface=VIP_INTERFACE if is_paired else None,
         vrrp_id=VRRP_ID if is_paired else None,
@@ -143,14 +144,21 @@ async def accept_configuration(call: Call) -> Answer:
     """
     call.require_arguments()
     amphora = (await _load(call, "amphora:put_config")).resource
+    _require_owner(amphora)
     await mark_due(call.room.store, [amphora.load_balancer_id])
     return Answer(status=202)
 
 
 async def _replace(call: Call, amphora: Amphora) -> None:
+    _require_owner(amphora)
     known = await list_amphora_ids(call.room.store, amphora.load_balancer_id)
     decide = fail_over_amphora(amphora.id, known, call.terms())
     await call.edit(amphora.load_balancer_id, decide, f"Failover of amphora {amphora.id} asked for.")
+
+
+def _require_owner(amphora: Amphora) -> None:
+    if not amphora.load_balancer_id:
+        raise Refused(Refusal.CONFLICT, f"amphora {amphora.id} is a spare: it serves no load balancer yet.")
 
 
 async def _load(call: Call, target: str) -> AmphoraView:

@@ -213,6 +213,9 @@ class ComputeSettings(Section, frozen=True, kw_only=True):
     memory_mib: Annotated[int, Meta(ge=32, description="Memory limit of one sandbox, in MiB.")] = 256
     cpu_percent: Annotated[int, Meta(ge=0, description="CPU limit of one sandbox, percent of a core; 0: none.")] = 0
     file_descriptors: Annotated[int, Meta(ge=256, description="Descriptor limit of one HAProxy.")] = 16_384
+    spares_per_host: Annotated[
+        int, Meta(ge=0, le=100, description="Sandboxes that stand ready on each host, for load balancers to come.")
+    ] = 0
     agent_timeout_s: Annotated[Seconds, Meta(description="Longest wait for an agent's answer, in seconds.")] = 10.0
 
 

@@ -44,7 +44,9 @@ def print_amphorae(settings: Settings, *, host: str = "", load_balancer_id: str 
     for view in found:
         row = view.resource
         heard = _tell_age(row.last_heartbeat_at)
-        table.add_row(row.id, row.load_balancer_id, row.host, row.role, row.status, view.vip.address, heard)
+        vip = view.vip.address if view.vip is not None else ""
+        owner, role = (row.load_balancer_id, row.role.value) if row.load_balancer_id else ("", "spare")
+        table.add_row(row.id, owner, row.host, role, row.status, vip, heard)
     Console().print(table)
 
 
@@ -62,7 +64,7 @@ def print_amphora(settings: Settings, amphora_id: str) -> None:
     about.add_row("load balancer", row.load_balancer_id)
     about.add_row("host", row.host)
     about.add_row("role, status", f"{row.role}, {row.status}")
-    about.add_row("VIP", view.vip.address)
+    about.add_row("VIP", view.vip.address if view.vip is not None else "none: it is a spare")
     for port in row.ports:
         about.add_row("port", f"{port.id}  {', '.join(place.address for place in port.addresses)}")
     about.add_row("created", row.created_at.isoformat(sep=" ", timespec="seconds"))
@@ -83,6 +85,8 @@ def fail_over(settings: Settings, amphora_id: str) -> None:
 
     async def edit(store: Store) -> str:
         row = (await _load(store, amphora_id)).resource
+        if not row.load_balancer_id:
+            raise Refused(Refusal.CONFLICT, f"Amphora {row.id} is a spare: it serves no load balancer yet.")
         known = await list_amphora_ids(store, row.load_balancer_id)
         decide = fail_over_amphora(row.id, known, Terms(now=SystemClock().now()))
         what = f"Failover of amphora {row.id} asked for."

@@ -40,11 +40,19 @@ from statera.store.deployment import load_deployment
 from statera.store.engine import Store
 from statera.store.failover import save_given_up
 from statera.store.statistics import save_counted
+from statera.store.spares import take_spare
 
 log = get_logger("control")
 
 
 class Actor:
+class SpareTaken(Transient):
+    """Another worker was faster: a new plan finds another spare, or does without."""
+
+    def __init__(self, amphora_id: str) -> None:
+        super().__init__("spare-taken", f"Spare amphora {amphora_id} has just been taken by another load balancer.")
+
+
     """Does what a plan says and notes what was done."""
 
     def __init__(
@@ -68,6 +76,10 @@ class Actor:
                 run.note(step.sentence, self._clock.now(), step.reason)
                 return
             case AddAmphora():
+            case AddAmphora(is_spare=True):
+                if not await take_spare(self._store, run.claim, step.amphora):
+                    raise SpareTaken(step.amphora.id)
+                run.amphorae[step.amphora.id] = step.amphora
                 await self._save(run, step.amphora)
             case EnsurePorts():
                 await self._ensure_ports(run, step)

@@ -1,7 +1,8 @@
 """The world of one load balancer, as `plan/` wants to see it: rows, what hosts have, the documents that are wanted."""
 
 import asyncio
-from collections.abc import Mapping
+import random
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -14,7 +15,7 @@ from statera.control.draining import mark_draining
 from statera.control.hosts import HostBook
 from statera.control.neighbours import ask_around
 from statera.control.run import Run
-from statera.model.amphora import Amphora, AmphoraObserved
+from statera.model.amphora import Amphora, AmphoraObserved, Spare
 from statera.model.certificates import Bundle
 from statera.model.document import Document
 from statera.model.engines import COMMON_ENGINES, EngineName
@@ -34,6 +35,7 @@ from statera.store.drains import list_drains
 from statera.store.engine import Store
 from statera.store.failover import load_lookout
 
+from statera.store.spares import list_spares
 PLACEMENT_AGE_S = 2.0
 """Oldest answers to choose a host by; rows, which count at once, tell what was placed since."""
 LOOKOUT_AGE_S = 6.0
@@ -62,6 +64,7 @@ class Observer:
         self._silent_after_s = settings.health.stale_after_s * 1.5
         self.max_skew_s = settings.health.max_skew_s
         self._broken_after_s = settings.failover.broken_after_s
+        self._has_spares = settings.compute.spares_per_host > 0
         self.failover_limits = read_limits(settings.failover)
         self._hosts = HostBook(compute)
         self._certificates = CertificateBook(secrets)
@@ -99,6 +102,8 @@ class Observer:
             lookout = await load_lookout(self._store, run.balancer.id, self.failover_limits)
         world = msgspec.structs.replace(world, hosts=hosts, placed=await count_placed(self._store), lookout=lookout)
         for row in list_to_ask(world):
+        if self._has_spares:
+            world = msgspec.structs.replace(world, spares=_choose_spares(await list_spares(self._store)))
             lookout = await ask_around(self._compute, world, row)
             world = msgspec.structs.replace(world, lookout=lookout)
         return world
@@ -173,3 +178,14 @@ class Observer:
                 continue
             digests[amphora.id] = document.digest() if document is not None else ""
         return digests
+
+
+def _choose_spares(spares: Sequence[Spare]) -> dict[str, str]:
+    """Return one ready spare of each host: any, so that workers seldom want the same."""
+    ready = [spare for spare in spares if spare.is_ready and not spare.is_condemned]
+    return {spare.host: spare.id for spare in random.sample(ready, len(ready))}
+
+
+def _is_leaving(run: Run, amphora: Amphora) -> bool:
+    is_asked = run.balancer.deleting or amphora.id in run.balancer.amphorae_to_replace
+    return is_asked or amphora.status in (AmphoraStatus.PENDING_DELETE, AmphoraStatus.ERROR)

@@ -14,6 +14,7 @@ class Amphora(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     load_balancer_id: str
+    """"" for a spare."""
     host: str
     role: AmphoraRole = AmphoraRole.STANDALONE
     status: AmphoraStatus = AmphoraStatus.PENDING_CREATE
@@ -23,6 +24,17 @@ class Amphora(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: dt.datetime | None = None
     last_heartbeat_at: dt.datetime | None = None
     reason: Reason | None = None
+
+
+class Spare(msgspec.Struct, frozen=True, kw_only=True):
+    """An amphora that belongs to no load balancer yet: a sandbox without interfaces that stands ready."""
+
+    id: str
+    host: str
+    is_ready: bool = False
+    """It has been built, and may be taken."""
+    is_condemned: bool = False
+    """It is to go, and nobody may take it."""
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):

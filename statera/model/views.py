@@ -46,8 +46,8 @@ class L7RuleView(msgspec.Struct, frozen=True, kw_only=True):
 
 class AmphoraView(msgspec.Struct, frozen=True, kw_only=True):
     resource: Amphora
-    vip: Vip
-    """The first VIP of its load balancer."""
+    vip: Vip | None
+    """The first VIP of its load balancer; None for a spare."""
 
 
 class FlavorProfileView(msgspec.Struct, frozen=True, kw_only=True):

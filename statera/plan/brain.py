@@ -1,9 +1,10 @@
 """Whether an amphora that looks dead is replaced: evidence in, a verdict with its sentence out.
 
 Two kinds of proof are enough. Either nobody hears its heartbeats, and its whole host is gone: the machine gives no sign
-of life, none of its amphorae is heard, and the other hosts agree that it answers on its network no more. Or its host
-says that it does not serve, and mending it has failed for a while. Everything else may be our own trouble: a cut network, a health process that died, an agent that is down while
-traffic flows. Then nothing is replaced, and the reason says why. A budget bounds what even proof may bring about.
+of life, none of its amphorae is heard, and other hosts agree that it answers on its network no more. Or its host says
+that it does not serve, and mending it has failed for a while. Everything else may be our own trouble: a cut network, a
+health process that died, an agent that is down while traffic flows. Then nothing is replaced, and the reason says why.
+A budget bounds what even proof may bring about.
 """
 
 from collections.abc import Sequence

@@ -7,12 +7,18 @@ from statera.model.amphora import Host
 
 
 def choose_host(
-    hosts: Sequence[Host], placed: Mapping[str, int], avoid: Collection[str] = (), *, zone: str | None = None
+    hosts: Sequence[Host],
+    placed: Mapping[str, int],
+    avoid: Collection[str] = (),
+    *,
+    zone: str | None = None,
+    spares: Collection[str] = (),
 ) -> str | Reason:
     """Return the least loaded host that has room, in the compute zone if one is named, or the reason why there is none.
 
     `placed` counts rows, which come before what a host counts. Hosts in `avoid`, those of the load balancer's other
-    amphorae, are taken only when no other has room. Equal loads: the first name, so that equal worlds give equal plans.
+    amphorae, are taken only when no other has room. Then come those in `spares`, which have one that stands ready and
+    counts already. Equal loads: the first name, so that equal worlds give equal plans.
     """
     if zone is not None:
         hosts = [host for host in hosts if host.zone in (None, zone)]
@@ -27,7 +33,8 @@ def choose_host(
         sentence = f"No host can take an amphora: all that answer are being drained ({told})."
         return Reason(slug="hosts-draining", sentence=sentence)
     loads = {host.name: max(host.amphora_count, placed.get(host.name, 0)) for host in answering}
-    roomy = [host for host in answering if host.has_room and loads[host.name] < host.amphora_limit]
+    ready = [host for host in answering if host.name in spares and not host.draining]
+    roomy = ready or [host for host in answering if host.has_room and loads[host.name] < host.amphora_limit]
     if not roomy:
         return Reason(slug="host-full", sentence=_tell_full([host for host in answering if not host.draining]))
     return min(roomy, key=lambda host: (host.name in avoid, loads[host.name], host.name)).name

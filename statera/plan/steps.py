@@ -38,6 +38,8 @@ class AddAmphora(Step, frozen=True, kw_only=True, tag=True):
     """Write the row, before anything outside carries its id."""
 
     amphora: Amphora
+    is_spare: bool = False
+    """Its row and sandbox are there already: they become the load balancer's."""
 
 
 class EnsurePorts(Step, frozen=True, kw_only=True, tag=True):

@@ -34,6 +34,8 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     """Only looked at, and only needed, when `plan.needs_hosts` says so."""
     placed: dict[str, int] = {}
     """Amphora rows per host, of all load balancers: a host counts an amphora only once it has been built."""
+    spares: dict[str, str] = {}
+    """A ready spare amphora of each host that has one, by host; each is taken at most once in a plan."""
     networks: tuple[Network, ...] = ()
     limits: LimitsSpec
     configurations: dict[str, str] = {}

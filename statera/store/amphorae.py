@@ -81,8 +81,9 @@ async def load_amphorae(store: Store, load_balancer_id: str) -> tuple[Amphora, .
 
 
 async def list_amphorae(store: Store) -> tuple[Amphora, ...]:
-    """Return all amphora rows, oldest first."""
-    ordered = sa.select(json_object(amphorae, Amphora).label("item")).order_by(amphorae.c.created_at, amphorae.c.id)
+    """Return the amphora rows of all load balancers, oldest first."""
+    owned = sa.select(json_object(amphorae, Amphora).label("item")).where(amphorae.c.load_balancer_id.is_not(None))
+    ordered = owned.order_by(amphorae.c.created_at, amphorae.c.id)
     rows = await store.execute(sa.select(sa.cast(json_list(ordered.subquery().c.item), sa.Text)))
     return msgspec.json.decode(rows[0][0], type=tuple[Amphora, ...])
 

@@ -33,6 +33,8 @@ def shown_column(table: sa.FromClause, field: str) -> sa.ColumnElement[Any]:
     """Return SQL for one attribute of a struct as the struct shows it."""
     if field == "reason" and "operating_reason" in table.c:
         return sa.func.coalesce(table.c.reason, table.c.operating_reason)
+    if field == "load_balancer_id" and table.c[field].nullable:
+        return sa.func.coalesce(sa.cast(table.c[field], sa.Text), sa.literal_column("''"))
     return table.c[field]
 
 

@@ -228,9 +228,8 @@ amphorae = sa.Table(
     "amphorae",
     metadata,
     sa.Column("id", _Uuid, primary_key=True),
-    sa.Column(
-        "load_balancer_id", _Uuid, sa.ForeignKey("load_balancers.id", ondelete="RESTRICT"), nullable=False, index=True
-    ),
+    # NULL for a spare.
+    sa.Column("load_balancer_id", _Uuid, sa.ForeignKey("load_balancers.id", ondelete="RESTRICT"), index=True),
     sa.Column("host", sa.Text, nullable=False),
     sa.Column("role", sa.Text, nullable=False),
     sa.Column("status", sa.Text, nullable=False),

@@ -13,7 +13,7 @@ from statera.base.errand import Errand
 from statera.base.errors import LostClaim, Refusal, Refused, Transient
 from statera.base.reason import Reason
 from statera.base.secret import Secret
-from statera.model.amphora import Amphora
+from statera.model.amphora import Amphora, Spare
 from statera.model.drafts import ROWS_OF, Decide
 from statera.model.enums import AmphoraStatus, OperatingStatus, ProvisioningStatus
 from statera.model.failover import MINUTE_S, WINDOW_S, Budget, Limits, Lookout, Voices
@@ -247,6 +247,9 @@ class Database:
                 last_heartbeat_at=old.last_heartbeat_at,
             )
         self.amphorae[amphora.id] = amphora
+
+    def list_spares(self) -> tuple[Spare, ...]:
+        return ()
 
     def remove_amphora(self, claim: Claim, amphora_id: str) -> None:
         self._held(claim)

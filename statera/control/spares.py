@@ -1,0 +1,84 @@
+"""The chore that keeps the pool of spare amphorae: what was taken is built again, what is too many goes."""
+
+import asyncio
+
+from statera.base.clock import Clock
+from statera.base.errors import StateraError
+from statera.base.ids import new_id
+from statera.base.logging import get_logger
+from statera.base.settings import Settings
+from statera.control.draining import mark_draining
+from statera.model.amphora import Spare
+from statera.model.ports import ComputeDriver
+from statera.model.spec import SandboxSpec
+from statera.plan.spares import decide_spares
+from statera.plan.spec import decide_limits
+from statera.store.amphorae import count_placed
+from statera.store.deployment import load_deployment
+from statera.store.drains import list_drains
+from statera.store.engine import Store
+from statera.store.spares import add_spare, condemn_spare, confirm_spare, drop_spare, list_spares, load_spare_key
+
+log = get_logger("control")
+
+SPARE_EPOCH = 0
+"""Below that of every claim."""
+AT_ONCE = 4
+
+
+class SparePool:
+    """Keeps `compute.spares_per_host` spares on each host. The row comes before the sandbox and goes after it."""
+
+    def __init__(self, store: Store, compute: ComputeDriver, settings: Settings, clock: Clock) -> None:
+        self._store = store
+        self._compute = compute
+        self._clock = clock
+        self._per_host = settings.compute.spares_per_host
+        self._limits = decide_limits(
+            memory_mib=settings.compute.memory_mib,
+            file_descriptors=settings.compute.file_descriptors,
+            cpu_percent=settings.compute.cpu_percent,
+        )
+        self._gate = asyncio.Semaphore(AT_ONCE)
+
+    async def refill(self) -> None:
+        """Bring the pool to what it should be, as far as hosts answer. Raises `Transient`."""
+        spares = await list_spares(self._store)
+        if not spares and not self._per_host:
+            return
+        drained = {drain.host for drain in await list_drains(self._store)}
+        hosts = mark_draining(await self._compute.observe_hosts(), drained)
+        moves = decide_spares(hosts, spares, await count_placed(self._store), per_host=self._per_host)
+        deployment = await load_deployment(self._store)
+        fresh = [Spare(id=new_id(), host=host) for host in moves.add]
+        for spare in fresh:
+            await add_spare(self._store, spare.id, spare.host)
+        work = [self._build(spare, deployment.id) for spare in (*moves.build, *fresh)]
+        await asyncio.gather(*work, *(self._remove(spare) for spare in moves.remove))
+
+    async def _build(self, spare: Spare, deployment_id: str) -> None:
+        key = await load_spare_key(self._store, spare.id)
+        if key is None:
+            return
+        sandbox = SandboxSpec(amphora_id=spare.id, load_balancer_id="", interfaces=(), limits=self._limits)
+        async with self._gate:
+            try:
+                await self._compute.ensure_amphora(
+                    spare.host, sandbox, epoch=SPARE_EPOCH, heartbeat_key=key, deployment_id=deployment_id
+                )
+            except StateraError as error:
+                # The next time the row is still there, and unfinished.
+                log.warning("spare not built", host=spare.host, slug=error.reason.slug, sentence=error.sentence)
+            else:
+                await confirm_spare(self._store, spare.id)
+
+    async def _remove(self, spare: Spare) -> None:
+        if not await condemn_spare(self._store, spare.id):
+            return
+        async with self._gate:
+            try:
+                await self._compute.remove_amphora(spare.host, spare.id, epoch=SPARE_EPOCH)
+            except StateraError as error:
+                log.warning("spare not removed", host=spare.host, slug=error.reason.slug, sentence=error.sentence)
+            else:
+                await drop_spare(self._store, spare.id)
