@@ -33,6 +33,8 @@ STICK_EXPIRE = "30m"
 PEERS = "own"
 """The peers that share stick tables: a worker and its successor at a reload (configuration manual 2.6, section 3.5)."""
 LOCAL_PEER = "statera"
+ADDRESS_HEADERS = ("X-Forwarded-IP", "X-Client-IP", "X-Real-IP")
+"""Each tells members the client's address, whatever the client said in it."""
 COOKIE_NAME = "SRV"
 """The cookie of HTTP_COOKIE persistence (rules.md section 15)."""
 HTTP_PROTOCOLS = (ListenerProtocol.HTTP, ListenerProtocol.TERMINATED_HTTPS, ListenerProtocol.PROMETHEUS)
@@ -245,6 +247,9 @@ def _balance_lines(algorithm: Algorithm) -> Iterator[str]:
 def _header_lines(listener: ListenerSpec) -> Iterator[str]:
     if "X-Forwarded-For" in listener.insert_headers:
         yield "    option forwardfor"
+    for name in ADDRESS_HEADERS:
+        if name in listener.insert_headers:
+            yield f"    http-request set-header {name} %[src]"
     if "X-Forwarded-Port" in listener.insert_headers:
         yield "    http-request set-header X-Forwarded-Port %[dst_port]"
     if "X-Forwarded-Proto" in listener.insert_headers:
