@@ -15,7 +15,7 @@ from statera.model.amphora import Amphora, AppliedConfiguration
 from statera.model.enums import AmphoraStatus
 from statera.model.ports import ComputeDriver, NetworkDriver
 from statera.model.statistics import Counted
-from statera.plan.plan import with_networks
+from statera.plan.amphora import with_networks
 from statera.plan.spec import decide_sandbox_spec
 from statera.plan.steps import (
     AddAmphora,
@@ -37,15 +37,15 @@ from statera.plan.steps import (
 )
 from statera.store.amphorae import load_heartbeat_key, remove_amphora, save_amphora
 from statera.store.deployment import load_deployment
+from statera.store.drains import is_host_gone
 from statera.store.engine import Store
 from statera.store.failover import save_given_up
-from statera.store.statistics import save_counted
 from statera.store.spares import take_spare
+from statera.store.statistics import save_counted
 
 log = get_logger("control")
 
 
-class Actor:
 class SpareTaken(Transient):
     """Another worker was faster: a new plan finds another spare, or does without."""
 
@@ -53,6 +53,7 @@ class SpareTaken(Transient):
         super().__init__("spare-taken", f"Spare amphora {amphora_id} has just been taken by another load balancer.")
 
 
+class Actor:
     """Does what a plan says and notes what was done."""
 
     def __init__(
@@ -75,11 +76,11 @@ class SpareTaken(Transient):
                 await self._give_up(run, step)
                 run.note(step.sentence, self._clock.now(), step.reason)
                 return
-            case AddAmphora():
             case AddAmphora(is_spare=True):
                 if not await take_spare(self._store, run.claim, step.amphora):
                     raise SpareTaken(step.amphora.id)
                 run.amphorae[step.amphora.id] = step.amphora
+            case AddAmphora():
                 await self._save(run, step.amphora)
             case EnsurePorts():
                 await self._ensure_ports(run, step)
@@ -93,7 +94,7 @@ class SpareTaken(Transient):
                 await self._release_ports(run, step)
             case RemoveSandbox():
                 await self._keep_counted(run, step)
-                await self._compute.remove_amphora(step.host, step.amphora_id, epoch=run.claim.epoch)
+                await self._remove_sandbox(run, step)
             case RemovePorts():
                 await self._network.remove_ports(step.amphora_id)
             case DropAmphora():
@@ -132,13 +133,21 @@ class SpareTaken(Transient):
     async def _ensure_sandbox(self, run: Run, step: EnsureSandbox) -> None:
         amphora = with_networks(run.amphorae[step.amphora_id], step.network_ids)
         limits = self._observer.limits
-        sandbox = decide_sandbox_spec(run.tree, amphora, run.networks, limits, with_vips=step.with_vips)
+        rows = tuple(run.amphorae.values())
+        sandbox = decide_sandbox_spec(run.tree, amphora, run.networks, limits, with_vips=step.with_vips, rows=rows)
         key = await load_heartbeat_key(self._store, amphora.id)
         if key is None:
             raise Transient("amphora-row-gone", f"Amphora {amphora.id} has no row any more.")
         await self._compute.ensure_amphora(
             amphora.host, sandbox, epoch=run.claim.epoch, heartbeat_key=key, deployment_id=await self._find_deployment()
         )
+
+    async def _remove_sandbox(self, run: Run, step: RemoveSandbox) -> None:
+        try:
+            await self._compute.remove_amphora(step.host, step.amphora_id, epoch=run.claim.epoch)
+        except (Transient, Lasting):
+            if not await is_host_gone(self._store, step.host):
+                raise
 
     async def _find_deployment(self) -> str:
         if not self._deployment_id:

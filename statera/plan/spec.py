@@ -38,6 +38,7 @@ from statera.model.tree import (
     Vip,
 )
 from statera.plan.tls import decide_listener_tls, decide_pool_tls, lacks_certificates, list_own_references
+from statera.plan.vrrp import decide_handover, decide_vrrp
 
 BYTES_PER_CONNECTION = 36 * 1024
 """Two buffers of 16 KiB and the session around them, measured on HAProxy 2.6."""
@@ -247,15 +248,23 @@ def list_wanted_networks(tree: Tree, networks: Sequence[Network]) -> tuple[tuple
 
 
 def decide_sandbox_spec(
-    tree: Tree, amphora: Amphora, networks: Sequence[Network], limits: LimitsSpec, *, with_vips: bool = True
+    tree: Tree,
+    amphora: Amphora,
+    networks: Sequence[Network],
+    limits: LimitsSpec,
+    *,
+    with_vips: bool = True,
+    rows: Sequence[Amphora] = (),
 ) -> SandboxSpec:
     """Return the sandbox for one amphora whose ports are allocated; without the VIPs for one that stands by.
 
+    `rows` are all amphorae of the load balancer, with which it shares the VIPs or from which it takes them over.
     Raises `Transient` (slug `network-unknown`) when a port is on a network that the driver does not show.
     """
     by_id = {network.id: network for network in networks}
     home = tree.load_balancer.vip.network_id
     ordered = sorted(amphora.ports, key=lambda port: (port.network_id != home, port.network_id))
+    others = [row for row in rows if row.id != amphora.id]
     interfaces = []
     vips = tuple(vip.address for vip in list_vips(tree.load_balancer)) if with_vips else ()
     for number, port in enumerate(ordered):
@@ -270,6 +279,8 @@ def decide_sandbox_spec(
         load_balancer_id=tree.load_balancer.id,
         interfaces=tuple(interfaces),
         limits=limits,
+        vrrp=decide_vrrp(tree.load_balancer, amphora, others),
+        handed_over_by=decide_handover(tree.load_balancer, amphora, others) if with_vips else (),
     )
 
 

@@ -78,6 +78,8 @@ class ReleasePorts(Step, frozen=True, kw_only=True, tag=True):
 class RemoveSandbox(Step, frozen=True, kw_only=True, tag=True):
     amphora_id: str
     host: str
+    hands_over: bool = False
+    """Whether others take its VIPs over, while it finishes the connections that it has."""
 
 
 class RemovePorts(Step, frozen=True, kw_only=True, tag=True):

@@ -8,12 +8,15 @@ import msgspec
 
 from statera.base.reason import Reason
 from statera.model.amphora import Amphora, AmphoraObserved, Host
+from statera.model.engines import SCTP, EngineName
 from statera.model.enums import AmphoraRole, AmphoraStatus
 from statera.model.failover import Budget, Limits, Lookout
 from statera.model.network import Attachment, Network, Port, PortAddress, Subnet
 from statera.model.tree import Tree
+from statera.plan.amphora import with_networks
 from statera.plan.brain import needs_lookout
-from statera.plan.plan import MOST_FRESH_IDS, ROLES, decide_plan, needs_hosts, with_networks
+from statera.plan.plan import MOST_FRESH_IDS, decide_plan, needs_hosts
+from statera.plan.seats import ROLES
 from statera.plan.spec import decide_amphora_spec, decide_limits, decide_sandbox_spec, list_wanted_networks
 from statera.plan.steps import (
     AddAmphora,
@@ -69,6 +72,8 @@ class Box(msgspec.Struct, kw_only=True):
     sandbox_digest: str
     networks: tuple[str, ...] = ()
     has_vips: bool = False
+    peers: tuple[str, ...] = ()
+    """Addresses of those with which it shares the VIPs."""
     generation: int = 0
     configuration_digest: str = ""
 
@@ -125,9 +130,9 @@ class Cosmos:
         limits = Limits(per_minute=60, fleet_percent=50.0)
         return Lookout(
             silent_since={row.id: self.now for row in silent},
+            answers={row.id: False for row in silent},
             budget=Budget(limits=limits, fleet=len(self.rows), in_minute=0, in_window=0),
         )
-            answers={row.id: False for row in silent},
 
     def list_hosts(self) -> tuple[Host, ...]:
         return tuple(
@@ -142,7 +147,7 @@ class Cosmos:
         )
 
     def wanted_digest(self, amphora_id: str) -> str:
-        spec = decide_amphora_spec(self.tree, amphora_id, LIMITS)
+        spec = decide_amphora_spec(self.tree, amphora_id, LIMITS, engines=(*EngineName, SCTP))
         return hashlib.sha256(msgspec.json.encode(spec)).hexdigest() if spec.listeners else ""
 
     def wanted_networks(self) -> set[str]:
@@ -192,7 +197,11 @@ class Cosmos:
                 self._act(step)
                 self.check_nothing_is_lost()
                 if not self.tree.load_balancer.deleting:
-                    assert served <= self._list_served_roles(vips_only=True), f"a break before a make: {step}"
+                    still = self._list_served_roles(vips_only=True)
+                    wanted = set(ROLES[self.tree.load_balancer.topology])
+                    # Of a topology that is left behind it counts that anybody serves.
+                    assert served & wanted <= still, f"a break before a make: {step}"
+                    assert still or not served, f"nobody serves any more: {step}"
                 if fails == "after":
                     break
         except Interrupted:
@@ -213,7 +222,7 @@ class Cosmos:
             counts = row.status == AmphoraStatus.ALLOCATED or vips_only
             if box is not None and box.has_vips and box.configured and counts:
                 served.add(row.role)
-        return served & set(ROLES[self.tree.load_balancer.topology])
+        return served
 
     def _act(self, step: AnyStep) -> None:
         match step:
@@ -298,7 +307,8 @@ class Cosmos:
         assert not lost or self.is_serving(row.id) or lost.isdisjoint(port.network_id for port in row.ports)
         self._answer(row.host)
         there = with_networks(row, step.network_ids)
-        sandbox = decide_sandbox_spec(self.tree, there, NETWORKS, LIMITS, with_vips=step.with_vips)
+        rows = tuple(self.rows.values())
+        sandbox = decide_sandbox_spec(self.tree, there, NETWORKS, LIMITS, with_vips=step.with_vips, rows=rows)
         assert any(interface.vips for interface in sandbox.interfaces) == step.with_vips
         box = self.boxes.setdefault((row.host, row.id), Box(sandbox_digest=""))
         if step.with_vips and not box.has_vips and not box.configured:
@@ -306,7 +316,23 @@ class Cosmos:
             answering = [one for one in worn if one.host not in self.silent_hosts]
             serving = [one.id for one in answering if one.role == row.role and self._has_vips(one)]
             assert not serving, "one that is not configured yet takes the VIP from one that serves"
+        if sandbox.vrrp is not None and step.with_vips and not box.has_vips:
+            self._check_everybody_hears(row)
         box.sandbox_digest, box.networks, box.has_vips = sandbox.digest(), step.network_ids, step.with_vips
+        box.peers = sandbox.vrrp.peers if sandbox.vrrp is not None else ()
+
+    def _check_everybody_hears(self, fresh: Amphora) -> None:
+        """Who takes part while another one does not speak to it takes the VIPs, although the other one has them."""
+        own = {place.address for port in with_networks(fresh, [self._home]).ports for place in port.addresses}
+        for row in self.rows.values():
+            box = self.boxes.get((row.host, row.id))
+            speaks = box is not None and box.has_vips and box.peers and row.host not in self.silent_hosts
+            if row.id != fresh.id and row.status == AmphoraStatus.ALLOCATED and box is not None and speaks:
+                assert own <= set(box.peers), f"{row.id} does not speak to {fresh.id}"
+
+    @property
+    def _home(self) -> str:
+        return self.tree.load_balancer.vip.network_id
 
     def _configure(self, step: Configure) -> None:
         row = self.rows[step.amphora_id]
@@ -345,7 +371,10 @@ class Cosmos:
     def _check_settled(self) -> None:
         """Each role is filled by one amphora that serves; other rows may wait only for a silent host."""
         serving = [row for row in self.rows.values() if self.is_serving(row.id)]
-        assert {row.role for row in serving} >= set(ROLES[self.tree.load_balancer.topology])
+        # One of those that share the VIPs may be out of reach.
+        absent = {row.role for row in self.rows.values() if row.host in self.silent_hosts}
+        assert {row.role for row in serving} | absent >= set(ROLES[self.tree.load_balancer.topology])
+        assert serving
         holders = [row.role for row in self.rows.values() if self._has_vips(row) and row.host not in self.silent_hosts]
         assert sorted(holders) == sorted(set(holders)), "a VIP on two amphorae for longer than a moment"
 
@@ -369,6 +398,6 @@ class Cosmos:
         assert set(self.ports) == wanted
         for row in self.rows.values():
             assert {port.network_id for port in row.ports} == self.wanted_networks()
-            sandbox = decide_sandbox_spec(self.tree, row, NETWORKS, LIMITS)
+            sandbox = decide_sandbox_spec(self.tree, row, NETWORKS, LIMITS, rows=tuple(self.rows.values()))
             assert self.boxes[row.host, row.id].sandbox_digest == sandbox.digest()
         assert self.settled_generation == self.tree.load_balancer.generation

@@ -8,9 +8,10 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from statera.model.amphora import Amphora
-from statera.model.enums import AmphoraRole, AmphoraStatus
+from statera.model.enums import AmphoraRole, AmphoraStatus, Topology
 from statera.model.tree import Tree
-from statera.plan.plan import ROLES, decide_plan
+from statera.plan.plan import decide_plan
+from statera.plan.seats import ROLES
 from statera.plan.spec import decide_sandbox_spec, list_wanted_networks
 from statera.plan.steps import DropLoadBalancer, PortWanted, Settle, Wait
 from tests.property.cosmos import LIMITS, NETWORKS, Box, Cosmos
@@ -84,6 +85,7 @@ def troubles(draw: st.DrawFn) -> list[dict[str, Any]]:
             "watched": draw(st.booleans()),
             "edit": draw(st.none() | st.none() | wanted_trees(0)),
             "fail_over": draw(st.sampled_from(["", "", "all", "one"])),
+            "topology": draw(st.none() | st.none() | st.sampled_from(Topology)),
             "delete": draw(st.integers(0, 9)) == 0,
         }
         for _ in range(draw(st.integers(0, 4)))
@@ -93,13 +95,16 @@ def troubles(draw: st.DrawFn) -> list[dict[str, Any]]:
 @settings(max_examples=250, deadline=None, suppress_health_check=SLOW)
 @given(cosmoses(), troubles(), st.integers(0, 3))
 def test_plans_reach_their_goal(cosmos: Cosmos, happenings: list[dict[str, Any]], deletes: int):
-    last: dict[str, Any] = {"silent": (), "watched": False, "edit": None, "fail_over": "", "delete": deletes == 0}
+    none: dict[str, Any] = {"silent": (), "watched": False, "edit": None, "fail_over": "", "topology": None}
+    last = {**none, "delete": deletes == 0}
     for happening in [*happenings, last]:
         cosmos.silent_hosts, cosmos.is_watched = happening["silent"], happening["watched"]
         if happening["fail_over"]:
             _fail_over(cosmos, [*cosmos.rows][: 1 if happening["fail_over"] == "one" else None])
         if happening["edit"] is not None:
             _edit(cosmos, happening["edit"])
+        if happening["topology"] is not None:
+            _change_topology(cosmos, happening["topology"])
         if happening["delete"]:
             _delete(cosmos)
         if cosmos.exists:
@@ -109,12 +114,18 @@ def test_plans_reach_their_goal(cosmos: Cosmos, happenings: list[dict[str, Any]]
 
 
 def _edit(cosmos: Cosmos, tree: Tree) -> None:
-    # An edit never changes VIPs or the topology.
+    # An edit never changes VIPs; a change of topology is an edit of its own.
     old = cosmos.tree.load_balancer
     balancer = msgspec.structs.replace(
         old, admin_state_up=tree.load_balancer.admin_state_up, generation=old.generation + 1
     )
     cosmos.tree = msgspec.structs.replace(tree, load_balancer=balancer)
+
+
+def _change_topology(cosmos: Cosmos, topology: Topology) -> None:
+    old = cosmos.tree.load_balancer
+    balancer = msgspec.structs.replace(old, topology=topology, generation=old.generation + 1)
+    cosmos.tree = msgspec.structs.replace(cosmos.tree, load_balancer=balancer)
 
 
 def _fail_over(cosmos: Cosmos, amphora_ids: list[str]) -> None:
@@ -179,6 +190,19 @@ def test_a_failover_makes_before_it_breaks_wherever_it_is_cut_off(tree: Tree, fa
     cosmos.steps_fail = [""] * at + [fails]
     _fail_over(cosmos, [*old])
     # Each pass checks after each step that nobody is left without service.
+    _converge(cosmos)
+    assert old.isdisjoint(cosmos.rows)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=SLOW)
+@given(wanted_trees(5), st.sampled_from(["", "before", "after"]), st.integers(0, 20))
+def test_a_change_of_topology_makes_before_it_breaks_wherever_it_is_cut_off(tree: Tree, fails: str, at: int):
+    cosmos = Cosmos(tree, dict.fromkeys(HOSTS, 10), [])
+    cosmos.run_pass()
+    old = set(cosmos.rows)
+    cosmos.steps_fail = [""] * at + [fails]
+    [other] = set(Topology) - {tree.load_balancer.topology}
+    _change_topology(cosmos, other)
     _converge(cosmos)
     assert old.isdisjoint(cosmos.rows)
 

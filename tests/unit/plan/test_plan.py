@@ -174,13 +174,15 @@ def test_a_row_too_many_goes_after_the_one_that_serves():
     new = make_row("new", status=AmphoraStatus.PENDING_CREATE)
     sightings: dict[str, Sighting] = {"old": see(old), "new": None}
     plan = decide_plan(make_world(old, new, sightings=sightings))
-    assert names(plan) == ["EnsureSandbox", "Configure", "ConfirmAmphora", *REMOVED, "Settle"]
+    assert names(plan) == ["EnsureSandbox", "Configure", "ConfirmAmphora", *REMOVED, "EnsureSandbox", "Settle"]
 
 
 def test_a_row_too_many_on_a_silent_host_holds_nobody_up():
     old = make_row("old", status=AmphoraStatus.PENDING_DELETE)
     new = make_row("new")
-    assert names(decide_plan(make_world(old, new, sightings={"old": SILENT, "new": see(new)}))) == ["Settle"]
+    taken_over = decide_sandbox_spec(make_tree(), new, NETWORKS, LIMITS, rows=(old, new)).digest()
+    seen = see(new, sandbox_digest=taken_over)
+    assert names(decide_plan(make_world(old, new, sightings={"old": SILENT, "new": seen}))) == ["Settle"]
 
 
 def test_nothing_is_removed_while_the_one_that_should_serve_cannot():
@@ -218,7 +220,8 @@ def test_an_unknown_configuration_is_put_again():
 
 
 WORN = make_tree(amphorae_to_replace=("old",))
-TAKES_OVER = ["CondemnAmphora", "EnsureSandbox", "ConfirmAmphora", *REMOVED, "Settle"]
+FORGOTTEN = [*REMOVED, "EnsureSandbox", "Settle"]
+TAKES_OVER = ["CondemnAmphora", "EnsureSandbox", "ConfirmAmphora", *FORGOTTEN]
 
 
 def test_a_successor_is_made_ready_on_another_host_before_it_takes_the_vip():
@@ -229,7 +232,7 @@ def test_a_successor_is_made_ready_on_another_host_before_it_takes_the_vip():
     assert names(plan) == ["AddAmphora", "EnsurePorts", "EnsureSandbox", "Configure", *TAKES_OVER]
     [added] = [step.amphora for step in plan.steps if isinstance(step, AddAmphora)]
     assert added.host == "two"
-    assert [step.with_vips for step in plan.steps if isinstance(step, EnsureSandbox)] == [False, True]
+    assert [step.with_vips for step in plan.steps if isinstance(step, EnsureSandbox)] == [False, True, True]
     assert "Amphora fresh-1 takes over from amphora old. Move the VIP to amphora fresh-1." in plan.sentence()
 
 
@@ -240,15 +243,18 @@ def test_a_failover_that_was_cut_off_goes_on():
     assert names(decide_plan(make_world(old, new, tree=WORN, sightings=ready))) == TAKES_OVER
     condemned = make_row("old", status=AmphoraStatus.PENDING_DELETE)
     plan = decide_plan(make_world(condemned, new, tree=WORN, sightings=ready))
-    assert names(plan) == ["EnsureSandbox", "ConfirmAmphora", *REMOVED, "Settle"]
-    done = make_world(condemned, make_row("new"), tree=WORN)
-    assert names(decide_plan(done)) == [*REMOVED, "Settle"]
+    assert names(plan) == ["EnsureSandbox", "ConfirmAmphora", *FORGOTTEN]
+    rows = (condemned, make_row("new"))
+    taken_over = decide_sandbox_spec(WORN, rows[1], NETWORKS, LIMITS, rows=rows).digest()
+    seen = see(rows[1], sandbox_digest=taken_over)
+    done = make_world(*rows, tree=WORN, sightings={"old": see(condemned), "new": seen})
+    assert names(decide_plan(done)) == FORGOTTEN
 
 
 def test_a_lost_amphora_is_replaced_without_waiting_for_it():
     old = make_row("old")
     plan = decide_plan(make_world(old, tree=WORN, sightings={"old": None}))
-    assert names(plan) == ["AddAmphora", *BUILT, "CondemnAmphora", *REMOVED, "Settle"]
+    assert names(plan) == ["AddAmphora", *BUILT, "CondemnAmphora", *FORGOTTEN]
 
 
 def test_what_is_to_be_replaced_serves_on_while_there_is_no_room():
@@ -278,4 +284,4 @@ def test_a_failover_of_a_failover_replaces_both():
     plan = decide_plan(make_world(old, new, tree=both))
     built = ["AddAmphora", "EnsurePorts", "EnsureSandbox", "Configure"]
     moved = ["CondemnAmphora", "CondemnAmphora", "EnsureSandbox", "ConfirmAmphora"]
-    assert names(plan) == [*built, *moved, *REMOVED, *REMOVED, "Settle"]
+    assert names(plan) == [*built, *moved, *REMOVED, *FORGOTTEN]

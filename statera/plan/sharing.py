@@ -1,0 +1,127 @@
+"""Plan amphorae that share the VIPs, and the change between them and a single one.
+
+All rows and their ports come first: each must know the addresses of all others before it takes part. Then those that
+serve learn of those that come, and only then do these take part: who hears nobody takes the VIPs. Those that go stay
+until the others are ready, hand the VIPs over and finish their connections.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from statera.base.reason import Reason
+from statera.model.amphora import Amphora, AmphoraObserved
+from statera.model.enums import AmphoraStatus, Topology
+from statera.model.vrrp import PRIORITIES
+from statera.plan.amphora import (
+    confirm,
+    decide_digest,
+    ensure_ports,
+    has_ports,
+    join,
+    plan_amphora,
+    remove_amphora,
+    wait,
+)
+from statera.plan.seats import Seat, doubt_end, give_up, is_seen, list_seats, place
+from statera.plan.steps import AddAmphora, AnyStep, CondemnAmphora, Configure, Settle
+from statera.plan.world import Unseen, World
+
+
+def needs_sharing(world: World) -> bool:
+    """Say whether some amphora shares the VIPs, or shall."""
+    wanted = world.tree.load_balancer.topology == Topology.ACTIVE_STANDBY
+    return wanted or any(row.role in PRIORITIES for row in world.amphorae)
+
+
+def plan_sharing(world: World) -> Iterator[AnyStep]:
+    """Plan a load balancer that is wanted."""
+    seats = list_seats(world)
+    members, steps, blocked = _fill_seats(world, seats.values())
+    yield from steps
+    leaving = [row for row in world.amphorae if row not in members]
+    lost = {row_id for seat in seats.values() for row_id in seat.lost}
+    serving = [row for row in leaving if _has_taken_over(world, row) and row.id not in lost]
+    told = [row for row in (*serving, *members) if not isinstance(world.sightings.get(row.id), Unseen)]
+    is_new = any(isinstance(step, AddAmphora) for step in steps)
+    refresh = is_new or not all(has_ports(world, row) for row in told)
+    for row in told:
+        yield from ensure_ports(world, row)
+
+    doubts = [reason for row in leaving if (reason := _doubt(world, row)) is not None]
+    kept = [row for row in members if _has_taken_over(world, row)]
+    for row in serving:
+        # What stands in its way holds nobody up: it is to go.
+        yield from plan_amphora(world, row, [], refresh=refresh)
+    ready: list[Amphora] = []
+    absent: list[Reason] = []
+    for row in [*kept, *(member for member in members if member not in kept)]:
+        troubles: list[Reason] = []
+        yield from plan_amphora(world, row, troubles, refresh=refresh, with_vips=row in kept or _has_joined(world, row))
+        if not troubles:
+            ready.append(row)
+        elif row.status == AmphoraStatus.ALLOCATED and isinstance(world.sightings.get(row.id), Unseen):
+            absent += troubles
+        else:
+            blocked += troubles
+    for row in ready if not doubts else ():
+        if row not in kept and not _has_joined(world, row):
+            yield join(world, row, f"Amphora {row.id} takes part in sharing the VIPs.")
+            yield confirm(row)
+    blocked += doubts or ([] if ready else absent)
+    if blocked:
+        yield wait(blocked[0])
+        return
+    # Whose successor is out of reach stays: it may be the only one that serves.
+    missing = {row.role for row in members if row not in ready}
+    going = [row for row in leaving if row.role not in missing]
+    yield from _end(world, going, ready, leaves_traces=bool(absent))
+
+
+def _fill_seats(world: World, found: Iterable[Seat]) -> tuple[list[Amphora], list[AnyStep], list[Reason]]:
+    """Return who is to serve from now on, the steps that add who is missing, and what stands in the way."""
+    members: list[Amphora] = []
+    steps: list[AnyStep] = []
+    blocked: list[Reason] = []
+    fresh, seats = iter(world.fresh_ids), tuple(found)
+    for seat in seats:
+        others = [one.row.host for one in seats if one.row is not None and one is not seat]
+        avoid = [*others, *(member.host for member in members), *(row.host for row in seat.worn)]
+        amphora, added, reason = place(world, seat.role, seat.row, avoid, fresh)
+        if amphora is not None:
+            members.append(amphora)
+            steps += [give_up(row_id, why) for row_id, why in seat.lost.items()]
+        steps += added
+        blocked += [reason] if reason is not None else []
+    return members, steps, blocked
+
+
+def _doubt(world: World, row: Amphora) -> Reason | None:
+    return doubt_end(world, row) if row.status != AmphoraStatus.PENDING_DELETE else None
+
+
+def _has_taken_over(world: World, row: Amphora) -> bool:
+    return row.status == AmphoraStatus.ALLOCATED and is_seen(world, row)
+
+
+def _has_joined(world: World, row: Amphora) -> bool:
+    """Say whether one that is not confirmed yet takes part already: a pass was cut off just there."""
+    seen = world.sightings.get(row.id)
+    return isinstance(seen, AmphoraObserved) and seen.sandbox_digest == decide_digest(world, row)
+
+
+def _end(
+    world: World, leaving: Sequence[Amphora], ready: Sequence[Amphora], *, leaves_traces: bool
+) -> Iterator[AnyStep]:
+    unseen = [row for row in leaving if isinstance(world.sightings.get(row.id), Unseen)]
+    for row in leaving:
+        if row.status != AmphoraStatus.PENDING_DELETE:
+            yield CondemnAmphora(sentence=f"Amphora {row.id} is to go.", amphora_id=row.id)
+    for row in leaving:
+        if row not in unseen:
+            yield from remove_amphora(row, hands_over=True)
+    if len(leaving) > len(unseen):
+        for row in ready:
+            yield join(world, row, f"Amphora {row.id} forgets those that have gone.")
+            yield Configure(sentence=f"Configure amphora {row.id} without them.", amphora_id=row.id)
+    generation = world.tree.load_balancer.generation
+    sentence = f"Settle generation {generation}."
+    yield Settle(sentence=sentence, generation=generation, leaves_traces=leaves_traces or bool(unseen))

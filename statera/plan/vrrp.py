@@ -1,0 +1,49 @@
+"""Who shares the VIPs with whom: the part of each amphora of a load balancer, from its rows alone."""
+
+from collections.abc import Sequence
+
+from statera.model.amphora import Amphora
+from statera.model.enums import AmphoraStatus
+from statera.model.tree import LoadBalancer
+from statera.model.vrrp import ADVERT_MS, PRIORITIES, VrrpSpec
+
+_GOING = (AmphoraStatus.PENDING_DELETE, AmphoraStatus.ERROR)
+
+
+def decide_vrrp(balancer: LoadBalancer, amphora: Amphora, others: Sequence[Amphora]) -> VrrpSpec | None:
+    """Return how an amphora shares the VIPs, None for one that has them for itself.
+
+    `others` are all other rows of the load balancer. Those that are to go take part until they are gone: each must hear
+    each other, or two would take the VIPs.
+    """
+    priority = PRIORITIES.get(amphora.role)
+    if priority is None:
+        return None
+    sharing = [row for row in others if row.role in PRIORITIES]
+    staying = [row for row in (amphora, *sharing) if not is_going(balancer, row)]
+    first = min(staying, key=lambda row: (row.created_at, row.id), default=None)
+    return VrrpSpec(
+        priority=priority,
+        # Only one takes the VIPs from those that go, so that they move once.
+        preempts=first is amphora and any(is_going(balancer, row) for row in others),
+        advert_ms=ADVERT_MS,
+        peers=list_home_addresses(balancer, sharing),
+    )
+
+
+def decide_handover(balancer: LoadBalancer, amphora: Amphora, others: Sequence[Amphora]) -> tuple[str, ...]:
+    """Return the addresses of those that give the VIPs up to an amphora, none for one that is to go itself."""
+    if is_going(balancer, amphora):
+        return ()
+    return list_home_addresses(balancer, [row for row in others if is_going(balancer, row)])
+
+
+def is_going(balancer: LoadBalancer, row: Amphora) -> bool:
+    """Say whether an amphora is to go."""
+    return row.status in _GOING or row.id in balancer.amphorae_to_replace
+
+
+def list_home_addresses(balancer: LoadBalancer, rows: Sequence[Amphora]) -> tuple[str, ...]:
+    """Return the addresses of amphorae on the VIP network, sorted."""
+    ports = [port for row in rows for port in row.ports if port.network_id == balancer.vip.network_id]
+    return tuple(sorted(place.address for port in ports for place in port.addresses))

@@ -1,0 +1,119 @@
+"""Plans of amphorae that share the VIPs: everybody knows everybody before anybody takes part."""
+
+from typing import Any
+
+import msgspec
+
+from statera.base.reason import Reason
+from statera.model.amphora import Amphora
+from statera.model.enums import AmphoraRole, Topology
+from statera.model.network import Port, PortAddress
+from statera.model.tree import Tree
+from statera.plan.plan import decide_plan
+from statera.plan.spec import decide_sandbox_spec
+from statera.plan.steps import EnsureSandbox, RemoveSandbox, Settle
+from statera.plan.world import Unseen, World
+from tests.unit.plan.test_plan import BUILT, LIMITS, NETWORKS, make_row, make_tree, make_world, names, see
+
+SILENT = Unseen(Reason(slug="agent-unreachable", sentence="Host two does not answer."))
+STOOD_BY = ["EnsureSandbox", "Configure"]
+JOINED = ["EnsureSandbox", "ConfirmAmphora"]
+
+
+def make_pair(**values: Any) -> Tree:
+    return make_tree(topology=Topology.ACTIVE_STANDBY, **values)
+
+
+def make_one(amphora_id: str, role: AmphoraRole, number: int, host: str, **values: Any) -> Amphora:
+    port = Port(
+        id=f"port-{amphora_id}",
+        network_id="network",
+        name="",
+        device_id=amphora_id,
+        mac_address="02:00:00:00:00:01",
+        addresses=(PortAddress(subnet_id="subnet", address=f"192.0.2.{number}"),),
+    )
+    return make_row(amphora_id, role=role, host=host, ports=(port,), **values)
+
+
+def look(tree: Tree, *rows: Amphora, **values: Any) -> World:
+    """Return a world in which all is as it should be, but for `values`."""
+    sightings = {}
+    for row in rows:
+        digest = decide_sandbox_spec(tree, row, NETWORKS, LIMITS, rows=rows).digest()
+        sightings[row.id] = see(row, sandbox_digest=digest)
+    return make_world(*rows, tree=tree, **{"sightings": sightings, **values})
+
+
+MASTER = make_one("m", AmphoraRole.MASTER, 21, "one")
+BACKUP = make_one("b", AmphoraRole.BACKUP, 22, "two")
+
+
+def test_rows_and_ports_come_first_and_nobody_takes_part_before_all_are_built():
+    plan = decide_plan(make_world(tree=make_pair()))
+    begun = ["AddAmphora", "AddAmphora", "EnsurePorts", "EnsurePorts"]
+    assert names(plan) == [*begun, *STOOD_BY, *STOOD_BY, *JOINED, *JOINED, "Settle"]
+    assert [step.with_vips for step in plan.steps if isinstance(step, EnsureSandbox)] == [False, False, True, True]
+    assert BUILT[0] == "EnsurePorts"
+
+
+def test_a_pair_as_it_should_be_only_settles():
+    assert names(decide_plan(look(make_pair(), MASTER, BACKUP))) == ["Settle"]
+
+
+def test_they_know_each_other_and_who_begins():
+    specs = [decide_sandbox_spec(make_pair(), row, NETWORKS, LIMITS, rows=(MASTER, BACKUP)) for row in (MASTER, BACKUP)]
+    shares = [spec.vrrp for spec in specs if spec.vrrp is not None]
+    assert [(one.priority, one.preempts, one.peers) for one in shares] == [
+        (100, False, ("192.0.2.22",)),
+        (90, False, ("192.0.2.21",)),
+    ]
+
+
+def test_a_failover_readies_both_successors_then_moves_the_vips_once_then_removes():
+    tree = make_pair(amphorae_to_replace=("m", "b"))
+    plan = decide_plan(look(tree, MASTER, BACKUP))
+    told = ["EnsureSandbox", "Configure", "EnsureSandbox", "Configure"]
+    condemned = ["CondemnAmphora", "CondemnAmphora"]
+    removed = ["RemoveSandbox", "RemovePorts", "DropAmphora"] * 2
+    assert names(plan) == [
+        *["AddAmphora", "AddAmphora", "EnsurePorts", "EnsurePorts"],
+        *[*told, *STOOD_BY, *STOOD_BY, *JOINED, *JOINED, *condemned, *removed],
+        *["EnsureSandbox", "Configure", "EnsureSandbox", "Configure", "Settle"],
+    ]
+    assert all(step.hands_over for step in plan.steps if isinstance(step, RemoveSandbox))
+    later = [
+        make_one(f"new-{n}", role, 30 + n, "one", created_at=MASTER.created_at.replace(year=2027))
+        for n, role in enumerate((AmphoraRole.MASTER, AmphoraRole.BACKUP))
+    ]
+    rows = (MASTER, BACKUP, *later)
+    specs = [decide_sandbox_spec(tree, row, NETWORKS, LIMITS, rows=rows) for row in rows]
+    assert [spec.vrrp.preempts for spec in specs if spec.vrrp is not None] == [False, False, True, False]
+    assert specs[2].handed_over_by == ("192.0.2.21", "192.0.2.22")
+    assert specs[0].handed_over_by == ()
+
+
+def test_one_that_is_out_of_reach_does_not_keep_the_other_from_being_edited():
+    world = look(make_pair(), MASTER, BACKUP)
+    sightings = {"m": see(MASTER, sandbox_digest=world.sightings["m"].sandbox_digest, generation=2), "b": SILENT}  # type: ignore[union-attr]
+    plan = decide_plan(msgspec.structs.replace(world, sightings=sightings))
+    assert names(plan) == ["Configure", "Settle"]
+    assert isinstance(plan.last, Settle)
+    assert plan.last.leaves_traces
+
+
+def test_both_out_of_reach_are_waited_for():
+    world = look(make_pair(), MASTER, BACKUP, sightings={"m": SILENT, "b": SILENT})
+    assert names(decide_plan(world)) == ["Wait"]
+
+
+def test_a_single_one_becomes_two_before_it_goes_and_two_become_one():
+    single = make_one("s", AmphoraRole.STANDALONE, 20, "one")
+    plan = decide_plan(look(make_pair(), single))
+    assert names(plan)[-9:] == [
+        *["CondemnAmphora", "RemoveSandbox", "RemovePorts", "DropAmphora"],
+        *["EnsureSandbox", "Configure", "EnsureSandbox", "Configure", "Settle"],
+    ]
+    plan = decide_plan(look(make_tree(), MASTER, BACKUP))
+    assert names(plan)[:2] == ["AddAmphora", "EnsurePorts"]
+    assert names(plan).index("ConfirmAmphora") < names(plan).index("RemoveSandbox")
