@@ -16,11 +16,13 @@ from typing import Any
 from pyroute2 import IPRoute, netns
 from pyroute2.netlink.exceptions import NetlinkError
 
+from statera.agent.addresses import list_addresses
 from statera.agent.announce import announce
 from statera.agent.bridges import ensure_bridge
 from statera.agent.links import add_address, find_device, missing_is_fine
 from statera.base.errors import Transient
 from statera.model.spec import InterfaceSpec, SandboxSpec
+from statera.model.vrrp import LIFELINE
 
 CLONE_NEWNET = 0x40000000
 FOLDER = Path("/run/netns")
@@ -131,18 +133,30 @@ def ensure_namespace(spec: SandboxSpec) -> None:
         _ensure_interfaces(host, spec)
     with entered(spec.amphora_id), IPRoute() as inside:
         for interface in spec.interfaces:
-            _ensure_addresses(inside, interface)
+            _ensure_addresses(inside, interface, is_sharing=spec.vrrp is not None)
         for interface in spec.interfaces:
             _ensure_routes(inside, interface)
     announce_vips(spec)
 
 
 def announce_vips(spec: SandboxSpec) -> None:
-    """Tell the neighbours where the VIPs are now."""
+    """Tell the neighbours where the VIPs are now. Those that are shared are keepalived's to announce."""
+    if spec.vrrp is not None:
+        return
     with entered(spec.amphora_id):
         for interface in spec.interfaces:
             if interface.vips:
                 announce(interface.name, interface.vips)
+
+
+def has_vips(spec: SandboxSpec) -> bool:
+    """Say whether the amphora has its VIPs now; of those that share them only one should."""
+    home = next((interface for interface in spec.interfaces if interface.vips), None)
+    if home is None:
+        return False
+    with contextlib.suppress(OSError), entered(spec.amphora_id):
+        return str(ipaddress.ip_address(home.vips[0])) in list_addresses(home.name)
+    return False
 
 
 def remove_namespace(amphora_id: str, interfaces: Sequence[str]) -> None:
@@ -187,6 +201,7 @@ def _list_interfaces(amphora_id: str) -> dict[str, str]:
     """Return the MAC by name of all interfaces in the namespace but loopback."""
     with entered(amphora_id), IPRoute() as inside:
         links = [link for link in inside.get_links() if link["index"] != 1]
+        links = [link for link in links if link.get_attr("IFLA_IFNAME") != LIFELINE]
         return {link.get_attr("IFLA_IFNAME"): link.get_attr("IFLA_ADDRESS") for link in links}
 
 
@@ -226,7 +241,7 @@ def _attach(host: Any, outside: str, bridge: int) -> None:
 # Addresses and routes
 
 
-def _ensure_addresses(inside: Any, interface: InterfaceSpec) -> None:
+def _ensure_addresses(inside: Any, interface: InterfaceSpec, *, is_sharing: bool) -> None:
     index = inside.link_lookup(ifname=interface.name)[0]
     there = {
         f"{address.get_attr('IFA_ADDRESS')}/{address['prefixlen']}"
@@ -240,7 +255,8 @@ def _ensure_addresses(inside: Any, interface: InterfaceSpec) -> None:
         with missing_is_fine():
             inside.addr("del", index=index, address=address, prefixlen=int(length))
     for text, is_vip in wanted.items():
-        if text not in there:
+        # keepalived alone puts a shared VIP here, and takes it away.
+        if text not in there and not (is_vip and is_sharing):
             add_address(inside, index, text, is_vip=is_vip)
     inside.link("set", index=index, state="up")
 
