@@ -18,8 +18,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives import hashes
 
 from statera.agent.host import AmphoraHost
+from statera.api.listeners import HTTP_HEADERS
 from statera.base.errors import Lasting, Transient
 from statera.base.secret import Secret
 from statera.model.amphora import AppliedConfiguration
@@ -39,6 +41,7 @@ from statera.model.spec import (
 from statera.render.engine import haproxy_capabilities
 from statera.render.haproxy import render_haproxy
 from statera.render.paths import SANDBOX_PATHS
+from statera.render.tls import CLIENT_HEADERS
 from tests.agent.ground import LIMITS, Ground, eventually, means
 from tests.fixtures.certificates import Issued, make_authority
 
@@ -262,6 +265,45 @@ async def test_clients_show_certificates(stage: Stage, mode: ClientAuthenticatio
         assert isinstance(nothing, str)
     else:
         assert (nothing["x-ssl-client-has-cert"], nothing["x-ssl-client-cn"]) == ("0", "")
+
+
+async def test_members_are_told_all_of_a_client(stage: Stage) -> None:
+    ann = STAFF.issue("ann")
+    wanted = Wanted(WWW)
+    wanted.headers = (*HTTP_HEADERS, *CLIENT_HEADERS)
+    wanted.ask_clients(ClientAuthentication.OPTIONAL, STAFF)
+    await stage.apply(wanted)
+    here, digest = stage.ground.gateway, ann.certificate.fingerprint(hashes.SHA1()).hex().upper()
+    addresses = {"x-forwarded-for": here, "x-forwarded-ip": here, "x-client-ip": here, "x-real-ip": here}
+    begins, ends = (
+        moment.strftime("%y%m%d%H%M%SZ")
+        for moment in (ann.certificate.not_valid_before_utc, ann.certificate.not_valid_after_utc)
+    )
+    expected = addresses | {
+        "x-forwarded-port": "443",
+        "x-forwarded-proto": "https",
+        "x-ssl-client-verify": "0",
+        "x-ssl-client-has-cert": "1",
+        "x-ssl-client-dn": "/CN=ann",
+        "x-ssl-client-cn": "ann",
+        "x-ssl-issuer": "/CN=Staff",
+        "x-ssl-client-sha1": digest,
+        "x-ssl-client-not-before": begins,
+        "x-ssl-client-not-after": ends,
+    }
+    # What a client says of itself in the same headers gets nowhere; X-Forwarded-For is a list, in which ours is last.
+    forged = [word for name in expected if name != "x-forwarded-for" for word in ("-H", f"{name}: forged")]
+    told = await stage.fetch("www.test", *stage.paper("ann", ann), *forged)
+    assert {name: value.strip('"') for name, value in told.items() if name in expected} == expected
+
+
+async def test_clients_are_not_asked_for_certificates(stage: Stage) -> None:
+    wanted = Wanted(WWW)
+    wanted.headers = ("X-SSL-Client-Has-Cert",)
+    await stage.apply(wanted)
+    # They may have one; nobody asks for it.
+    told = await stage.fetch("www.test", *stage.paper("ann", STAFF.issue("ann")))
+    assert told["x-ssl-client-has-cert"] == "0"
 
 
 async def test_certificates_are_replaced_without_a_reload(stage: Stage) -> None:
