@@ -21,9 +21,11 @@ app = App(
 database = App(name="db", help="The database's schema.")
 configuration = App(name="config", help="The configuration.")
 amphora = App(name="amphora", help="The amphorae: HAProxies that serve load balancers, each in a sandbox on a host.")
+orphans = App(name="orphans", help="Sandboxes on hosts that the database does not know.")
 host = App(name="host", help="The machines that amphorae are on.")
 app.command(amphora)
 app.command(host)
+app.command(orphans)
 app.command(database)
 app.command(configuration)
 
@@ -157,6 +159,39 @@ def list_hosts(config: ConfigPath = None, *, format: Literal["text", "json"] = "
     from statera.cli.hosts import print_hosts
 
     print_hosts(read_settings(config), form=format)
+
+
+@host.command(name="forget")
+def forget_host(name: str, config: ConfigPath = None) -> None:
+    """Say that a host is gone for good, and all that was on it: nothing waits for it any more.
+
+    Be sure that it does not run: load balancers are built elsewhere, and their VIPs would be answered twice.
+    """
+    from statera.cli.hosts import forget_host
+
+    forget_host(read_settings(config), name)
+
+
+@orphans.command(name="list")
+def list_orphans(config: ConfigPath = None) -> None:
+    """List the sandboxes on hosts that the database does not know, and what becomes of them."""
+    from statera.cli.orphans import print_orphans
+
+    print_orphans(read_settings(config))
+
+
+@orphans.command(name="collect")
+def collect_orphans(config: ConfigPath = None, *, foreign: bool = False) -> None:
+    """Remove these sandboxes now, whatever traffic they carry, and let workers remove later ones by themselves again.
+
+    Parameters
+    ----------
+    foreign
+        Those that another deployment made, too.
+    """
+    from statera.cli.orphans import collect_orphans
+
+    collect_orphans(read_settings(config), foreign=foreign)
 
 
 @app.command

@@ -16,10 +16,9 @@ from statera.base.logging import get_logger
 from statera.base.metrics import counter, gauge, histogram
 from statera.base.reason import Reason
 from statera.base.settings import Settings
-from statera.control.sweep import Sweeper
+from statera.control.draining import Drainer
 from statera.control.spares import SparePool
 from statera.control.sweep import Sweeper
-from statera.control.draining import Drainer
 from statera.model.ports import ComputeDriver, NetworkDriver
 from statera.model.work import ChoreClaim
 from statera.store.chores import add_chores, claim_chore, renew_chore, save_chore
@@ -36,9 +35,9 @@ RENEWALS_PER_LEASE = 3
 LONGEST_S = 300.0
 """A chore that takes longer hangs, and is cut off."""
 SWEEP_MOST_S = 60.0
+TRIM_S = 300.0
 REFILL_S = 2.0
 """With spares asked for; a glance at the database without."""
-TRIM_S = 300.0
 DRAIN_S = 4.0
 POLL_MOST_S = 5.0
 
@@ -75,11 +74,11 @@ class Chores:
         self._drainer = Drainer(store, compute, clock, at_once=self._options.drain_at_once)
         chores = (
             Chore("sweep-orphans", sweep_s, self.sweep_orphans),
-            Chore("refill-spares", REFILL_S, self.refill_spares),
             Chore("trim-events", TRIM_S, self.trim_events),
+            Chore("refill-spares", REFILL_S, self.refill_spares),
             Chore("drain-hosts", DRAIN_S, self.drain_hosts),
-        self._spares = SparePool(store, compute, settings, clock)
         )
+        self._spares = SparePool(store, compute, settings, clock)
         self._sweeper = Sweeper(store, network, compute, clock, grace_s=self._options.orphan_grace_s)
         self._chores = {chore.name: chore for chore in chores}
         self._poll_s = min([POLL_MOST_S, *(chore.interval_s / 2 for chore in chores)])
@@ -140,11 +139,11 @@ class Chores:
             await asyncio.sleep(self._options.lease_s / RENEWALS_PER_LEASE)
             with contextlib.suppress(Transient):
                 await renew_chore(self._store, claim, lease_s=self._options.lease_s)
+
     async def refill_spares(self, memory: Memory) -> Memory:
         """Keep the wanted number of spare amphorae on each host."""
         await self._spares.refill()
         return memory
-
 
     async def drain_hosts(self, memory: Memory) -> Memory:
         """Move amphorae off the hosts that an operator empties."""

@@ -19,6 +19,7 @@ from statera.model.amphora import Amphora, AmphoraObserved, Spare
 from statera.model.certificates import Bundle
 from statera.model.document import Document
 from statera.model.engines import COMMON_ENGINES, EngineName
+from statera.model.enums import AmphoraStatus
 from statera.model.failover import read_limits
 from statera.model.network import Network
 from statera.model.ports import ComputeDriver, NetworkDriver, SecretsDriver
@@ -31,11 +32,11 @@ from statera.render.document import render_document
 from statera.render.engine import EngineCapabilities, read_capabilities
 from statera.render.paths import SANDBOX_PATHS
 from statera.store.amphorae import count_placed
-from statera.store.drains import list_drains
+from statera.store.drains import is_host_gone, list_drains
 from statera.store.engine import Store
 from statera.store.failover import load_lookout
-
 from statera.store.spares import list_spares
+
 PLACEMENT_AGE_S = 2.0
 """Oldest answers to choose a host by; rows, which count at once, tell what was placed since."""
 LOOKOUT_AGE_S = 6.0
@@ -63,8 +64,8 @@ class Observer:
         # What health writes of heartbeats lags behind by half of its window.
         self._silent_after_s = settings.health.stale_after_s * 1.5
         self.max_skew_s = settings.health.max_skew_s
-        self._broken_after_s = settings.failover.broken_after_s
         self._has_spares = settings.compute.spares_per_host > 0
+        self._broken_after_s = settings.failover.broken_after_s
         self.failover_limits = read_limits(settings.failover)
         self._hosts = HostBook(compute)
         self._certificates = CertificateBook(secrets)
@@ -101,9 +102,9 @@ class Observer:
         if is_dubious:
             lookout = await load_lookout(self._store, run.balancer.id, self.failover_limits)
         world = msgspec.structs.replace(world, hosts=hosts, placed=await count_placed(self._store), lookout=lookout)
-        for row in list_to_ask(world):
         if self._has_spares:
             world = msgspec.structs.replace(world, spares=_choose_spares(await list_spares(self._store)))
+        for row in list_to_ask(world):
             lookout = await ask_around(self._compute, world, row)
             world = msgspec.structs.replace(world, lookout=lookout)
         return world
@@ -154,14 +155,16 @@ class Observer:
         )
 
     async def _look_at_all(self, run: Run) -> dict[str, Sighting]:
-        sightings = await asyncio.gather(*[self._look(amphora) for amphora in run.amphorae.values()])
+        sightings = await asyncio.gather(*[self._look(run, amphora) for amphora in run.amphorae.values()])
         return dict(zip(run.amphorae, sightings, strict=True))
 
-    async def _look(self, amphora: Amphora) -> Sighting:
+    async def _look(self, run: Run, amphora: Amphora) -> Sighting:
         try:
             return await self._compute.observe_amphora(amphora.host, amphora.id)
         except (Transient, Lasting) as error:
-            return Unseen(error.reason)
+            # What is to go and was on a host that is no more has gone with it.
+            is_gone = _is_leaving(run, amphora) and await is_host_gone(self._store, amphora.host)
+            return None if is_gone else Unseen(error.reason)
 
     async def _digests(self, run: Run, sightings: dict[str, Sighting]) -> dict[str, str]:
         """Return the wanted digest of each amphora that is there, "" for no document; others need none to compare."""

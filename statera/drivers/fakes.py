@@ -108,6 +108,10 @@ class FakeCompute(NoopCompute):
         seen = await super().observe_neighbours(host, attachment, mtu, addresses)
         return () if host in self.islands else (*seen, *(one for one in addresses if one in self.gateways))
 
+    async def mark_host(self, host: str, deployment_id: str, mark: int) -> int:
+        await self._begin("mark_host")
+        return await super().mark_host(host, deployment_id, mark)
+
     async def ensure_amphora(
         self, host: str, sandbox: SandboxSpec, *, epoch: int, heartbeat_key: Secret[bytes], deployment_id: str = ""
     ) -> None:

@@ -16,6 +16,8 @@ class Drain(msgspec.Struct, frozen=True, kw_only=True):
     since: dt.datetime
     reason: Reason | None = None
     """Why something there is not being moved, None when nothing stands in the way."""
+    is_gone: bool = False
+    """Whether the host is gone for good, and all that was on it."""
 
 
 class Stay(msgspec.Struct, frozen=True, kw_only=True):

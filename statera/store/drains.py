@@ -21,6 +21,26 @@ async def add_drain(store: Store, host: str, actor: str) -> None:
     await store.execute(_ADD, {"host": host, "actor": actor})
 
 
+_FORGET = sa.text("""
+    INSERT INTO drains (host, actor, since, is_gone) VALUES (:host, :actor, now(), true)
+    ON CONFLICT (host) DO UPDATE SET is_gone = true
+""")
+_WAKE = sa.text("""
+    UPDATE load_balancers SET due_at = now() WHERE id IN (SELECT load_balancer_id FROM amphorae WHERE host = :host)
+""")
+
+
+async def forget_host(store: Store, host: str, actor: str) -> None:
+    """Note that a host is gone for good, with all that was on it, and look at its load balancers soon."""
+    await store.execute(_FORGET, {"host": host, "actor": actor})
+    await store.execute(_WAKE, {"host": host})
+
+
+async def is_host_gone(store: Store, host: str) -> bool:
+    """Say whether an operator has said so."""
+    return bool(await store.execute(sa.select(drains.c.host).where(drains.c.host == host, drains.c.is_gone)))
+
+
 async def remove_drain(store: Store, host: str) -> bool:
     """Let a host take amphorae again. False: it was not drained."""
     return bool(await store.execute(sa.delete(drains).where(drains.c.host == host).returning(drains.c.host)))

@@ -241,7 +241,6 @@ amphorae = sa.Table(
     sa.Column("heartbeat_key", sa.LargeBinary, nullable=False),
 )
 
-COUNTERS = ("bytes_in", "bytes_out", "request_errors", "total_connections")
 silences = sa.Table(
     "silences",
     metadata,
@@ -259,6 +258,7 @@ replacements = sa.Table(
     sa.Column("at", _Time, nullable=False, server_default=sa.func.now(), index=True),
 )
 
+COUNTERS = ("bytes_in", "bytes_out", "request_errors", "total_connections")
 
 listener_statistics = sa.Table(
     "listener_statistics",
@@ -317,6 +317,7 @@ drains = sa.Table(
     sa.Column("actor", sa.Text, nullable=False),
     sa.Column("since", _Time, nullable=False),
     sa.Column("reason", JSONB),
+    sa.Column("is_gone", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 
 generations = sa.Table(
