@@ -93,6 +93,8 @@ class DatagramDocument(msgspec.Struct, frozen=True, kw_only=True):
     engine: EngineName
     load_balancer_id: str
     amphora_id: str
+    max_connections: int
+    """Flows of all listeners together."""
     listeners: tuple[DatagramListener, ...]
     pools: tuple[DatagramPool, ...] = ()
 

@@ -42,6 +42,7 @@ def render_datagrams(spec: AmphoraSpec, listeners: Sequence[ListenerSpec]) -> Da
         engine=listeners[0].engine,
         load_balancer_id=str(tokens.name(spec.load_balancer_id)),
         amphora_id=str(tokens.name(spec.amphora_id)),
+        max_connections=spec.limits.max_connections,
         listeners=tuple(_listener(listener) for listener in listeners),
         pools=tuple(_pool(pool) for pool in spec.pools if pool.id in used and pool.enabled),
     )

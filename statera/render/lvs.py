@@ -5,7 +5,7 @@ nginx: both engines believe the same, and one that fails is not in the file. The
 more (`expire_nodest_conn`), whatever flows it had.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from statera.model.datagrams import (
     Affinity,
@@ -40,14 +40,17 @@ def _lines(document: DatagramDocument, failing: Failing) -> Iterator[str]:
     yield "}"
     for listener in document.listeners:
         pool = document.find_pool(listener.pool_id)
-        if pool is None or not list_serving(pool, failing):
-            # Without a virtual server the kernel tells clients at once that nobody listens.
-            continue
-        for address in listener.addresses:
-            yield from _virtual_lines(address, listener, pool, failing)
+        for address in listener.addresses if pool is not None else ():
+            # A virtual server has members of its own family only. Where there are none, the kernel tells clients at
+            # once that nobody listens.
+            servers = [one for one in list_serving(pool, failing) if (":" in one.address) == (":" in address)]
+            if servers:
+                yield from _virtual_lines(address, listener, pool, servers)
 
 
-def _virtual_lines(address: str, listener: DatagramListener, pool: DatagramPool, failing: Failing) -> Iterator[str]:
+def _virtual_lines(
+    address: str, listener: DatagramListener, pool: DatagramPool, servers: Sequence[DatagramServer]
+) -> Iterator[str]:
     is_v6 = ":" in address
     yield f"virtual_server {address} {listener.port} {{"
     yield f"    protocol {listener.protocol}"
@@ -57,10 +60,8 @@ def _virtual_lines(address: str, listener: DatagramListener, pool: DatagramPool,
     yield "    lvs_method NAT"
     if pool.affinity is not None:
         yield from _affinity_lines(pool.affinity, is_v6=is_v6)
-    for server in list_serving(pool, failing):
-        # A virtual server has members of its own family only.
-        if (":" in server.address) == is_v6:
-            yield from _real_lines(server, listener)
+    for server in servers:
+        yield from _real_lines(server, listener)
     yield "}"
 
 

@@ -38,7 +38,7 @@ def render_nginx(document: DatagramDocument, paths: HaproxyPaths, *, failing: Fa
 
 
 def _lines(document: DatagramDocument, paths: HaproxyPaths, failing: Failing, module: str) -> Iterator[str]:
-    flows = sum(listener.max_connections for listener in document.listeners)
+    flows = min(sum(listener.max_connections for listener in document.listeners), document.max_connections)
     yield f"# Load balancer {document.load_balancer_id}, amphora {document.amphora_id}"
     if module:
         yield f"load_module {module};"

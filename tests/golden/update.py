@@ -1,6 +1,7 @@
 """Rewrites the golden files from what the code renders now: `make golden`. Read the difference before you commit it."""
 
 from tests.golden.cases import FOLDER, expected_path, golden_text, list_cases, render_case
+from tests.golden.engines import list_files
 
 
 def main() -> None:
@@ -16,6 +17,8 @@ def main() -> None:
         if path.name.removesuffix(".out.cfg") not in cases:
             path.unlink()
             print(f"removed: {path.name}")
+    for path, text in list_files().items():
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
