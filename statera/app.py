@@ -424,6 +424,32 @@ def _judge_host(host: "Host") -> Finding:
     return (what, found, "" if "haproxy" in host.engine_versions else f"apt-get install haproxy on host {host.name}")
 
 
+async def check_orphans(settings: Settings) -> list[Finding]:
+    """Look for sandboxes that the database does not know, and whether the sweep may remove them."""
+    from statera.control.sweep import list_strays
+    from statera.store.deployment import load_deployment
+
+    if not has_agents(settings):
+        return []
+    store = open_store(settings)
+    try:
+        compute = open_compute(settings)
+        try:
+            deployment, strays = await load_deployment(store), await list_strays(store, compute)
+        finally:
+            await compute.close()
+    except StateraError:
+        return []  # What does not answer has its own line.
+    finally:
+        await store.close()
+    foreign = sum(stray.is_foreign for stray in strays)
+    found = f"{len(strays)} unknown to the database, {foreign} of them made by another deployment"
+    if deployment.held_since is not None:
+        since = f"{deployment.held_since:%Y-%m-%d %H:%M}"
+        return [("orphans", f"{found}; held since {since}: the database was set back", "See `statera orphans list`.")]
+    return [("orphans", found, "See `statera orphans list`." if foreign else "")]
+
+
 async def check_certificates(settings: Settings) -> "list[CertificateEnd]":
     """Return the lifetimes of Statera's own certificates, as far as they are seen from here."""
     from statera.control.own_certificates import observe_ends

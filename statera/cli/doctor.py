@@ -12,7 +12,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from statera.app import check_agents, check_certificates, check_database, check_identity
+from statera.app import check_agents, check_certificates, check_database, check_identity, check_orphans
 from statera.base.settings import Settings
 from statera.cli.preflight import check_ready, find_program
 from statera.model.own_certificates import CertificateEnd
@@ -124,6 +124,7 @@ async def check_deployment(settings: Settings) -> list[Finding]:
     findings += [Finding(what, found, mend) for what, found, mend in await check_database(settings)]
     findings += [Finding(what, found, mend) for what, found, mend in await check_identity(settings)]
     findings += [Finding(what, found, mend) for what, found, mend in await check_agents(settings)]
+    findings += [Finding(what, found, mend, is_warning=True) for what, found, mend in await check_orphans(settings)]
     findings += judge_certificates(await check_certificates(settings), dt.datetime.now(dt.UTC))
     return findings
 
