@@ -235,7 +235,6 @@ class Ground(Playground):
     def stop_installation(self) -> None:
         """Stop all processes of Statera; sandboxes go on serving on hosts that are on."""
         for service in [*self.controllers.values(), *self.agents.values()]:
-            service.resume()
             service.kill()
         for client in self.clients:
             client.close()

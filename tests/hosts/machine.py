@@ -134,13 +134,17 @@ class Machine:
     def cut(self, *insides: str) -> None:
         """Cut these legs, all by default, somewhere on their way: the host sees its own link up."""
         for inside in insides or self.legs:
-            run_ip("link", "set", self.legs[inside].outside, "nomaster")
+            outside = self.legs[inside].outside
+            # Beyond the bridge it is a link of this machine, which would answer there for all of its own addresses.
+            _answer_on(outside, is_wanted=False)
+            run_ip("link", "set", outside, "nomaster")
 
     def heal(self, *insides: str) -> None:
         """Join these legs again, all by default."""
         for inside in insides or self.legs:
             leg = self.legs[inside]
             run_ip("link", "set", leg.outside, "master", leg.bridge)
+            _answer_on(leg.outside, is_wanted=True)
 
     # Processes
 
@@ -175,6 +179,14 @@ class Machine:
         """Return HAProxy's processes in a sandbox, by the pids that they have outside of the host."""
         wanted = os.stat(self.root / f"run/netns/statera-{amphora_id}").st_ino
         return [pid for pid in _list_pids() if _network_of(pid) == wanted]
+
+
+def _answer_on(link: str, *, is_wanted: bool) -> None:
+    """Let this machine answer questions for its addresses on a link, or none at all (ip-sysctl, arp_ignore)."""
+    Path(f"/proc/sys/net/ipv4/conf/{link}/arp_ignore").write_text("0" if is_wanted else "8", encoding="ascii")
+    no_ipv6 = Path(f"/proc/sys/net/ipv6/conf/{link}/disable_ipv6")
+    if no_ipv6.exists():
+        no_ipv6.write_text("0" if is_wanted else "1", encoding="ascii")
 
 
 def find_child(pid: int, within_s: float = 5.0) -> int:

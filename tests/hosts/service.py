@@ -1,5 +1,6 @@
 """One long-running process of Statera that a test starts, hurts and starts again, here or on a host."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -45,8 +46,7 @@ class Service:
         """Start it; one that still runs is left alone."""
         if self.is_running:
             return
-        self._reap()
-        # Its name shows in `ps`, and stands before what it logs.
+        self._end_waiting()
         words = ["env", *(f"{name}={value}" for name, value in self._options.items()), *self._words]
         with self._log.open("ab") as log:
             if self.machine is None:
@@ -59,19 +59,17 @@ class Service:
     def kill(self) -> None:
         """End it as a crash does."""
         self._signal(signal.SIGKILL)
-        self._reap()
+        self._end_waiting()
 
     def stop(self) -> None:
         """End it as an operator does; kill it when it does not obey."""
         if self._process is None:
             return
-        self._signal(signal.SIGCONT)
+        self.resume()
         self._signal(signal.SIGTERM)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(STOP_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            self._signal(signal.SIGKILL)
-        self._reap()
+        self.kill()
 
     def pause(self) -> None:
         """Make it stand still where it is."""
@@ -79,12 +77,16 @@ class Service:
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)
+        if self._process is not None and self._process.poll() is None:
+            # `nsenter` stands still when its program does (nsenter.c, continue_as_child).
+            os.kill(self._process.pid, signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None and is_alive(self.pid):
             os.kill(self.pid, number)
 
-    def _reap(self) -> None:
+    def _end_waiting(self) -> None:
         if self._process is not None:
-            self._process.wait(STOP_WITHIN_S)
+            self._process.kill()
+            self._process.wait()
             self._process = None

@@ -1,0 +1,112 @@
+"""Load balancers of two amphorae on two hosts: who has the VIP, who takes it over, and what clients notice of it."""
+
+import itertools
+import threading
+import time
+from functools import partial
+from typing import Any
+
+import pytest
+
+from statera.cli.playground import ask
+from tests.hosts.ground import Ground
+
+pytestmark = [pytest.mark.e2e, pytest.mark.root]
+
+AMPHORAE = "/v2/octavia/amphorae"
+BUDGET_S = 5.0
+"""Far above what is measured, which `python -m bench failover` tells: a test machine may be busy."""
+
+
+def make_options() -> dict[str, Any]:
+    common = {
+        "reconcile": {"lease_s": 2.0, "backoff_most_s": 1.0, "orphan_grace_s": 2.0, "recheck_s": 5.0},
+        "compute": {"agent_timeout_s": 2.0},
+        "health": {"stale_after_s": 3.0},
+    }
+    return {"hosts": 2, "overrides": common}
+
+
+class Clients:
+    """Clients that ask the VIP without a pause, each request on a connection of its own."""
+
+    def __init__(self, address: str, count: int = 2) -> None:
+        self.answered: list[float] = []
+        self.failed = 0
+        self._address = address
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(count)]
+
+    def _ask(self) -> None:
+        while not self._stop.is_set():
+            if ask(self._address, timeout_s=2.0) is None:
+                self.failed += 1
+            else:
+                self.answered.append(time.monotonic())
+
+    def __enter__(self) -> "Clients":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def has_more_than(self, count: int) -> bool:
+        return len(self.answered) > count
+
+    def tell(self) -> str:
+        times = sorted(self.answered)
+        gap = max((later - earlier for earlier, later in itertools.pairwise(times)), default=float("inf"))
+        return f"{len(times)} answered, {self.failed} failed, {gap:.3f} s without an answer"
+
+
+def _create(ground: Ground, name: str, **wanted: Any) -> Any:
+    return ground.wait_active(ground.create_load_balancer(name, ground.servers, **wanted)["id"])
+
+
+def _delete(ground: Ground, balancer: Any) -> None:
+    ground.request("DELETE", f"/v2/lbaas/loadbalancers/{balancer['id']}?cascade=true")
+    ground.wait_gone(balancer["id"])
+    assert [machine.list_sandboxes() for machine in ground.machines.values() if machine.is_on] in ([[], []], [[]])
+
+
+def _wait_holder(ground: Ground, balancer: Any, *, other_than: str = "") -> str:
+    """Wait until the VIP is on one host only, and return it."""
+    vip = balancer["vip_address"]
+
+    def is_one() -> str:
+        hosts = [name for name, _ in ground.find_holders(vip)]
+        return hosts[0] if len(hosts) == 1 and hosts[0] != other_than else ""
+
+    return str(ground.wait_for(is_one, "One holder", explain=lambda: str(ground.find_holders(vip))))
+
+
+def _roles(ground: Ground, balancer: Any) -> list[tuple[str, str]]:
+    return sorted((one["role"], one["status"]) for one in ground.list_amphorae(balancer["id"]))
+
+
+PAIR = [("BACKUP", "ALLOCATED"), ("MASTER", "ALLOCATED")]
+
+
+def test_two_amphorae_on_two_hosts_and_one_has_the_vip(ground: Ground) -> None:
+    balancer = _create(ground, "pair", topology="ACTIVE_STANDBY")
+    assert balancer["topology"] == "ACTIVE_STANDBY"
+    amphorae = ground.list_amphorae(balancer["id"])
+    assert {one["host"] for one in amphorae} == {"a", "b"}
+    assert _roles(ground, balancer) == PAIR
+    assert {(one["vrrp_interface"], one["vrrp_id"], one["vrrp_priority"]) for one in amphorae} == {
+        ("eth0", 1, 100),
+        ("eth0", 1, 90),
+    }
+    holder = _wait_holder(ground, balancer)
+    with Clients(balancer["vip_address"]) as clients:
+        ground.wait_for(partial(clients.has_more_than, 20), "Answers")
+        ground.machines[holder].power_off()
+        _wait_holder(ground, balancer, other_than=holder)
+        seen = len(clients.answered)
+        ground.wait_for(partial(clients.has_more_than, seen + 20), "Answers of the other one", explain=clients.tell)
+    print(f"power off: {clients.tell()}")
+    ground.power_on(holder) if hasattr(ground, "power_on") else None
