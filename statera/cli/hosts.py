@@ -61,7 +61,8 @@ def _tell_host(host: Host, placed: int, drain: Drain | None) -> dict[str, str | 
     about = host.reason.sentence if host.reason else ""
     if drain is not None:
         state = "gone" if drain.is_gone else "draining" if count else "drained"
-        about = f"Since {drain.since:%Y-%m-%d %H:%M} by {drain.actor}. {about}".strip()
+        why = drain.reason.sentence if drain.reason is not None and count else ""
+        about = " ".join(f"Since {drain.since:%Y-%m-%d %H:%M} by {drain.actor}. {why} {about}".split())
     room = max(0, host.amphora_limit - count) if host.reachable and drain is None else 0
     return {
         "host": host.name,

@@ -34,11 +34,11 @@ def _render_section(section: str, rows: list[tuple[str, str, str, str]]) -> str:
     lines = [f"### {title}", "", "| option | type | default | meaning |", "|---|---|---|---|"]
     for name, kind, default, meaning in rows:
         shown = default if default == "required" else f"`{default}`"
-        lines.append(f"| `{name}` | {_cell(kind)} | {shown} | {_cell(meaning)} |")
+        lines.append(f"| `{name}` | {escape_cell(kind)} | {shown} | {escape_cell(meaning)} |")
     return "\n".join([*lines, ""])
 
 
-def _cell(text: str) -> str:
+def escape_cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
