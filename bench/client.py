@@ -12,11 +12,11 @@ from statera.base.errors import Lasting
 READ_BYTES = 1 << 18
 
 
-def ask_name(address: str, port: int = 80, *, timeout_s: float = 0.05) -> str | None:
+def ask_name(address: str, port: int = 80, *, timeout_s: float = 0.05, path: str = "/") -> str | None:
     """Send one request on a connection of its own; return the body, None when it failed or took longer."""
     try:
         with socket.create_connection((address, port), timeout=timeout_s) as connection:
-            connection.sendall(b"GET / HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n".encode())
             answer = bytearray()
             while chunk := connection.recv(READ_BYTES):
                 answer += chunk

@@ -7,6 +7,7 @@ two requests is opened again, as every HTTP client does; one that it closes upon
 
 import asyncio
 import contextlib
+import ssl
 import subprocess
 import sys
 import time
@@ -30,6 +31,8 @@ class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
     per_second: float = 200.0
     keeps: bool = False
     """Whether each client keeps its connection, or opens one for each request."""
+    tls: bool = False
+    """Whether to speak TLS, with whoever is there."""
 
 
 class LoadTold(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,7 +76,8 @@ class Client:
             self.close()
             self.reopened += 1
         if self._streams is None:
-            self._streams = await asyncio.open_connection(self._options.address, self._options.port)
+            terms = ssl._create_unverified_context() if self._options.tls else None
+            self._streams = await asyncio.open_connection(self._options.address, self._options.port, ssl=terms)
         return self._streams
 
     def close(self) -> None:
@@ -151,6 +155,16 @@ def making_load(options: LoadOptions) -> Iterator[RunningLoad]:
             running.told = msgspec.json.decode(told, type=LoadTold)
         finally:
             process.kill()
+
+
+def describe_load(options: LoadOptions, told: LoadTold) -> str:
+    """Return the sentence beside a figure."""
+    text = f"of {told.sent:,} at {options.per_second:.0f}/s from {options.clients} clients"
+    text += f"; answered in {told.p50_ms:.0f} ms (p50), {told.p99_ms:.0f} ms (p99), {told.longest_ms:.0f} ms (longest)"
+    if told.reopened:
+        text += f"; {told.reopened} connections closed while idle"
+    reasons = "; ".join(f"{count} x {reason}" for reason, count in told.reasons.items())
+    return f"{text}; {reasons}" if reasons else text
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from bench.client import ApiConnection, ask_name
 from bench.engines import count_reloads
 from bench.figures import Figure, median, spread
 from bench.ground import Ground
-from bench.load import LoadOptions, LoadTold, making_load
+from bench.load import LoadOptions, describe_load, making_load
 
 FIRST_PORT = 8000
 
@@ -39,7 +39,9 @@ def _measure_under_load(ground: Ground, balancer: Any, runs: int, *, keeps: bool
             budget=500,
             detail=f"{spread(took_ms, 'ms')}, {reloads} reloads",
         ),
-        Figure(what=f"failed requests, {how}", value=load.told.failed, budget=0, detail=_describe(options, load.told)),
+        Figure(
+            what=f"failed requests, {how}", value=load.told.failed, budget=0, detail=describe_load(options, load.told)
+        ),
     ]
 
 
@@ -63,12 +65,3 @@ def _measure(ground: Ground, api: ApiConnection, balancer: Any, port: int) -> fl
     api.request("DELETE", f"/v2/lbaas/listeners/{listener['id']}")
     ground.playground.wait_active(balancer["id"])
     return took_s * 1000
-
-
-def _describe(options: LoadOptions, told: LoadTold) -> str:
-    text = f"of {told.sent:,} at {options.per_second:.0f}/s from {options.clients} clients"
-    text += f"; answered in {told.p50_ms:.0f} ms (p50), {told.p99_ms:.0f} ms (p99), {told.longest_ms:.0f} ms (longest)"
-    if told.reopened:
-        text += f"; {told.reopened} connections closed while idle"
-    reasons = "; ".join(f"{count} x {reason}" for reason, count in told.reasons.items())
-    return f"{text}; {reasons}" if reasons else text

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from bench import answering, creation, editing, heartbeats, membership, memory, proxying, reloading, thousand
+from bench import answering, changing, creation, editing, heartbeats, membership, memory, proxying, reloading, thousand
 from bench.figures import Figure
 from bench.ground import Ground
 
@@ -11,6 +11,7 @@ Scenario = Callable[[Ground, int], list[Figure]]
 SCENARIOS: Mapping[str, Scenario] = {
     "create": creation.run,
     "member": membership.run,
+    "runtime": changing.run,
     "reload": reloading.run,
     "api": answering.run,
     "edits": editing.run,

@@ -38,6 +38,8 @@ STARTS = counter(
 UP_WITHIN_S = 10.0
 MASTER_WITHIN_S = 5.0
 LOOK_AGAIN_S = 0.005
+REPEATED_S = 1.0
+"""How long is waited for an instant in which a server has no connections. Shorter than anybody waits for an edit."""
 MOST_WORDS_BYTES = 256 * 1024
 ALERT = "[ALERT]"
 """What HAProxy begins a line with that tells why it does not do what it should."""
@@ -130,8 +132,7 @@ class Engine:
             if self._drains.is_leaving(command):
                 continue
             with contextlib.suppress(RuntimeUnavailable):
-                line = self._complete(command, command.say(version), wanted)
-                answer = (await ask(self._folders.live / "stats", line)).strip()
+                answer = await self._run_command(command, self._complete(command, command.say(version), wanted))
                 if _succeeded(command, answer):
                     version = command.read_version(answer, version)
                     self._drains.note(command)
@@ -142,6 +143,15 @@ class Engine:
                 return answer
             return "its socket did not answer"
         return ""
+
+    async def _run_command(self, command: Command, line: str) -> str:
+        """Return the answer; to one that may be repeated the first success, or the last answer. Raises as `ask`."""
+        deadline = time.monotonic() + REPEATED_S
+        while True:
+            answer = (await ask(self._folders.live / "stats", line)).strip()
+            if not command.may_repeat or _succeeded(command, answer) or time.monotonic() > deadline:
+                return answer
+            await asyncio.sleep(LOOK_AGAIN_S)
 
     def _complete(self, command: Command, line: str, wanted: Document) -> str:
         """Return what goes over the socket: with a file's content behind the command, which an empty line ends."""

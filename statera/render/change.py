@@ -32,6 +32,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     """What the answer to several commands on one line must hold, each of these, to mean success."""
     may_wait: bool = False
     """Deleting a server that still has connections fails; it is out of use already, and the delete is tried again."""
+    may_repeat: bool = False
+    """A refusal changes nothing, and another time it may be taken: a server has no connections at that instant."""
     drains: str = ""
     """The server, as `backend/name`, that gets no new connections from now on."""
     file: str = ""
@@ -222,7 +224,7 @@ def _change_servers(old: ServersPart, new: ServersPart, engine: EngineCapabiliti
                 if not (new.dynamic and engine.dynamic_servers):
                     return Reload(why="This HAProxy cannot replace a server at run time.")
                 commands.append(_replace_command(new, server))
-                doubt = "A member that has connections at that moment can only be replaced by a reload."
+                doubt = "A member that is never without connections can only be replaced by a reload."
             else:
                 commands += _edit_commands(new.backend, known, server)
     return RuntimeChange(commands=tuple(commands), doubt=doubt)
@@ -254,6 +256,7 @@ def _replace_command(part: ServersPart, server: Server) -> Command:
     return Command(
         text=f"set server {place} state maint;del server {place};{added}",
         says=("Server deleted.", "New server registered."),
+        may_repeat=True,
     )
 
 
