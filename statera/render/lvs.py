@@ -40,7 +40,9 @@ def _lines(document: DatagramDocument, failing: Failing) -> Iterator[str]:
     yield "}"
     for listener in document.listeners:
         pool = document.find_pool(listener.pool_id)
-        for address in listener.addresses if pool is not None else ():
+        if pool is None:
+            continue
+        for address in listener.addresses:
             # A virtual server has members of its own family only. Where there are none, the kernel tells clients at
             # once that nobody listens.
             servers = [one for one in list_serving(pool, failing) if (":" in one.address) == (":" in address)]

@@ -58,7 +58,7 @@ async def test_algorithms(api: Api, algorithm: str) -> None:
 @pytest.mark.parametrize(
     ("values", "status", "words"),
     [
-        ({"protocol": "UDP"}, 501, "Provider 'amphora' does not support a requested option: listener protocol UDP"),
+        ({"protocol": "SCTP"}, 501, "Provider 'amphora' does not support a requested option: listener protocol SCTP"),
         (
             {"protocol": "PROMETHEUS", "client_ca_tls_container_ref": "x"},
             400,
@@ -183,12 +183,71 @@ async def test_persistence_keeps_its_type(api: Api) -> None:
     assert (await api.ask("PUT", path, body)).json()["pool"]["session_persistence"] is None
 
 
-@pytest.mark.parametrize("values", [{"protocol": "UDP"}, {"protocol": "SCTP"}])
+@pytest.mark.parametrize("values", [{"protocol": "SCTP"}])
 async def test_pool_options_that_are_not_there_yet(api: Api, values: dict[str, Any]) -> None:
     balancer = await api.create_balancer()
     body = {"loadbalancer_id": balancer["id"], "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN"} | values
     sentence = await api.refuse("POST", "/pools", {"pool": body}, status=501)
     assert sentence.startswith("Provider 'amphora' does not support a requested option: pool ")
+
+
+@pytest.mark.parametrize(
+    ("persistence", "words"),
+    [
+        (
+            {"type": "HTTP_COOKIE"},
+            "Session persistence of type HTTP_COOKIE is not supported for UDP/SCTP protocol pools.",
+        ),
+        ({"type": "APP_COOKIE", "cookie_name": "a"}, "Cookie names are not supported for UDP/SCTP pools."),
+        (
+            {"type": "SOURCE_IP", "cookie_name": "a"},
+            "session_persistence SOURCE_IP type for UDP and SCTP protocols only accepts: type, persistence_timeout, "
+            "persistence_granularity.",
+        ),
+    ],
+)
+async def test_persistence_refusals_of_datagrams(api: Api, persistence: dict[str, Any], words: str) -> None:
+    balancer = await api.create_balancer()
+    body = {
+        "loadbalancer_id": balancer["id"], "protocol": "UDP", "lb_algorithm": "ROUND_ROBIN",
+        "session_persistence": persistence,
+    }  # fmt: skip
+    sentence = await api.refuse("POST", "/pools", {"pool": body}, status=400)
+    assert sentence == f"Validation failure: {words}"
+
+
+async def test_persistence_of_datagrams(api: Api) -> None:
+    kept = {
+        "type": "SOURCE_IP", "cookie_name": None, "persistence_timeout": 60, "persistence_granularity": "255.255.0.0",
+    }  # fmt: skip
+    pool = await api.create_pool(protocol="UDP", session_persistence=kept)
+    assert pool["session_persistence"] == kept
+
+
+async def test_members_of_datagrams_have_the_family_of_a_vip(api: Api) -> None:
+    balancer = await api.create_balancer()
+    listener = await api.create("listeners", loadbalancer_id=balancer["id"], protocol="UDP", protocol_port=53)
+    pool = await api.create("pools", listener_id=listener["id"], protocol="UDP", lb_algorithm="ROUND_ROBIN")
+    path = f"/pools/{pool['id']}/members"
+    await api.ask("POST", path, {"member": {"address": "192.0.2.7", "protocol_port": 53}})
+    wanted = {"address": "2001:db8::7", "protocol_port": 53}
+    sentence = await api.refuse("POST", path, {"member": wanted}, status=501)
+    assert "no VIP has the IP version of member 2001:db8::7" in sentence
+    # Nobody serves by this pool.
+    alone = await api.create("pools", loadbalancer_id=balancer["id"], protocol="UDP", lb_algorithm="ROUND_ROBIN")
+    await api.ask("POST", f"/pools/{alone['id']}/members", {"member": wanted})
+
+
+async def test_udp_connect_monitors_have_a_least_delay(api: Api) -> None:
+    pool = await api.create_pool(protocol="UDP")
+    body = {"pool_id": pool["id"], "type": "UDP-CONNECT", "delay": 2, "timeout": 1, "max_retries": 1}
+    sentence = await api.refuse("POST", "/healthmonitors", {"healthmonitor": body}, status=400)
+    words = "The request delay value 2 should be larger than 3 for UDP-CONNECT health monitor type."
+    assert sentence == f"Validation failure: {words}"
+    monitor = await api.create("healthmonitors", **(body | {"delay": 3}))
+    path = f"/healthmonitors/{monitor['id']}"
+    sentence = await api.refuse("PUT", path, {"healthmonitor": {"delay": 1}}, status=400)
+    assert "The request delay value 1 should be larger than 3" in sentence
 
 
 async def test_a_pool_needs_an_owner(api: Api) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from statera.base.errors import Transient
+from statera.base.errors import Lasting, Transient
 from statera.model.amphora import Amphora
+from statera.model.engines import EngineName
 from statera.model.enums import HttpMethod, ListenerProtocol, MonitorType, Topology
 from statera.model.network import Attachment, Network, Port, PortAddress, Subnet
 from statera.model.spec import MonitorSpec
@@ -106,8 +107,6 @@ def test_zero_timeouts_are_the_defaults():
     [
         {"admin_state_up": False},
         {"deleting": True},
-        {"protocol": "UDP"},
-        {"protocol": "SCTP"},
         {"protocol": "TERMINATED_HTTPS"},
     ],
 )
@@ -287,3 +286,32 @@ def test_an_unknown_network_says_so(port: Port, words: str):
     with pytest.raises(Transient, match=words) as raised:
         decide_sandbox_spec(two_networks_tree(), make_amphora(port), NETWORKS, LIMITS)
     assert raised.value.reason.slug == "network-unknown"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "engines", "chosen"),
+    [
+        ("HTTP", (), EngineName.HAPROXY),
+        ("UDP", ("haproxy", "nginx"), EngineName.NGINX),
+        ("UDP", ("haproxy", "ipvs", "nginx"), EngineName.LVS),
+        ("SCTP", ("haproxy", "ipvs", "sctp"), EngineName.LVS),
+    ],
+)
+def test_each_listener_has_an_engine_that_can(protocol: str, engines: tuple[str, ...], chosen: EngineName):
+    tree = small_tree({"protocol": protocol})
+    (listener,) = decide_amphora_spec(tree, "amphora", LIMITS, engines=engines).listeners
+    assert listener.engine == chosen
+
+
+@pytest.mark.parametrize(
+    ("protocol", "engines", "lacks"),
+    [
+        ("UDP", ("haproxy",), "nginx with its stream module, or IPVS in the kernel and keepalived"),
+        ("SCTP", ("haproxy", "nginx"), "IPVS in the kernel and keepalived"),
+        ("SCTP", ("haproxy", "ipvs"), "SCTP in the kernel"),
+    ],
+)
+def test_what_a_host_lacks_is_named(protocol: str, engines: tuple[str, ...], lacks: str):
+    with pytest.raises(Lasting, match=lacks) as refused:
+        decide_amphora_spec(small_tree({"protocol": protocol}), "amphora", LIMITS, engines=engines)
+    assert refused.value.reason.slug == "engine-missing"
