@@ -15,17 +15,16 @@ from statera.api.shown import ReasonShown, format_time, show_reason
 from statera.base.errors import Refusal, Refused
 from statera.model.amphora import Amphora
 from statera.model.edits import fail_over_amphora
-from statera.model.enums import AmphoraRole, AmphoraStatus
+from statera.model.enums import AmphoraStatus
 from statera.model.network import Port
 from statera.model.statistics import AmphoraTraffic
 from statera.model.views import AmphoraView
+from statera.model.vrrp import PRIORITIES, VIRTUAL_ROUTER_ID
 from statera.store.amphorae import list_amphora_ids
 from statera.store.claims import mark_due
 from statera.store.statistics import list_amphora_traffic
 from statera.store.views import load_view
 
-VRRP_ID = 1
-VRRP_PRIORITY = {AmphoraRole.MASTER: 100, AmphoraRole.BACKUP: 90}
 VIP_INTERFACE = "eth0"
 
 
@@ -62,7 +61,7 @@ def show_amphora(view: AmphoraView) -> AmphoraShown:
     amphora = view.resource
     vip = view.vip
     own = next((port for port in amphora.ports if vip is not None and port.network_id == vip.network_id), None)
-    is_paired = amphora.role in VRRP_PRIORITY
+    is_paired = amphora.role in PRIORITIES
     return AmphoraShown(
         id=amphora.id,
         loadbalancer_id=amphora.load_balancer_id or None,
@@ -73,8 +72,8 @@ def show_amphora(view: AmphoraView) -> AmphoraShown:
         role=amphora.role if amphora.load_balancer_id else None,
         status=amphora.status,
         vrrp_interface=VIP_INTERFACE if is_paired else None,
-        vrrp_id=VRRP_ID if is_paired else None,
-        vrrp_priority=VRRP_PRIORITY.get(amphora.role),
+        vrrp_id=VIRTUAL_ROUTER_ID if is_paired else None,
+        vrrp_priority=PRIORITIES.get(amphora.role),
         created_at=format_time(amphora.created_at),
         updated_at=format_time(amphora.updated_at) if amphora.updated_at else None,
         host=amphora.host,

@@ -8,7 +8,7 @@ from msgspec import UNSET, UnsetType
 from statera.api.call import Call, Route, answer_json
 from statera.api.chosen import choose
 from statera.api.errors import Answer
-from statera.api.fields import TRUE_WORDS, Address, Several, Text, Uuid
+from statera.api.fields import TRUE_WORDS, Address, Choice, Several, Text, Uuid
 from statera.api.fulltree import ListenerInTree, PoolInTree, check_tree_secrets, grow_tree, show_children
 from statera.api.listing import COMMON_COLUMNS, Collection, Constant, answer_list, answer_one, same_columns
 from statera.api.loading import find, load
@@ -32,6 +32,8 @@ from statera.api.wire import (
 from statera.base.errors import Refusal, Refused
 from statera.base.ids import new_id
 from statera.model.edits import Change, delete_load_balancer, fail_over_load_balancer, update_load_balancer
+from statera.model.enums import Topology
+from statera.model.features import check_features
 from statera.model.tree import LoadBalancer, Vip
 from statera.model.views import LoadBalancerView
 from statera.model.vip import AdditionalVip, VipWish
@@ -58,6 +60,9 @@ class LoadBalancerUpdate(Wire, frozen=True, kw_only=True):
     tags: Tags = UNSET
     vip_qos_policy_id: OptionalUuid = UNSET
     vip_sg_ids: Groups = UNSET
+    flavor_id: OptionalUuid = UNSET
+    """Beyond the v2 API, as the next: on an update the flavor and the topology change while traffic flows."""
+    topology: Annotated[Topology | UnsetType | None, Choice(Topology)] = UNSET
 
 
 class LoadBalancerCreate(LoadBalancerUpdate, frozen=True, kw_only=True):
@@ -71,7 +76,6 @@ class LoadBalancerCreate(LoadBalancerUpdate, frozen=True, kw_only=True):
         tuple[AdditionalVipGiven, ...] | UnsetType | None, Several(Nested(AdditionalVipGiven))
     ] = UNSET
     provider: Annotated[str | UnsetType | None, Text(64)] = UNSET
-    flavor_id: OptionalUuid = UNSET
     availability_zone: Name = UNSET
     listeners: Annotated[tuple[ListenerInTree, ...] | UnsetType | None, Several(Nested(ListenerInTree))] = UNSET
     pools: Annotated[tuple[PoolInTree, ...] | UnsetType | None, Several(Nested(PoolInTree))] = UNSET
@@ -84,7 +88,7 @@ class AdditionalVipShown(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LoadBalancerShown(Shown, frozen=True, kw_only=True):
-    """Every attribute of the v2 API; beyond it `observed_generation`: the newest `generation` that is live."""
+    """Every attribute of the v2 API; beyond it `topology` and `observed_generation`: the newest that is live."""
 
     description: str
     vip_address: str
@@ -100,6 +104,7 @@ class LoadBalancerShown(Shown, frozen=True, kw_only=True):
     vip_qos_policy_id: str | None
     availability_zone: str | None
     vip_vnic_type: str = "normal"
+    topology: Topology
     observed_generation: int
 
 
@@ -122,6 +127,7 @@ def _list_own(balancer: LoadBalancer) -> dict[str, Any]:
         "flavor_id": balancer.flavor_id,
         "vip_qos_policy_id": balancer.vip_qos_policy_id,
         "availability_zone": balancer.availability_zone,
+        "topology": balancer.topology,
         "generation": balancer.generation,
         "observed_generation": balancer.observed_generation,
     }
@@ -131,7 +137,15 @@ def _show_vip(vip: Vip) -> AdditionalVipShown:
     return AdditionalVipShown(subnet_id=vip.subnet_id, ip_address=vip.address, port_id=vip.port_id)
 
 
-_SAME = ("description", "provider", "flavor_id", "vip_qos_policy_id", "availability_zone", "observed_generation")
+_SAME = (
+    "description",
+    "provider",
+    "flavor_id",
+    "vip_qos_policy_id",
+    "availability_zone",
+    "topology",
+    "observed_generation",
+)
 COLLECTION = Collection(
     singular="loadbalancer",
     plural="loadbalancers",
@@ -165,10 +179,12 @@ async def accept_create(call: Call) -> Answer:
     vips = await allocate_vips(call.room.network, wish, requests)
     try:
         more = msgspec.structs.asdict(chosen) | {"id": load_balancer_id, "project_id": project_id}
+        more |= {"topology": wire.topology} if wire.topology else {}
         balancer = _build(call, wire, vips, **more)
         await check_tree_secrets(call, wire.listeners or (), wire.pools or ())
         settings, now = call.room.settings.api, balancer.created_at
         tree = grow_tree(balancer, wire.listeners or (), wire.pools or (), settings, now)
+        check_features(tree, call.recall_engines())
         what, limits = f"Load balancer {load_balancer_id} created.", call.room.limits
         call.note_concern(tree.load_balancer.id)
         await insert_tree(call.room.store, tree, actor=call.caller.name, what=what, limits=limits)
@@ -245,13 +261,23 @@ async def accept_update(call: Call) -> Answer:
     if wire.vip_sg_ids is not UNSET:
         call.allow("loadbalancer:put:vip_sg_ids", balancer.project_id)
     _check_network_options(wire)
-    decide = update_load_balancer(_change(wire), call.terms())
+    chosen = await _choose_anew(call, wire, (await _load(call, "loadbalancer:put")).resource)
+    decide = update_load_balancer(_change(wire, chosen), call.terms())
     tree = await call.edit(balancer.id, decide, f"Load balancer {balancer.id} updated.")
     return answer_json({"loadbalancer": show_load_balancer(view_of_load_balancer(tree))})
 
 
-def _change(wire: LoadBalancerUpdate) -> Change[LoadBalancer]:
-    given = list_kept(wire, NULLS_ON_UPDATE, _SETTABLE)
+async def _choose_anew(call: Call, wire: LoadBalancerUpdate, balancer: LoadBalancer) -> dict[str, Any]:
+    """Return what another flavor or topology changes; null changes nothing. A flavor may say the topology."""
+    values: dict[str, Any] = {}
+    if wire.flavor_id and wire.flavor_id != balancer.flavor_id:
+        chosen = await choose(call.room, flavor_id=wire.flavor_id, zone=None, provider=balancer.provider)
+        values = {"flavor_id": chosen.flavor_id, "topology": chosen.topology}
+    return values | ({"topology": wire.topology} if wire.topology else {})
+
+
+def _change(wire: LoadBalancerUpdate, chosen: dict[str, Any]) -> Change[LoadBalancer]:
+    given = list_kept(wire, NULLS_ON_UPDATE, _SETTABLE) | chosen
     return lambda balancer: msgspec.structs.replace(balancer, **given)
 
 

@@ -19,7 +19,7 @@ SERVED_LISTENERS = (
     ListenerProtocol.TERMINATED_HTTPS,
     ListenerProtocol.UDP,
 )
-SERVED_TOPOLOGIES = (Topology.SINGLE,)
+SERVED_TOPOLOGIES = (Topology.SINGLE, Topology.ACTIVE_STANDBY)
 UNSERVED_POOLS = (PoolProtocol.SCTP,)
 LACK_OF_SCTP = "SCTP, which only IPVS balances: no engine that hosts run here can"
 TLS_OFFLOAD = (ListenerProtocol.TERMINATED_HTTPS, ListenerProtocol.PROMETHEUS)

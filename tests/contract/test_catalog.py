@@ -308,13 +308,28 @@ async def test_unknown_choices(api: Api, values: dict[str, Any], sentence: str) 
     assert await api.refuse("POST", "/loadbalancers", body, status=400) == sentence
 
 
-async def test_a_topology_that_is_not_served(api: Api) -> None:
-    """Operators may describe it; who asks for it is told that it is not there."""
+async def test_a_flavor_says_the_topology(api: Api) -> None:
     flavor = await make_flavor(api, loadbalancer_topology="ACTIVE_STANDBY")
     body = {"loadbalancer": {"vip_subnet_id": api.subnet_id(), "flavor_id": flavor["id"]}}
-    sentence = await api.refuse("POST", "/loadbalancers", body, status=501)
-    wanted = "Provider 'amphora' does not support a requested option: loadbalancer_topology ACTIVE_STANDBY"
-    assert sentence == wanted
+    made = (await api.ask("POST", "/loadbalancers", body)).json()["loadbalancer"]
+    assert made["topology"] == "ACTIVE_STANDBY"
+
+
+async def test_flavor_and_topology_change_later(api: Api) -> None:
+    """Beyond the v2 API: both are an update like any other."""
+    pair = await make_flavor(api, loadbalancer_topology="ACTIVE_STANDBY")
+    body = {"loadbalancer": {"vip_subnet_id": api.subnet_id()}}
+    made = (await api.ask("POST", "/loadbalancers", body)).json()["loadbalancer"]
+    assert made["topology"] == "SINGLE"
+    path = f"/loadbalancers/{made['id']}"
+    changed = (await api.ask("PUT", path, {"loadbalancer": {"flavor_id": pair["id"]}})).json()["loadbalancer"]
+    assert (changed["flavor_id"], changed["topology"]) == (pair["id"], "ACTIVE_STANDBY")
+    changed = (await api.ask("PUT", path, {"loadbalancer": {"topology": "SINGLE"}})).json()["loadbalancer"]
+    assert (changed["flavor_id"], changed["topology"]) == (pair["id"], "SINGLE")
+    assert changed["generation"] == 3
+    sentence = await api.refuse("PUT", path, {"loadbalancer": {"flavor_id": NIL}}, status=400)
+    assert sentence == "Validation failure: Invalid flavor_id."
+    await api.refuse("PUT", path, {"loadbalancer": {"topology": "TRIPLE"}}, status=400)
 
 
 async def test_a_flavor_deleted_while_it_is_chosen(api: Api) -> None:

@@ -104,9 +104,14 @@ def test_two_amphorae_on_two_hosts_and_one_has_the_vip(ground: Ground) -> None:
     holder = _wait_holder(ground, balancer)
     with Clients(balancer["vip_address"]) as clients:
         ground.wait_for(partial(clients.has_more_than, 20), "Answers")
-        ground.machines[holder].power_off()
+        ground.stop_host(holder)
         _wait_holder(ground, balancer, other_than=holder)
         seen = len(clients.answered)
         ground.wait_for(partial(clients.has_more_than, seen + 20), "Answers of the other one", explain=clients.tell)
     print(f"power off: {clients.tell()}")
-    ground.power_on(holder) if hasattr(ground, "power_on") else None
+    ground.start_host(holder)
+    ground.wait_for(
+        lambda: _roles(ground, balancer) == PAIR, "Both again", explain=lambda: str(_roles(ground, balancer))
+    )
+    _wait_holder(ground, balancer)
+    _delete(ground, balancer)
