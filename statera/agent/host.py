@@ -32,7 +32,7 @@ from statera.base.secret import Secret
 from statera.base.settings import Settings
 from statera.model.agent_wire import HostFacts, Metrics, NeighboursQuestion, SandboxRequest, Verdict
 from statera.model.amphora import AmphoraObserved, AppliedConfiguration
-from statera.model.engines import EngineName
+from statera.model.engines import EXPORTER, EngineName
 from statera.model.spec import Configuration, LimitsSpec
 from statera.render.engine import haproxy_capabilities
 from statera.render.paths import SANDBOX_PATHS
@@ -370,3 +370,12 @@ def find_engine_versions(settings: Settings) -> dict[str, str]:
             if found := re.search(r"(\d+\.\d+(?:\.\d+)?)", done.stdout + done.stderr):
                 versions[name] = found[1]
     return versions
+    if EngineName.HAPROXY in versions and _has_exporter(settings.agent.haproxy):
+        versions[EXPORTER] = versions[EngineName.HAPROXY]
+
+
+def _has_exporter(haproxy: str) -> bool:
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        done = subprocess.run([haproxy, "-vv"], check=False, capture_output=True, text=True, timeout=10.0)
+        return EXPORTER in done.stdout
+    return False

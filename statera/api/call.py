@@ -15,6 +15,7 @@ from statera.base.clock import Clock
 from statera.base.errors import Refusal, Refused
 from statera.base.settings import Settings
 from statera.model.edits import Decide, Terms
+from statera.model.features import Installed, refuse_lacking
 from statera.model.ports import ForecastPort, NetworkDriver, SecretsDriver, SecretsKeeper
 from statera.model.quota import Limits
 from statera.model.tree import Resource, Tree
@@ -112,7 +113,12 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     async def edit(self, load_balancer_id: str, decide: Decide, what: str) -> Tree:
         """Have an edit accepted; return the tree right after it."""
         self.note_concern(load_balancer_id)
+        decide = refuse_lacking(decide, self.recall_engines())
         return await self.room.editor.edit(load_balancer_id, decide, actor=self.caller.name, what=what)
+
+    def recall_engines(self) -> tuple[Installed, ...]:
+        """Return the HAProxy of every host, nothing while one is not known."""
+        return self.room.forecaster.recall_engines() if self.room.forecaster is not None else ()
 
     def note_concern(self, load_balancer_id: str) -> None:
         """Have the request's log lines tell which load balancer it is about."""

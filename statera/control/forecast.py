@@ -10,6 +10,7 @@ from statera.control.run import Run
 from statera.model.agent_wire import Verdict
 from statera.model.amphora import Amphora, AmphoraObserved
 from statera.model.document import Document
+from statera.model.features import Installed
 from statera.model.forecast import AmphoraForecast, Forecast, Means, ObjectChange, isolate_change, list_changes, worst
 from statera.model.ports import ComputeDriver, NetworkDriver, SecretsDriver
 from statera.model.tree import Tree
@@ -19,10 +20,12 @@ from statera.plan.steps import AddAmphora, CondemnAmphora, EnsureSandbox, Plan
 from statera.plan.world import World
 from statera.render.change import Reload, RuntimeChange, Unchanged, decide_change
 from statera.render.difference import render_difference
-from statera.render.engine import EngineCapabilities, haproxy_capabilities
+from statera.render.engine import EngineCapabilities, haproxy_capabilities, list_installed
 from statera.store.amphorae import load_amphorae
 from statera.store.engine import Store
 
+ENGINES_AGE_S = 30.0
+"""An engine that was installed anew is known to the API after so long."""
 ASSUMED_ENGINE = "2.6.0"
 """For a host that has never told its own: the oldest that is supported."""
 
@@ -43,6 +46,9 @@ class Forecaster:
         self._compute = compute
         self._clock = clock
         self._observer = Observer(store, network, compute, settings, clock, secrets)
+
+    def recall_engines(self) -> tuple[Installed, ...]:
+        return list_installed(self._observer.hosts.recall(most_age_s=ENGINES_AGE_S))
 
     async def forecast(self, before: Tree, after: Tree) -> Forecast:
         """Return what would come of an edit. Raises `Lasting` for what cannot be rendered, `Transient`."""

@@ -1,8 +1,9 @@
 """What hosts said of themselves last. Asking costs a round to each of them, so answers are shared and kept a while."""
 
 import asyncio
+import contextlib
 
-from statera.base.errors import Transient
+from statera.base.errors import StateraError, Transient
 from statera.model.amphora import Host
 from statera.model.ports import ComputeDriver
 
@@ -16,6 +17,7 @@ class HostBook:
         self._versions: dict[str, dict[str, str]] = {}
         self._asked_at = float("-inf")
         self._asking = asyncio.Lock()
+        self._refreshing: asyncio.Task[None] | None = None
 
     async def list_hosts(self, *, most_age_s: float) -> tuple[Host, ...]:
         """Return all hosts as they were at most `most_age_s` seconds ago."""
@@ -26,6 +28,20 @@ class HostBook:
                 self._asked_at = began
                 self._learn()
         return self._hosts
+
+    def recall(self, *, most_age_s: float) -> tuple[Host, ...]:
+        """Return all hosts as they were last, nothing before the first answer, without waiting for any.
+
+        When that is longer ago, they are asked now, for the next call.
+        """
+        if _now_s() - self._asked_at > most_age_s and not self._asking.locked():
+            self._refreshing = asyncio.create_task(self._refresh(most_age_s))
+        return self._hosts
+
+    async def _refresh(self, most_age_s: float) -> None:
+        # Who asks for real is told what went wrong.
+        with contextlib.suppress(StateraError):
+            await self.list_hosts(most_age_s=most_age_s)
 
     async def load_versions(self, name: str, *, most_age_s: float) -> dict[str, str]:
         """Return the engine versions of a host, old ones while it does not answer.

@@ -67,7 +67,7 @@ class Observer:
         self._has_spares = settings.compute.spares_per_host > 0
         self._broken_after_s = settings.failover.broken_after_s
         self.failover_limits = read_limits(settings.failover)
-        self._hosts = HostBook(compute)
+        self.hosts = HostBook(compute)
         self._certificates = CertificateBook(secrets)
         self.limits = decide_limits(
             memory_mib=settings.compute.memory_mib,
@@ -96,7 +96,7 @@ class Observer:
         if not needs_hosts(world):
             return world
         is_dubious = needs_lookout(world)
-        hosts = await self._hosts.list_hosts(most_age_s=LOOKOUT_AGE_S if is_dubious else PLACEMENT_AGE_S)
+        hosts = await self.hosts.list_hosts(most_age_s=LOOKOUT_AGE_S if is_dubious else PLACEMENT_AGE_S)
         hosts = mark_draining(hosts, {drain.host for drain in await list_drains(self._store)})
         lookout = None
         if is_dubious:
@@ -126,6 +126,7 @@ class Observer:
         self, tree: Tree, amphora_id: str, bundles: Mapping[str, Bundle], engine: EngineCapabilities
     ) -> Document | None:
         """Return what a tree means for an amphora with this engine. Raises `Lasting`."""
+        engine.check(tree)
         digests = {ref: bundle.digest for ref, bundle in bundles.items()}
         spec = decide_amphora_spec(tree, amphora_id, self.limits, digests, engine.engines)
         return render_document(spec, engine, SANDBOX_PATHS)
@@ -136,7 +137,7 @@ class Observer:
         is_edit = run.generation != run.balancer.observed_generation
         age_s = float("inf") if is_edit else VERSIONS_AGE_S
         try:
-            versions = await self._hosts.load_versions(amphora.host, most_age_s=age_s)
+            versions = await self.hosts.load_versions(amphora.host, most_age_s=age_s)
         except Transient:
             if not assumed:
                 raise

@@ -15,7 +15,7 @@ from statera.model.heartbeat import ListenerObserved
 from statera.model.network import Attachment
 from statera.model.spec import Configuration, SandboxSpec
 
-ENGINE_VERSIONS = {"haproxy": "2.6.12-1+deb12u1", "nginx": "1.22.1"}
+ENGINE_VERSIONS = {"haproxy": "2.6.12-1+deb12u1", "nginx": "1.22.1", "prometheus-exporter": "2.6.12"}
 """What documents are rendered for."""
 AMPHORA_LIMIT = 1_000_000
 MOST_FENCES = 10_000

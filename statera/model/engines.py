@@ -17,8 +17,10 @@ class EngineName(enum.StrEnum):
 
 SCTP = "sctp"
 """Named among the versions of a host whose kernel speaks it."""
+EXPORTER = "prometheus-exporter"
+"""Named among the versions of a host whose HAProxy was built with it."""
 DATAGRAM_PROTOCOLS = (ListenerProtocol.UDP, ListenerProtocol.SCTP)
-COMMON_ENGINES = (EngineName.HAPROXY, EngineName.NGINX)
+COMMON_ENGINES = (EngineName.HAPROXY, EngineName.NGINX, EXPORTER)
 """Of a host as the installation leaves it."""
 
 

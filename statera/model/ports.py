@@ -11,6 +11,7 @@ from typing import Protocol
 from statera.base.secret import Secret
 from statera.model.agent_wire import Metrics, Verdict
 from statera.model.amphora import AmphoraObserved, AppliedConfiguration, Host
+from statera.model.features import Installed
 from statera.model.forecast import Forecast
 from statera.model.network import Attachment, Network, Port, Subnet, VipRequest
 from statera.model.secrets import ContainerRow, SecretParts, SecretReader, SecretRow
@@ -131,6 +132,10 @@ class ForecastPort(Protocol):
 
         A host that does not answer makes no error: its amphora's verdict is missing, with the reason.
         """
+        ...
+
+    def recall_engines(self) -> tuple[Installed, ...]:
+        """Return the HAProxy of every host as they told last; nothing while one of them has not. Does not wait."""
         ...
 
 

@@ -1,11 +1,15 @@
 """What the engines that are installed on a host can do, from their versions."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from statera.model.engines import COMMON_ENGINES
+from statera.base.errors import Lasting
+from statera.model.amphora import Host
+from statera.model.engines import COMMON_ENGINES, EngineName
+from statera.model.features import Installed, find_lack
+from statera.model.tree import Tree
 
 
 class EngineCapabilities(msgspec.Struct, frozen=True, kw_only=True):
@@ -16,6 +20,12 @@ class EngineCapabilities(msgspec.Struct, frozen=True, kw_only=True):
     """`add server` with health checks over the runtime socket, out of experimental mode (HAProxy 2.6)."""
     engines: tuple[str, ...] = COMMON_ENGINES
     """All that the host has."""
+
+    def check(self, tree: Tree) -> None:
+        """Raise `Lasting` (slug `feature-missing`) for a tree that this HAProxy cannot serve."""
+        lack = find_lack(tree, Installed(version=self.version, engines=self.engines))
+        if lack is not None:
+            raise Lasting(lack.slug, lack.sentence)
 
     @property
     def has_http_client(self) -> bool:
@@ -28,6 +38,17 @@ def haproxy_capabilities(version: str) -> EngineCapabilities:
     found = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", version)
     major, minor, patch = (int(part or 0) for part in found.groups()) if found else (2, 6, 0)
     return EngineCapabilities(version=(major, minor, patch), dynamic_servers=(major, minor) >= (2, 6))
+
+
+def list_installed(hosts: Iterable[Host]) -> tuple[Installed, ...]:
+    """Return the HAProxy of each host; nothing while a host has not told of its own: it may be the newest."""
+    told = {host.name: host.engine_versions for host in hosts}
+    if not all(EngineName.HAPROXY in versions for versions in told.values()):
+        return ()
+    return tuple(
+        Installed(host=name, version=read_capabilities(versions).version, engines=tuple(versions))
+        for name, versions in told.items()
+    )
 
 
 def read_capabilities(versions: Mapping[str, str]) -> EngineCapabilities:

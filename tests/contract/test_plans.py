@@ -27,6 +27,7 @@ class Planned(Api):
     """An API that can ask hosts, and a worker to carry out what it accepts."""
 
     compute: FakeCompute
+    forecaster: Forecaster
     reconciler: Reconciler
 
     async def work(self) -> None:
@@ -71,7 +72,7 @@ async def api(module_database_url: str) -> AsyncIterator[Planned]:
     )
     transport = httpx.ASGITransport(app=application, raise_app_exceptions=False)  # type: ignore[arg-type]
     opened = Planned(httpx.AsyncClient(transport=transport, base_url="http://api.test"), store, settings)
-    opened.compute = compute
+    opened.compute, opened.forecaster = compute, forecaster
     opened.reconciler = Reconciler(store, network, compute, settings, clock)
     yield opened
     await opened.close()

@@ -3,17 +3,18 @@
 import asyncio
 import random
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
 from statera.base.errors import Lasting, LostClaim, Refused, Transient
 from statera.drivers.fakes import FakeCompute
-from statera.model.enums import AmphoraStatus, ProvisioningStatus
+from statera.model.enums import Algorithm, AmphoraStatus, ProvisioningStatus
 from statera.model.tree import Tree
 from statera.store.claims import release_claim
 from statera.store.engine import Store
 from tests.control.room import QUICK, Room, is_active, reach, statuses
-from tests.db.trees import edit_add, edit_delete, edit_rename, make_load_balancer, make_member
+from tests.db.trees import edit_add, edit_delete, edit_rename, make_load_balancer, make_member, make_tree
 
 METHODS = ("observe_hosts", "ensure_amphora", "apply_configuration")
 """Calls in which a pass may be interrupted while it builds."""
@@ -85,6 +86,26 @@ async def test_a_worker_that_has_just_started_renders_for_the_hosts_own_engine(r
     await room.run_pass()
     await room.run_pass(tree)
     assert sandbox.reloads == 1
+
+
+async def test_what_the_hosts_haproxy_lacks_is_told_and_heals_with_another(room: Room) -> None:
+    room.compute.hosts["one"].engine_versions = {"haproxy": "2.4.22"}
+    plain = make_tree()
+    hashed = msgspec.structs.replace(plain.pools[0], name="web", lb_algorithm=Algorithm.SOURCE_IP_PORT)
+    tree = await room.create(msgspec.structs.replace(plain, pools=(hashed,)))
+    await room.run_pass()
+    shown = await room.show(tree)
+    assert statuses(shown) == {ProvisioningStatus.ERROR}
+    reason = shown.pools[0].reason
+    assert reason is not None
+    assert (reason.slug, reason.sentence) == (
+        "feature-missing",
+        "Pool web: the algorithm SOURCE_IP_PORT needs HAProxy 2.6 or newer; the host has 2.4.22.",
+    )
+    room.compute.hosts["one"].engine_versions = {"haproxy": "2.6.12"}
+    room.reconciler = room.make_reconciler()
+    await room.run_pass(tree)
+    assert is_active(await room.show(tree))
 
 
 async def test_without_a_listener_no_engine_runs(room: Room) -> None:
