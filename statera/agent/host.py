@@ -51,8 +51,9 @@ REFUSED = counter(
 
 WATCH_S = 1.0
 TRIM_EVERY = 60
-"""Turns of the watch; so are the next two."""
+"""Turns of the watch; so are the next three."""
 ANNOUNCE_EVERY = 10
+INSIDE_EVERY = 4
 LOOK_EVERY = 30
 """A process that ends is told by its descriptor; to look at each one as well costs too much to do it every turn."""
 ANNOUNCE_AFTER_S = (0.02, 0.05, 0.1, 0.3, 1.0, 3.0)
@@ -109,13 +110,17 @@ class AmphoraHost:
             self._folders.ensure_memory()
         except (OSError, subprocess.CalledProcessError) as error:
             log.warning("no memory for keys: listeners cannot end TLS here", error=str(error))
-        for amphora_id in self._folders.list_ids():
-            folders = self._folders.of(amphora_id)
-            known = folders.load()
+        await asyncio.gather(*(self._adopt(amphora_id) for amphora_id in self._folders.list_ids()))
+        log.info("adopted", amphorae=len(self.sandboxes), running=len(self._watched))
+
+    async def _adopt(self, amphora_id: str) -> None:
+        folders = self._folders.of(amphora_id)
+        known = folders.load()
+        async with self._building:
             if known is None:
                 # Half a record: its creation was cut off, and whoever asked for it asks again.
                 await remove_traces(amphora_id, folders, None)
-                continue
+                return
             sandbox = Sandbox(*known, folders, self._settings.agent, self._capabilities)
             self.sandboxes[amphora_id] = sandbox
             if not namespace.exists(amphora_id):
@@ -123,7 +128,6 @@ class AmphoraHost:
             sandbox.take_up()
             self._watch_process(sandbox)
             await self._exporter.tend(sandbox)
-        log.info("adopted", amphorae=len(self.sandboxes), running=len(self._watched))
 
     async def _rebuild(self, sandbox: Sandbox) -> None:
         try:
@@ -288,6 +292,9 @@ class AmphoraHost:
 
     async def _look_after(self, sandbox: Sandbox, turn: int) -> None:
         try:
+            # One after the other, so that not all are looked into in the same second.
+            if turn % INSIDE_EVERY == sum(sandbox.id.encode()) % INSIDE_EVERY:
+                await sandbox.look_inside()
             missed = sandbox.id not in self._watched or turn % LOOK_EVERY == 0
             if missed or sandbox.is_hung or not sandbox.is_whole:
                 if await sandbox.keep_running(time.monotonic()):

@@ -14,6 +14,7 @@ from statera.agent.contents import list_missing
 from statera.agent.datagrams import Datagrams
 from statera.agent.engine import Engine
 from statera.agent.folders import AmphoraFolders, Record
+from statera.agent.intact import is_intact
 from statera.agent.process import Launch
 from statera.agent.vrrp import Keepalived, is_sharing
 from statera.base.errors import LostClaim, StateraError, Transient
@@ -69,6 +70,7 @@ class Sandbox:
         self.reason: Reason | None = None
         self.news = asyncio.Event()
         self._is_removed = False
+        self._is_intact = True
         self._farewells: list[Farewell] = []
         self._has_stood = record.is_built
         self._agent = agent
@@ -102,7 +104,14 @@ class Sandbox:
     @property
     def is_whole(self) -> bool:
         # Folders go by hand or by a tidy-up: HAProxy serves on without them, but nobody can reach it.
-        return namespace.is_whole(self.record.sandbox) and self.folders.live.is_dir()
+        return self._is_intact and namespace.is_whole(self.record.sandbox) and self.folders.live.is_dir()
+
+    async def look_inside(self) -> None:
+        """Look whether something was taken away inside the namespace, where nothing else of ours would see it."""
+        if self.lock.locked() or not self.record.is_built or not self.is_whole:
+            return  # It is being built, or will be.
+        async with self.lock:
+            self._is_intact = self._is_removed or await asyncio.to_thread(is_intact, self.record.sandbox)
 
     def note_answer(self, *, is_answer: bool) -> None:
         """Note whether HAProxy answered a question: one that runs and never does serves nobody."""
@@ -210,6 +219,7 @@ class Sandbox:
         self._remember(is_built=False)
         self.folders.save_key(self.key)
         namespace.ensure_namespace(self.record.sandbox)
+        self._is_intact = True
         self._limit()
         self.vrrp.ensure(self.record.sandbox, self.engine.launch)
         self._remember(is_built=True)
