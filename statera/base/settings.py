@@ -273,6 +273,9 @@ class ReconcileSettings(Section, frozen=True, kw_only=True):
         10
     )
     events_per_load_balancer: Annotated[Count, Meta(description="Events kept of each load balancer.")] = 200
+    event_age_most_s: Annotated[Seconds, Meta(description="Age in seconds after which an event is forgotten.")] = (
+        7_776_000.0
+    )
     generations_per_load_balancer: Annotated[
         Count, Meta(description="Settled generations kept of each load balancer, to roll back to.")
     ] = 20

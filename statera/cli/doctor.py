@@ -14,6 +14,7 @@ from rich.table import Table
 
 from statera.app import check_agents, check_certificates, check_database, check_identity, check_orphans
 from statera.base.settings import Settings
+from statera.cli.chores import check_watch
 from statera.cli.preflight import check_ready, find_program
 from statera.model.own_certificates import CertificateEnd
 
@@ -56,6 +57,7 @@ def check_machine(settings: Settings) -> list[Finding]:
         _check_control_groups(),
         _check_ipv6(),
         _check_data_dir(settings),
+        *(Finding(what, found, mend) for what, found, mend in check_devices(settings)),
     ]
 
 
@@ -121,10 +123,14 @@ def _check_data_dir(settings: Settings) -> Finding:
 async def check_deployment(settings: Settings) -> list[Finding]:
     """Check the database, every agent and the certificates, each on its own: one that is down hides no other."""
     findings: list[Finding] = []
+    if runs_agent_only(settings):
+        told = "an agent only; `statera doctor` of a machine with a worker sees it, and the rest"
+        return [Finding("this machine runs", told), *judge_certificates(check_own_certificate(settings), dt.datetime.now(dt.UTC))]
     findings += [Finding(what, found, mend) for what, found, mend in await check_database(settings)]
     findings += [Finding(what, found, mend) for what, found, mend in await check_identity(settings)]
     findings += [Finding(what, found, mend) for what, found, mend in await check_agents(settings)]
     findings += [Finding(what, found, mend, is_warning=True) for what, found, mend in await check_orphans(settings)]
+    findings += [Finding(what, found, mend, is_warning=True) for what, found, mend in await check_watch(settings)]
     findings += judge_certificates(await check_certificates(settings), dt.datetime.now(dt.UTC))
     return findings
 

@@ -112,6 +112,20 @@ def doctor(config: ConfigPath = None) -> None:
 
 
 @app.command
+def chores(config: ConfigPath = None, *, format: Literal["text", "json"] = "text") -> None:
+    """Show what workers do from time to time, when they did it last, and why it failed if it did.
+
+    Parameters
+    ----------
+    format
+        `text` for people, `json` for machines.
+    """
+    from statera.cli.chores import print_chores
+
+    print_chores(read_settings(config), form=format)
+
+
+@app.command
 def clean(config: ConfigPath = None) -> None:
     """Remove every sandbox, namespace, bridge and process that this installation or a demonstration left behind."""
     from statera.cli.clean import run_clean

@@ -24,6 +24,7 @@ from statera.model.work import ChoreClaim
 from statera.store.chores import add_chores, claim_chore, renew_chore, save_chore
 from statera.store.engine import Store
 from statera.store.events import trim_events
+from statera.store.failover import trim_failovers
 
 log = get_logger("control")
 
@@ -152,7 +153,9 @@ class Chores:
 
     async def trim_events(self, memory: Memory) -> Memory:
         """Keep each load balancer's history within its bound."""
-        await trim_events(self._store, self._options.events_per_load_balancer)
+        options = self._options
+        await trim_events(self._store, options.events_per_load_balancer, age_s=options.event_age_most_s)
+        await trim_failovers(self._store)
         return memory
 
     async def sweep_orphans(self, unknown_since: Memory) -> Memory:

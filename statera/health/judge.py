@@ -135,5 +135,7 @@ class Judge:
     def _notice_pause(self, now: dt.datetime) -> None:
         # A process that was stopped, a machine that slept, a database that was away: that is nobody's silence, and a
         # full window begins anew.
-        if (now - self._last_look).total_seconds() > judge_interval_s(self._stale_after_s) + self._stale_after_s / 2:
+        paused_s = (now - self._last_look).total_seconds()
+        if paused_s > judge_interval_s(self._stale_after_s) + self._stale_after_s / 2:
+            log.warning("nothing was judged for a while; all have a full window again", paused_s=round(paused_s, 1))
             self._listened_since = {}

@@ -44,6 +44,19 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     """The request that asked for it, or for what this came of; "" for none."""
 
 
+class ChoreState(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a periodic chore."""
+
+    name: str
+    due_at: dt.datetime
+    done_at: dt.datetime | None = None
+    """When it was tried last, well or not."""
+    owner: str = ""
+    """Who does it now, "" for nobody."""
+    reason: Reason | None = None
+    """Why it failed the last time."""
+
+
 class ChoreClaim(msgspec.Struct, frozen=True, kw_only=True):
     """The right to do one periodic chore now, and what the last one left in mind."""
 

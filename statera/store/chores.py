@@ -10,7 +10,7 @@ import msgspec
 import sqlalchemy as sa
 
 from statera.base.reason import Reason
-from statera.model.work import ChoreClaim
+from statera.model.work import ChoreClaim, ChoreState
 from statera.store.engine import Store
 from statera.store.rows import encode_told
 from statera.store.tables import amphorae, load_balancers
@@ -60,7 +60,7 @@ async def renew_chore(store: Store, claim: ChoreClaim, *, lease_s: float) -> boo
 _END = sa.text("""
     UPDATE chores
     SET due_at = now() + make_interval(secs => :next_s), lease_owner = NULL, lease_until = NULL,
-        reason = CAST(:reason AS jsonb), memory = CAST(:memory AS jsonb)
+        done_at = now(), reason = CAST(:reason AS jsonb), memory = CAST(:memory AS jsonb)
     WHERE name = :name AND lease_owner = :owner
     RETURNING name
 """)
@@ -78,6 +78,20 @@ async def save_chore(
         "reason": encode_told(reason) if reason is not None else None,
     }
     return bool(await store.execute(_END, values))
+
+
+_LIST = sa.text("""
+    SELECT json_build_object(
+        'name', name, 'due_at', due_at, 'done_at', done_at, 'reason', reason,
+        'owner', CASE WHEN lease_until > now() THEN lease_owner ELSE '' END
+    ) AS told FROM chores ORDER BY name
+""")
+
+
+async def list_chores(store: Store) -> tuple[ChoreState, ...]:
+    """Return what is known of all chores, by name."""
+    rows = await store.execute(_LIST)
+    return tuple(msgspec.convert(row.told, ChoreState, strict=False) for row in rows)
 
 
 async def list_known_ids(store: Store) -> set[str]:

@@ -9,6 +9,7 @@ from statera.store.engine import Store
 from statera.store.rows import encode_told, json_list, json_object, recordset
 from statera.store.tables import events
 
+FOR_EVER_S = 1e9
 REMEMBER_GONE_S = 86_400.0
 """How long the history of a load balancer that is gone is kept: for the operator who looks the day after."""
 
@@ -48,6 +49,7 @@ _TRIM = sa.text("""
         ) AS ranked
         WHERE events.id = ranked.id AND (
             ranked.place > :keep
+            OR events.at < now() - make_interval(secs => :age_s)
             OR events.at < now() - make_interval(secs => :gone_s)
                 AND NOT EXISTS (SELECT FROM load_balancers WHERE load_balancers.id = events.load_balancer_id)
         )
@@ -57,7 +59,10 @@ _TRIM = sa.text("""
 """)
 
 
-async def trim_events(store: Store, keep: int, *, gone_s: float = REMEMBER_GONE_S) -> int:
-    """Keep the newest `keep` events of each load balancer, none of one that is gone for long; return how many went."""
-    rows = await store.execute(_TRIM, {"keep": keep, "gone_s": gone_s})
+async def trim_events(store: Store, keep: int, *, age_s: float = FOR_EVER_S, gone_s: float = REMEMBER_GONE_S) -> int:
+    """Keep the newest `keep` events of each load balancer, no older ones, none of one that is gone for long.
+
+    Return how many went.
+    """
+    rows = await store.execute(_TRIM, {"keep": keep, "age_s": age_s, "gone_s": gone_s})
     return int(rows[0][0])

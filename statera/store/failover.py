@@ -118,6 +118,17 @@ async def save_given_up(store: Store, claim: Claim, amphora: Amphora, limits: Li
     await store.run(work)
 
 
+_TRIM = sa.text(f"""
+    WITH over AS (DELETE FROM silences WHERE told_at < now() - make_interval(secs => {WINDOW_S}))
+    DELETE FROM replacements WHERE at < now() - make_interval(secs => {WINDOW_S})
+""")
+
+
+async def trim_failovers(store: Store) -> None:
+    """Forget silences that nobody tells of any more, and replacements that count no more."""
+    await store.execute(_TRIM)
+
+
 class Silent(msgspec.Struct, frozen=True, kw_only=True):
     """Of a host: how many amphorae there are, how many are silent now."""
 

@@ -338,6 +338,7 @@ chores = sa.Table(
     sa.Column("due_at", _Time, nullable=False, server_default=sa.func.now()),
     sa.Column("lease_owner", sa.Text),
     sa.Column("lease_until", _Time),
+    sa.Column("done_at", _Time),
     sa.Column("reason", JSONB),
     sa.Column("memory", JSONB, nullable=False, server_default="{}"),
 )

@@ -14,7 +14,7 @@ from statera.control.chores import Chores
 from statera.model.network import VipRequest
 from statera.model.spec import LimitsSpec, SandboxSpec
 from statera.model.work import Event
-from statera.store.chores import add_chores, claim_chore, renew_chore, save_chore
+from statera.store.chores import add_chores, claim_chore, list_chores, renew_chore, save_chore
 from statera.store.engine import Store
 from statera.store.events import add_event, list_events
 from tests.control.room import QUICK, Room
@@ -139,12 +139,35 @@ async def test_a_failing_chore_says_why_and_comes_again(room: Room, chores: Chor
     room.compute.fail_next("observe_hosts", Transient("agent-unreachable", "Nobody answers."))
     while await chores.run_due():
         pass
-    assert await load_reasons(room) == {"sweep-orphans": "agent-unreachable", "trim-events": None}
+    told = {name: slug for name, slug in (await load_reasons(room)).items() if slug is not None}
+    assert told == {"sweep-orphans": "agent-unreachable"}
     assert not await chores.run_due(), "not before its time"
     await make_chores_due(room)
     while await chores.run_due():
         pass
     assert set((await load_reasons(room)).values()) == {None}
+
+
+async def test_operators_see_when_a_chore_was_done_and_why_it_failed(room: Room, chores: Chores) -> None:
+    await add_chores(room.store, list(chores._chores))
+    assert all(one.done_at is None for one in await list_chores(room.store))
+    room.compute.fail_next("observe_hosts", Transient("agent-unreachable", "Nobody answers."))
+    while await chores.run_due():
+        pass
+    told = {one.name: one for one in await list_chores(room.store)}
+    assert all(one.done_at is not None and one.due_at > one.done_at for one in told.values())
+    reason = told["sweep-orphans"].reason
+    assert reason is not None
+    assert reason.sentence == "Nobody answers."
+
+
+async def test_old_events_go_however_few(room: Room, chores: Chores) -> None:
+    tree = await room.create()
+    at = room.clock.now() - dt.timedelta(days=91)
+    old = Event(load_balancer_id=tree.load_balancer.id, generation=1, what="long ago", at=at)
+    await add_event(room.store, old)
+    await chores.trim_events({})
+    assert [event.what for event in await list_events(room.store, tree.load_balancer.id)] == ["created"]
 
 
 async def test_a_chore_is_claimed_by_one_until_its_lease_is_over(room: Room) -> None:

@@ -15,6 +15,7 @@ from typing import IO
 
 import msgspec
 
+from statera.agent.bridges import bridge_address
 from statera.base.errors import Lasting
 from statera.cli.playground import run_ip
 
@@ -138,6 +139,8 @@ class Machine:
             # Beyond the bridge it is a link of this machine, which would answer there for all of its own addresses.
             _answer_on(outside, is_wanted=False)
             run_ip("link", "set", outside, "nomaster")
+            # The bridge may have had this link's own MAC: what is still sent to it must not arrive.
+            run_ip("link", "set", outside, "address", bridge_address(outside, "cut"))
 
     def heal(self, *insides: str) -> None:
         """Join these legs again, all by default."""
