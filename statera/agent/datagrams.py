@@ -71,9 +71,10 @@ class Datagrams:
         """Bring a document live, None for nothing. Raises `Lasting`, `Transient` while the old one serves on."""
         if wanted is None:
             return await self._retire()
-        self._document_known(wanted)
+        # What was seen of members that stay goes into the first file of the new document.
+        self._checks.follow(wanted)
         text = self._render(wanted)
-        if self.is_running and self._read_live() == text:
+        if self.is_running and self._read_live() == text and not self.nginx.is_misheld:
             self._adopt(wanted)
             return AppliedConfiguration(means="unchanged")
         told = await check_file(self.launch, self._agent, text)
@@ -86,9 +87,10 @@ class Datagrams:
         why = "What serves datagrams can only be told by a reload." if was_running else "nginx was not running."
         return AppliedConfiguration(means="reload", why=why)
 
-    def _document_known(self, wanted: DatagramDocument) -> None:
-        # What was seen of members that stay goes into the first file of the new document.
-        self._checks.follow(wanted)
+    async def settle_lifeline(self) -> None:
+        """Take up the sandbox's lifeline when nobody holds it any more."""
+        if self._document is not None and self.is_running and self.nginx.is_misheld:
+            await self.nginx.start()
 
     def _adopt(self, document: DatagramDocument) -> None:
         self._document = document

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from statera.agent import process
+from statera.agent.lifeline import DEVICE
 from statera.agent.process import Launch
 from statera.base.errors import Lasting, Transient
 from statera.base.settings import AgentSettings
@@ -76,6 +77,8 @@ class Nginx:
         self.launch = launch
         self._agent = agent
         self._child: subprocess.Popen[bytes] | None = None
+        self.takes_lifeline = False
+        """Whether it is the one that keeps the VIPs here: nothing else serves."""
 
     @property
     def file(self) -> Path:
@@ -102,7 +105,10 @@ class Nginx:
         begun = self._size()
         words = [*_words(self._agent), "-g", "daemon off;"]
         command = process.make_command(self.launch, self._agent, words, pid_file=str(self._pid_file), is_inside=True)
-        self._child = child = await asyncio.to_thread(process.start_program, command, self._told)
+        if self.takes_lifeline:
+            self._child = child = await asyncio.to_thread(process.start_holding, self.launch, command, self._told)
+        else:
+            self._child = child = await asyncio.to_thread(process.start_program, command, self._told)
         deadline = time.monotonic() + UP_WITHIN_S
         while time.monotonic() < deadline:
             if child.poll() is not None:
@@ -119,7 +125,7 @@ class Nginx:
         Raises `Lasting` with its words, `Transient`; the workers of before serve on then.
         """
         pid = self.find_pid()
-        if pid is None:
+        if pid is None or self.is_misheld:
             await self.start()
             return
         before = await asyncio.to_thread(self.list_workers, pid)
@@ -138,6 +144,16 @@ class Nginx:
                 raise Transient("engine-not-reloaded", "nginx ended while it loaded its configuration.")
             await asyncio.sleep(LOOK_AGAIN_S)
         raise Transient("engine-not-reloaded", f"nginx did not load it within {UP_WITHIN_S:.0f} s.")
+
+    @property
+    def is_misheld(self) -> bool:
+        """Say whether it holds the sandbox's lifeline and should not, or the other way round."""
+        return self.launch.has_lifeline and self._holds_lifeline() != self.takes_lifeline
+
+    def _holds_lifeline(self) -> bool:
+        with contextlib.suppress(OSError):
+            return any(os.readlink(path) == str(DEVICE) for path in Path(f"/proc/{self.find_pid()}/fd").iterdir())
+        return False
 
     def list_workers(self, master: int) -> set[int]:
         """Return the workers that hear clients: one that is on its way out says so in its title."""

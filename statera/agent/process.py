@@ -55,7 +55,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     limits: LimitsSpec
     groups: tuple[Path, ...] = ()
     has_lifeline: bool = False
-    """Whether HAProxy holds the sandbox's lifeline."""
+    """Whether the sandbox has a lifeline, which HAProxy holds, or nginx where there is no HAProxy."""
 
 
 def make_command(
@@ -137,11 +137,16 @@ def start(launch: Launch, agent: AgentSettings) -> subprocess.Popen[bytes]:
     socket = f"{SANDBOX_PATHS.master_socket},mode,600"
     words = [agent.haproxy, "-W", "-S", socket, "-f", SANDBOX_PATHS.configuration]
     command = make_command(launch, agent, words, pid_file=str(launch.folders.pid), is_inside=True)
+    return start_holding(launch, command, launch.folders.words)
+
+
+def start_holding(launch: Launch, command: Sequence[str], words: Path) -> subprocess.Popen[bytes]:
+    """Start a program that holds the sandbox's lifeline, if there is one and nobody else does."""
     lifeline = hold_lifeline(launch.amphora_id) if launch.has_lifeline else None
     if lifeline is None:
-        return start_program(command, launch.folders.words)
+        return start_program(command, words)
     try:
-        return start_program(command, launch.folders.words, kept=[lifeline])
+        return start_program(command, words, kept=[lifeline])
     finally:
         os.close(lifeline)
 

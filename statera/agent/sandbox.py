@@ -9,7 +9,7 @@ import time
 import msgspec
 from pyroute2.netlink.exceptions import NetlinkError
 
-from statera.agent import cgroups, namespace, process
+from statera.agent import cgroups, handover, namespace, process
 from statera.agent.contents import list_missing
 from statera.agent.datagrams import Datagrams
 from statera.agent.engine import Engine
@@ -42,6 +42,8 @@ MOST_INTERFACES = 64
 MOST_FAREWELLS = 16
 CONNECTED_WITHIN_S = 2.0
 LOOK_AGAIN_S = 0.01
+YIELDED_WITHIN_S = 1.5
+"""Until another one has taken the VIPs: three adverts and a little more, if there is one that wants them."""
 
 
 class Farewell(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +80,7 @@ class Sandbox:
         self.engine = Engine(launch, agent, capabilities)
         self.datagrams = Datagrams(launch, agent, self.lock, self.news.set)
         self.vrrp = Keepalived(self.id, folders, agent)
+        self._takes_over_from = record.sandbox.handed_over_by
         self._restart_wait_s = RESTART_FIRST_S
         self._restart_at = 0.0
         self._started_at = 0.0
@@ -180,6 +183,7 @@ class Sandbox:
         """Look after what an earlier life of the agent has left running."""
         document = self.record.document
         if document is not None and document.datagrams is not None:
+            self.datagrams.nginx.takes_lifeline = not document.parts
             self.datagrams.adopt(document.datagrams)
 
     def _takes_over(self, wanted: SandboxSpec) -> bool:
@@ -221,6 +225,9 @@ class Sandbox:
         namespace.ensure_namespace(self.record.sandbox)
         self._is_intact = True
         self._limit()
+        if self.record.sandbox.handed_over_by or self._takes_over_from:
+            handover.take_over(self.record.sandbox)
+            self._takes_over_from = self.record.sandbox.handed_over_by
         self.vrrp.ensure(self.record.sandbox, self.engine.launch)
         self._remember(is_built=True)
         self._has_stood = True
@@ -270,10 +277,12 @@ class Sandbox:
     async def _apply(self, live: Document | None, configuration: Configuration) -> AppliedConfiguration:
         """Bring all engines to a configuration, or none."""
         wanted = configuration.haproxy
+        self.datagrams.nginx.takes_lifeline = wanted is not None and not wanted.parts
         first = await self.datagrams.apply(wanted.datagrams if wanted is not None else None)
         try:
             before, after = (document.for_haproxy() if document is not None else None for document in (live, wanted))
             second = await self.engine.apply(before, after, configuration.contents)
+            await self.datagrams.settle_lifeline()
         except StateraError:
             if first.means != "unchanged":
                 with contextlib.suppress(StateraError):
@@ -351,14 +360,33 @@ class Sandbox:
             self.folders.write_document(streams)
             await self.engine.start(streams)
         if document.datagrams is not None:
+            self.datagrams.nginx.takes_lifeline = not document.parts
             await self.datagrams.resume(document.datagrams)
 
-    async def remove(self) -> None:
-        """Remove processes, interfaces, namespace, limits and files, in an order that leaves nothing unknown."""
+    async def remove(self, *, hands_over_s: float = 0.0) -> None:
+        """Remove processes, interfaces, namespace, limits and files, in an order that leaves nothing unknown.
+
+        With some seconds for it, the VIPs are handed over before, and connections end by themselves.
+        """
         async with self.lock:
             self._is_removed = True
+            if hands_over_s and namespace.has_vips(self.record.sandbox):
+                with contextlib.suppress(OSError, NetlinkError):
+                    await self._hand_over(time.monotonic() + hands_over_s)
             self.datagrams.close()
             await remove_traces(self.id, self.folders, self.record.sandbox)
+
+    async def _hand_over(self, deadline: float) -> None:
+        spec = self.record.sandbox
+        await asyncio.to_thread(handover.keep_behind, spec)
+        if spec.vrrp is not None:
+            await asyncio.to_thread(self.vrrp.yield_to_others, spec)
+            yields_until = min(deadline, time.monotonic() + YIELDED_WITHIN_S)
+            while namespace.has_vips(spec) and time.monotonic() < yields_until:
+                await asyncio.sleep(LOOK_AGAIN_S)
+            await asyncio.to_thread(self.vrrp.stop)
+        await asyncio.to_thread(handover.give_up, spec)
+        await self.engine.finish(deadline)
 
 
 async def remove_traces(amphora_id: str, folders: AmphoraFolders, spec: SandboxSpec | None) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from statera.agent import process
 from statera.agent.host import AmphoraHost
 from statera.base.errors import Lasting
 from statera.base.ids import new_id
@@ -21,6 +22,7 @@ from statera.model.enums import Algorithm, ListenerProtocol, MonitorType, Persis
 from statera.model.heartbeat import ListenerState, MemberState
 from statera.model.spec import ListenerSpec, MonitorSpec, PersistenceSpec, PoolSpec
 from tests.agent.ground import Ground, eventually, fetch, means, web_server
+from tests.agent.pair import Pair
 from tests.agent.specs import make_document, make_listener, make_pool
 
 pytestmark = pytest.mark.root
@@ -107,7 +109,7 @@ async def ask_once(address: str, port: int = PORT) -> str:
 
 
 def udp_listener(ground: Ground, **given: Any) -> ListenerSpec:
-    plain = {"protocol": ListenerProtocol.UDP, "engine": EngineName.NGINX, "port": PORT}
+    plain: dict[str, Any] = {"protocol": ListenerProtocol.UDP, "engine": EngineName.NGINX, "port": PORT}
     return make_listener(ground, **(plain | given))
 
 
@@ -191,7 +193,8 @@ async def test_no_flow_stays_with_a_removed_member(host: AmphoraHost, ground: Gr
         assert gone.heard == heard
         # The same with weight 0, and when it is switched off.
         await apply(host, ground, udp_document(ground, servers), 3)
-        for generation, change in enumerate(({"weight": 0}, {"enabled": False}), start=4):
+        changes: list[dict[str, Any]] = [{"weight": 0}, {"enabled": False}]
+        for generation, change in enumerate(changes, start=4):
             members = tuple(
                 msgspec.structs.replace(member, **change) if member.port == gone.port else member
                 for member in pool.members
@@ -373,3 +376,30 @@ async def test_traffic_is_counted(host: AmphoraHost, ground: Ground) -> None:
         await apply(host, ground, udp_document(ground, servers, algorithm=Algorithm.LEAST_CONNECTIONS), 2)
         (after,) = (await host.measure(sandbox)).listeners
         assert (after.total_connections, after.bytes_in) == (listener.total_connections, listener.bytes_in)
+
+
+async def test_a_pair_that_serves_only_udp_moves_its_vips(host: AmphoraHost, ground: Ground) -> None:
+    pair = Pair(ground, host)
+    with echo_servers(1) as servers, web_server() as port:
+        await pair.build(port)
+        # The lifeline goes from HAProxy to nginx, which then is the only one that serves.
+        for amphora_id in pair.ids:
+            await host.apply(amphora_id, ground.configuration(udp_document(ground, servers), 2))
+        await eventually(pair.has_one_master, "one master")
+        first, second = await pair.order()
+        assert not pair.sandbox(first).datagrams.nginx.is_misheld
+        # A worker serves on without its master: only when all are gone nobody serves.
+        for pid in process.list_running(first, only=("nginx",)):
+            os.kill(pid, signal.SIGKILL)
+
+        async def has_moved() -> bool:
+            return pair.masters() == [second] and await ask_once(ground.vip) == str(servers[0].port)
+
+        await eventually(has_moved, "the VIPs at the other one")
+        await host.apply(second, ground.configuration(ground.document([port]), 3))
+
+        async def is_http() -> bool:
+            return await pair.has_one_master() and await fetch(ground.vip) == str(port)
+
+        await host.apply(first, ground.configuration(ground.document([port]), 3))
+        await eventually(is_http, "HTTP again")
