@@ -151,10 +151,20 @@ def test_listeners_of_all_protocols_and_their_edits(installation: Installation) 
 
     add_listener("TCP", 8081, "TCP")
     add_listener("HTTPS", 8082, "HTTPS")
+    scraped = {"loadbalancer_id": balancer["id"], "protocol": "PROMETHEUS", "protocol_port": 9090}
+    metrics = playground.request("POST", "/v2/lbaas/listeners", {"listener": scraped})["listener"]
     fenced = add_listener("HTTP", 8083, "HTTP", allowed_cidrs=["192.0.2.0/24"])
     playground.wait_active(balancer["id"])
     assert "failed" not in _spread(vip, 8081, 6)
     assert "failed" not in _spread(vip, 8082, 6)
+    told = httpx.get(f"http://{vip}:9090/metrics", trust_env=False)
+    assert f'octavia_listener_status{{listener="{metrics["id"]}",state="UP"}} 1\n' in told.text
+
+    def is_metrics_online() -> bool:
+        listener = playground.request("GET", f"/v2/lbaas/listeners/{metrics['id']}")["listener"]
+        return (listener["provisioning_status"], listener["operating_status"]) == ("ACTIVE", "ONLINE")
+
+    playground.wait_for(is_metrics_online, "the listener of metrics ONLINE")
     assert ask(vip, 8083, timeout_s=2.0) is None
     playground.request("PUT", f"/v2/lbaas/listeners/{fenced['id']}", {"listener": {"allowed_cidrs": None}})
     playground.wait_active(balancer["id"])
