@@ -51,7 +51,7 @@ def list_metrics() -> list[Metric]:
         Metric(
             process=PROCESSES[rooms[one._name]],
             name=f"{one._name}_total" if one._type == "counter" else one._name,
-            kind=one._type,
+            kind=str(one._type),
             labels=tuple(one._labelnames),
             meaning=one._documentation,
         )
