@@ -15,6 +15,7 @@ from rich.table import Table
 from statera.app import check_agents, check_certificates, check_database, check_identity, check_orphans
 from statera.base.settings import Settings
 from statera.cli.chores import check_watch
+from statera.cli.own_host import check_devices, list_own_ends, runs_agent_only
 from statera.cli.preflight import check_ready, find_program
 from statera.model.own_certificates import CertificateEnd
 
@@ -124,8 +125,9 @@ async def check_deployment(settings: Settings) -> list[Finding]:
     """Check the database, every agent and the certificates, each on its own: one that is down hides no other."""
     findings: list[Finding] = []
     if runs_agent_only(settings):
-        told = "an agent only; `statera doctor` of a machine with a worker sees it, and the rest"
-        return [Finding("this machine runs", told), *judge_certificates(check_own_certificate(settings), dt.datetime.now(dt.UTC))]
+        told = "an agent only; `statera doctor` where a worker runs says whether that one is reached"
+        ends = judge_certificates(list_own_ends(settings), dt.datetime.now(dt.UTC))
+        return [Finding("this machine runs", told), *ends]
     findings += [Finding(what, found, mend) for what, found, mend in await check_database(settings)]
     findings += [Finding(what, found, mend) for what, found, mend in await check_identity(settings)]
     findings += [Finding(what, found, mend) for what, found, mend in await check_agents(settings)]

@@ -175,6 +175,26 @@ def list_hosts(config: ConfigPath = None, *, format: Literal["text", "json"] = "
     print_hosts(read_settings(config), form=format)
 
 
+@host.command(name="export")
+def export_host(name: str, path: Path, config: ConfigPath = None, *, controller: bool = False) -> None:
+    """Write what another machine needs to take part: its configuration and certificates, for `tar -xpf PATH -C /`.
+
+    The archive holds private keys. Bring it over safely, and delete it.
+
+    Parameters
+    ----------
+    name
+        The host, as in `compute.hosts`.
+    path
+        The archive.
+    controller
+        It runs API, worker and health process, too: add what those need.
+    """
+    from statera.cli.export import export_host as export
+
+    export(read_settings(config), name, path, controller=controller)
+
+
 @host.command(name="forget")
 def forget_host(name: str, config: ConfigPath = None) -> None:
     """Say that a host is gone for good, and all that was on it: nothing waits for it any more.

@@ -65,7 +65,7 @@ class Hurt:
             case "cut-management" | "cut-provider" | "cut-both":
                 self._machine(fault).heal(*LEGS[fault.kind])
             case "disk-full":
-                (self._machine(fault).disk / FILLER).unlink()
+                (self._machine(fault).disk / FILLER).unlink(missing_ok=True)
             case "clock":
                 write_offset(self._clock_of(fault.target), 0.0)
             case "power":
@@ -103,7 +103,7 @@ def _make_slow(service: Service) -> threading.Event:
 
 
 def _fill(disk: Path) -> None:
-    with (disk / FILLER).open("wb") as file, contextlib.suppress(OSError):
+    with contextlib.suppress(OSError), (disk / FILLER).open("wb") as file:
         while True:
             file.write(bytes(4096))
             file.flush()

@@ -1,0 +1,45 @@
+"""What a host with an agent has by itself: its bridges and interfaces, its own certificate. Looks, changes nothing."""
+
+from pathlib import Path
+
+from statera.app import Finding, has_agents, list_hosts, open_authority
+from statera.base.settings import NetworkSettings, Settings
+from statera.model.own_certificates import CertificateEnd
+
+DEVICES = Path("/sys/class/net")
+
+
+def runs_agent_only(settings: Settings) -> bool:
+    """Say whether this machine has the certificate of an agent and none of a controller."""
+    authority = open_authority(settings)
+    is_agent = authority.find_agent(settings.agent.name).certificate.exists()
+    return has_agents(settings) and is_agent and not authority.find_controller().certificate.exists()
+
+
+def list_own_ends(settings: Settings) -> list[CertificateEnd]:
+    """Return when the certificate of this host's agent ends."""
+    authority = open_authority(settings)
+    return [authority.describe_agent(authority.find_agent(settings.agent.name).certificate.read_text(encoding="ascii"))]
+
+
+def check_devices(settings: Settings) -> list[Finding]:
+    """Return what was found of each network; none on a machine whose agent builds nothing."""
+    is_host = runs_agent_only(settings) or settings.agent.name in {host.name for host in list_hosts(settings)}
+    return [_check(network) for network in settings.networks] if is_host else []
+
+
+def _check(network: NetworkSettings) -> Finding:
+    what, device = f"network {network.name}", network.device
+    if network.uplink and not _exists(network.uplink):
+        return (what, f"its uplink {network.uplink} does not exist here", "Correct networks.uplink.")
+    if _exists(device):
+        ports = sorted(path.name for path in (DEVICES / device / "brif").glob("*") if not path.name.startswith("sv"))
+        return (what, f"{device}, with {', '.join(ports)}" if ports else device, "")
+    if network.kind == "bridge" and network.create:
+        return (what, f"{device} does not exist yet; the agent makes it", "")
+    mend = f"Make {device}, or set create = true and an uplink." if network.kind == "bridge" else "Correct its device."
+    return (what, f"{device} does not exist here", mend)
+
+
+def _exists(device: str) -> bool:
+    return (DEVICES / device).exists()
