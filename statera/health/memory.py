@@ -64,6 +64,10 @@ class Memory:
             raise HeartbeatRefused(HeartbeatRefusal.REPLAYED, f"Amphora {amphora_id} has said this or more before.")
         elif heartbeat.sequence != voice.newest.sequence or heartbeat.boot != voice.newest.boot:
             voice.parts.clear()
+        if voice.newest.load_balancer_id != heartbeat.load_balancer_id:
+            # A spare that was taken, heard before the database told of either.
+            self._disown(amphora_id, voice.newest.load_balancer_id)
+            self._amphorae_of.setdefault(heartbeat.load_balancer_id, set()).add(amphora_id)
         voice.newest = heartbeat
         voice.heard_at = now
         voice.parts[heartbeat.part] = heartbeat
@@ -193,6 +197,9 @@ class Memory:
     def _forget(self, amphora_id: str, load_balancer_id: str) -> None:
         del self._voices[amphora_id]
         self._heard.pop(amphora_id, None)
+        self._disown(amphora_id, load_balancer_id)
+
+    def _disown(self, amphora_id: str, load_balancer_id: str) -> None:
         mine = self._amphorae_of[load_balancer_id]
         mine.discard(amphora_id)
         if not mine:

@@ -160,6 +160,17 @@ def test_who_is_not_known_yet_says_nothing() -> None:
     assert memory.last_heard() == {}
 
 
+def test_one_that_changes_its_owner_before_anybody_is_known_is_forgotten_whole() -> None:
+    memory = Memory()
+    memory.accept(make_heartbeat(1, load_balancer_id=""), NOW)
+    memory.accept(make_heartbeat(2), NOW)
+    memory.keep_only([], NOW + dt.timedelta(seconds=1))
+    assert memory.last_heard() == {}
+    memory.accept(make_heartbeat(3, load_balancer_id=OTHER_LB), NOW + dt.timedelta(seconds=2))
+    memory.keep_only([make_amphora(OTHER_LB)], NOW + dt.timedelta(seconds=2))
+    assert list(memory.last_heard()) == [AMPHORA]
+
+
 def test_who_is_gone_is_forgotten() -> None:
     memory = make_memory(make_heartbeat())
     memory.keep_only([], NOW + dt.timedelta(seconds=1))
