@@ -122,7 +122,7 @@ def ensure_certificates(settings: Settings) -> None:
 
 def renew_certificates(settings: Settings) -> None:
     """Renew what has become due while no process ran, where the authority's key is."""
-    if (pki_dir(settings) / "ca.key").exists():
+    if (pki_dir(settings) / "ca.key").exists() and open_authority(settings).can_sign:
         ensure_certificates(settings)
 
 

@@ -9,6 +9,7 @@ How they follow each other: docs/design/certificates.md.
 """
 
 import datetime as dt
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -61,8 +62,9 @@ class LocalAuthority:
 
     @property
     def can_sign(self) -> bool:
-        """Whether the authority's key is here, or there is no authority yet."""
-        return self._key.exists() or not self._bundle.exists()
+        """Whether the authority's key is here and ours to use, or there is no authority yet."""
+        is_ours = os.access(self._key, os.R_OK) and os.access(self._folder, os.W_OK)
+        return is_ours or not self._bundle.exists()
 
     def ensure(self, hosts: Sequence[str], now: dt.datetime, *, is_known: bool = False) -> None:
         """Make what is missing and renew what is due; several processes may call it at once.

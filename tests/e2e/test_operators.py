@@ -1,6 +1,7 @@
 """An operator's commands on a running deployment."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -20,7 +21,7 @@ def _statera(installation: Installation, *words: str) -> subprocess.CompletedPro
 def test_doctor_finds_a_running_deployment_well(installation: Installation) -> None:
     done = _statera(installation, "doctor")
     assert done.returncode == 0, done.stdout + done.stderr
-    for word in ("haproxy", "database", "agent local", "certificate ca.pem", "revision"):
+    for word in ("haproxy", "database", "agent local", "certificate authority", "certificate agent local", "revision"):
         assert word in done.stdout
 
 
@@ -58,3 +59,29 @@ def test_clean_removes_the_sandboxes_of_a_stopped_deployment(installation: Insta
     # The database still wants it: the next pass builds it again.
     playground.wait_for(lambda: len(installation.list_namespaces()) == 1, "The sandbox")
     playground.wait_active(made["id"])
+
+
+def test_an_empty_database_takes_nothing_for_its_own(installation: Installation) -> None:
+    playground = installation.playground
+    playground.wait_for(lambda: len(installation.list_namespaces()) == 1, "The sandbox")
+    (left,) = installation.list_namespaces()
+    playground.stop_installation()
+    shutil.rmtree(playground.data_dir / "postgres")
+    playground.start_installation()
+    playground.wait_for(
+        lambda: left.removeprefix("statera-") in _statera(installation, "orphans", "list").stdout, "The stray"
+    )
+    told = _statera(installation, "orphans", "list").stdout
+    assert "deployment" in told
+    assert "stays" in told
+    assert "1 of them made by another deployment" in _statera(installation, "doctor").stdout
+    done = _statera(installation, "orphans", "collect")
+    assert "Removed" not in done.stdout
+    assert installation.list_namespaces() == [left]
+    refused = _statera(installation, "host", "forget", "local")
+    assert refused.returncode == 1
+    assert "answers" in refused.stderr
+    done = _statera(installation, "orphans", "collect", "--foreign")
+    assert done.returncode == 0, done.stderr
+    assert left.removeprefix("statera-") in done.stdout
+    assert installation.list_namespaces() == []
