@@ -38,7 +38,7 @@ STARTS = counter(
 UP_WITHIN_S = 10.0
 MASTER_WITHIN_S = 5.0
 LOOK_AGAIN_S = 0.005
-REPEATED_S = 1.0
+REPEATED_S = 3.0
 """How long is waited for an instant in which a server has no connections. Shorter than anybody waits for an edit."""
 MOST_WORDS_BYTES = 256 * 1024
 ALERT = "[ALERT]"
@@ -192,6 +192,15 @@ class Engine:
                 return
             await asyncio.sleep(LOOK_AGAIN_S)
         raise Transient("engine-not-started", f"HAProxy did not answer within {UP_WITHIN_S:.0f} s of its start.")
+
+    async def finish(self, deadline: float) -> None:
+        """Let HAProxy end with its last connection, or at the deadline of the monotonic clock leave it running."""
+        pid = self.find_pid()
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGUSR1)
+            while self.find_pid() is not None and time.monotonic() < deadline:
+                await asyncio.sleep(LOOK_AGAIN_S)
 
     async def stop(self) -> None:
         """End HAProxy; its listeners answer no more."""

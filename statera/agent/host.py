@@ -218,8 +218,11 @@ class AmphoraHost:
         )
         return Launch(amphora_id=amphora_id, folders=self._folders.of(amphora_id), limits=limits)
 
-    async def remove(self, amphora_id: str, epoch: int) -> None:
-        """Remove a sandbox, whatever is left of it; the epoch is remembered. Raises `LostClaim`, `Transient`."""
+    async def remove(self, amphora_id: str, epoch: int, *, hands_over_s: float = 0.0) -> None:
+        """Remove a sandbox, whatever is left of it; the epoch is remembered. Raises `LostClaim`, `Transient`.
+
+        With some seconds for it, another amphora takes its VIPs over while it finishes its connections.
+        """
         sandbox = self.sandboxes.get(amphora_id)
         if sandbox is not None:
             sandbox.check_epoch(epoch)
@@ -228,7 +231,7 @@ class AmphoraHost:
         try:
             if sandbox is not None:
                 await self._exporter.forget(amphora_id)
-                await sandbox.remove()
+                await sandbox.remove(hands_over_s=hands_over_s)
             else:
                 await remove_traces(amphora_id, self._folders.of(amphora_id), None)
         except (OSError, TimeoutError) as error:
@@ -376,9 +379,9 @@ def find_engine_versions(settings: Settings) -> dict[str, str]:
             done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=10.0)
             if found := re.search(r"(\d+\.\d+(?:\.\d+)?)", done.stdout + done.stderr):
                 versions[name] = found[1]
-    return versions
     if EngineName.HAPROXY in versions and _has_exporter(settings.agent.haproxy):
         versions[EXPORTER] = versions[EngineName.HAPROXY]
+    return versions
 
 
 def _has_exporter(haproxy: str) -> bool:

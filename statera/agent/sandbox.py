@@ -12,6 +12,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from statera.agent import cgroups, handover, namespace, process
 from statera.agent.contents import list_missing
 from statera.agent.datagrams import Datagrams
+from statera.agent.disk import read_disk_fault
 from statera.agent.engine import Engine
 from statera.agent.folders import AmphoraFolders, Record
 from statera.agent.intact import is_intact
@@ -215,19 +216,21 @@ class Sandbox:
             await asyncio.to_thread(self._build)
         except (OSError, NetlinkError) as error:
             sentence = f"The sandbox of amphora {self.id} cannot be built: {error}."
-            raise Transient("sandbox-not-built", sentence) from error
+            raise read_disk_fault(error) or Transient("sandbox-not-built", sentence) from error
 
     def _build(self) -> None:
         user = pwd.getpwnam(self._agent.haproxy_user)
         self.folders.make(user.pw_uid, user.pw_gid)
         self._remember(is_built=False)
         self.folders.save_key(self.key)
+        givers = self.record.sandbox.handed_over_by
+        if (givers or self._takes_over_from) and namespace.exists(self.id):
+            # Before the VIPs are here: from then on it is asked for connections that it does not know.
+            handover.take_over(self.record.sandbox)
+            self._takes_over_from = givers
         namespace.ensure_namespace(self.record.sandbox)
         self._is_intact = True
         self._limit()
-        if self.record.sandbox.handed_over_by or self._takes_over_from:
-            handover.take_over(self.record.sandbox)
-            self._takes_over_from = self.record.sandbox.handed_over_by
         self.vrrp.ensure(self.record.sandbox, self.engine.launch)
         self._remember(is_built=True)
         self._has_stood = True
@@ -256,10 +259,17 @@ class Sandbox:
             before = self.record
             if not self.is_running:
                 await asyncio.to_thread(self._limit)
+            self.folders.changing.touch()
             try:
                 applied = await self._apply(before.document, configuration)
             except StateraError as error:
+                # The engines are back at what they had.
+                self.folders.changing.unlink(missing_ok=True)
                 self.reason = error.reason
+                raise
+            except OSError:
+                # Cut off somewhere: what is live is not known, and the next configuration is loaded anew.
+                self.record = msgspec.structs.replace(self.record, document=None)
                 raise
             finally:
                 self._note_farewell(before)
@@ -270,6 +280,7 @@ class Sandbox:
                 epoch=configuration.epoch,
             )
             self.folders.save(self.record)
+            self.folders.changing.unlink(missing_ok=True)
             self.reason = None
         self.news.set()
         return applied

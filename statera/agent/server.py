@@ -16,6 +16,7 @@ import msgspec
 import structlog
 
 from statera.agent.deployments import Deployments
+from statera.agent.disk import read_disk_fault
 from statera.agent.heartbeats import HeartbeatSender
 from statera.agent.host import AmphoraHost
 from statera.agent.own_certificate import OwnCertificate
@@ -86,11 +87,9 @@ class AgentApplication:
             status, content = 400, AgentFault(kind=FaultKind.MALFORMED, slug="malformed", sentence=str(error))
         except StateraError as error:
             status, content = _fault(error)
-        except Exception:
+        except Exception as error:
             # The edge of a request: the log has the details, the caller tries again.
-            log.exception("request failed", method=scope["method"], path=scope["path"])
-            sentence = "The agent itself failed; its log says why."
-            status, content = 500, AgentFault(kind=FaultKind.TRANSIENT, slug="internal-fault", sentence=sentence)
+            status, content = _explain(error, f"{scope['method']} {scope['path']}")
         REQUESTS.labels(operation, str(status)).inc()
         if scope["method"] != "GET":
             log.info("request", operation=operation, status=status)
@@ -139,7 +138,8 @@ class AgentApplication:
                     amphora_id, unpack_configuration(_decode(await _read(receive), ConfigurationRequest))
                 )
             case "DELETE", "":
-                await self._host.remove(amphora_id, _read_epoch(scope))
+                epoch, hands_over_s = _read_number(scope, "epoch"), _read_number(scope, "hands_over_s", 0)
+                await self._host.remove(amphora_id, epoch, hands_over_s=hands_over_s)
                 return 204, None
         raise Malformed(f"{method} is not possible on {path}.")
 
@@ -172,6 +172,16 @@ def _fault(error: StateraError) -> Answer:
     return status, AgentFault(kind=kind, slug=error.reason.slug, sentence=error.sentence)
 
 
+def _explain(error: Exception, request: str) -> Answer:
+    """Return the answer to a request that failed in a way that no room has foreseen."""
+    if (fault := read_disk_fault(error)) is not None:
+        log.warning("request failed", request=request, slug=fault.reason.slug, sentence=fault.sentence)
+        return _fault(fault)
+    log.exception("request failed", request=request)
+    sentence = "The agent itself failed; its log says why."
+    return 500, AgentFault(kind=FaultKind.TRANSIENT, slug="internal-fault", sentence=sentence)
+
+
 def _decode(body: bytes, wanted: type[Any]) -> Any:
     try:
         return msgspec.json.decode(body, type=wanted)
@@ -190,10 +200,12 @@ async def _read(receive: Callable[[], Awaitable[Any]]) -> bytes:
             return bytes(body)
 
 
-def _read_epoch(scope: Any) -> int:
-    values = parse_qs(scope["query_string"].decode("ascii", errors="replace")).get("epoch", [])
+def _read_number(scope: Any, name: str, default: int | None = None) -> int:
+    values = parse_qs(scope["query_string"].decode("ascii", errors="replace")).get(name, [])
+    if not values and default is not None:
+        return default
     if len(values) != 1 or not values[0].isdigit():
-        raise Malformed("The query must have one `epoch`.")
+        raise Malformed(f"The query must have one `{name}`.")
     return int(values[0])
 
 

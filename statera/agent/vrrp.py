@@ -94,6 +94,16 @@ class Keepalived:
         if not _wait_for(lambda: marker.exists() or child.poll() is not None, UP_WITHIN_S) or not marker.exists():
             raise Transient("vrrp-not-started", f"keepalived of amphora {self._amphora_id} does not start.")
 
+    def yield_to_others(self, spec: SandboxSpec) -> None:
+        """Let one that wants the VIPs have them: it takes them before they are given up here."""
+        pid = self.find_pid()
+        if pid is not None and spec.vrrp is not None:
+            yielding = msgspec.structs.replace(spec.vrrp, priority=1, preempts=False)
+            self._folders.write(
+                self._folders.vrrp.name, render_keepalived(msgspec.structs.replace(spec, vrrp=yielding))
+            )
+            os.kill(pid, signal.SIGHUP)
+
     def stop(self) -> None:
         """End it; it tells its neighbours, so that another one has the VIPs at once."""
         self._end(signal.SIGTERM)

@@ -9,6 +9,7 @@ import msgspec
 from statera.base.clock import Clock
 from statera.base.errors import Lasting, Transient
 from statera.base.logging import get_logger
+from statera.base.metrics import counter
 from statera.control.observe import Observer
 from statera.control.run import Run
 from statera.model.amphora import Amphora, AppliedConfiguration
@@ -44,6 +45,8 @@ from statera.store.spares import take_spare
 from statera.store.statistics import save_counted
 
 log = get_logger("control")
+
+GIVEN_UP = counter("statera_amphorae_given_up_total", "Amphorae replaced without being asked, by reason.", "slug")
 
 
 class SpareTaken(Transient):
@@ -118,6 +121,7 @@ class Actor:
         )
         await save_given_up(self._store, run.claim, row, self._observer.failover_limits)
         run.amphorae[row.id] = row
+        GIVEN_UP.labels(reason.slug).inc()
         log.warning("amphora given up", amphora_id=row.id, host=row.host, slug=reason.slug, sentence=reason.sentence)
 
     async def _ensure_ports(self, run: Run, step: EnsurePorts) -> None:
@@ -144,7 +148,9 @@ class Actor:
 
     async def _remove_sandbox(self, run: Run, step: RemoveSandbox) -> None:
         try:
-            await self._compute.remove_amphora(step.host, step.amphora_id, epoch=run.claim.epoch)
+            await self._compute.remove_amphora(
+                step.host, step.amphora_id, epoch=run.claim.epoch, hands_over=step.hands_over
+            )
         except (Transient, Lasting):
             if not await is_host_gone(self._store, step.host):
                 raise

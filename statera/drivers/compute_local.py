@@ -52,6 +52,7 @@ class LocalCompute:
     def __init__(self, hosts: Sequence[HostSettings], trust: LiveContext, timeout_s: float) -> None:
         self._hosts: Mapping[str, HostSettings] = {host.name: host for host in hosts}
         self._connections = AgentConnections(trust, timeout_s)
+        self._timeout_s = timeout_s
 
     async def close(self) -> None:
         await self._connections.close()
@@ -128,8 +129,10 @@ class LocalCompute:
         answer = await self._send(host, "POST", f"/v1/amphorae/{amphora_id}/check", pack_configuration(configuration))
         return self._decode(host, answer, Verdict)
 
-    async def remove_amphora(self, host: str, amphora_id: str, *, epoch: int) -> None:
-        await self._send(host, "DELETE", f"/v1/amphorae/{amphora_id}?epoch={epoch}")
+    async def remove_amphora(self, host: str, amphora_id: str, *, epoch: int, hands_over: bool = False) -> None:
+        # The rest of the time is for what comes after it.
+        more = f"&hands_over_s={max(1, int(self._timeout_s / 2))}" if hands_over else ""
+        await self._send(host, "DELETE", f"/v1/amphorae/{amphora_id}?epoch={epoch}{more}")
 
     # Their certificates
 

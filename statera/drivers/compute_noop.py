@@ -181,7 +181,7 @@ class NoopCompute:
         self.reach(host)
         return Verdict(accepted=not words, words=words)
 
-    async def remove_amphora(self, host: str, amphora_id: str, *, epoch: int) -> None:
+    async def remove_amphora(self, host: str, amphora_id: str, *, epoch: int, hands_over: bool = False) -> None:
         found = self.reach(host)
         sandbox = found.sandboxes.get(amphora_id)
         if sandbox is not None:

@@ -130,7 +130,7 @@ class FakeCompute(NoopCompute):
         await self._begin("check_configuration")
         return await super().check_configuration(host, amphora_id, configuration)
 
-    async def remove_amphora(self, host: str, amphora_id: str, *, epoch: int) -> None:
+    async def remove_amphora(self, host: str, amphora_id: str, *, epoch: int, hands_over: bool = False) -> None:
         await self._begin("remove_amphora")
         await super().remove_amphora(host, amphora_id, epoch=epoch)
 

@@ -119,8 +119,11 @@ class ComputeDriver(Protocol):
         """
         ...
 
-    async def remove_amphora(self, host: str, amphora_id: str, *, epoch: int) -> None:
-        """Remove the sandbox and all its files. Gone already is fine."""
+    async def remove_amphora(self, host: str, amphora_id: str, *, epoch: int, hands_over: bool = False) -> None:
+        """Remove the sandbox and all its files. Gone already is fine.
+
+        One that hands over lets another one take its VIPs, and finishes its connections within a few seconds.
+        """
         ...
 
 

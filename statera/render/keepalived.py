@@ -15,7 +15,8 @@ GROUP = "vips"
 GARP_REPEAT = 3
 GARP_DELAY_S = 1
 """When the announcements are repeated once, for neighbours that missed the first."""
-GARP_REFRESH_S = 10
+GARP_REFRESH_S = 3
+"""After a partition has healed a neighbour may know the VIPs at the one that gave them up, until it hears again."""
 HOPS = 255
 """Of adverts: one that was routed has fewer, and is dropped."""
 
@@ -97,6 +98,6 @@ def _instance_lines(family: int, families: Sequence[int], home: InterfaceSpec, v
 def _address_lines(block: str, vips: Sequence[ipaddress.IPv4Address | ipaddress.IPv6Address]) -> Iterator[str]:
     yield f"    {block} {{"
     for vip in vips:
-        # Addresses are allocated centrally: there is no duplicate to detect. A VIP is never chosen as a source.
-        yield f"        {vip}/{vip.max_prefixlen}" + ("" if vip.version == 4 else " -nodad preferred_lft 0")
+        # A VIP is never chosen as a source.
+        yield f"        {vip}/{vip.max_prefixlen}" + ("" if vip.version == 4 else " preferred_lft 0")
     yield "    }"

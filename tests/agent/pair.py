@@ -1,15 +1,19 @@
 """Two amphorae of one load balancer on one bridge, each with a HAProxy and a part in sharing the VIPs."""
 
+import asyncio
+import subprocess
+import time
+
 import msgspec
 
 from statera.agent.host import AmphoraHost
-from statera.agent.namespace import has_vips
+from statera.agent.namespace import has_vips, namespace_name
 from statera.agent.sandbox import Sandbox
 from statera.base.ids import new_id
 from statera.model.agent_wire import SandboxRequest
 from statera.model.spec import SandboxSpec
 from statera.model.vrrp import VrrpSpec
-from tests.agent.ground import HEARTBEAT_KEY, Ground
+from tests.agent.ground import HEARTBEAT_KEY, Ground, fetch
 
 ADVERT_MS = 80
 
@@ -54,6 +58,31 @@ class Pair:
 
     async def has_one_master(self) -> bool:
         return len(self.masters()) == 1
+
+    async def answers(self) -> bool:
+        """Say whether both VIPs are served."""
+        return [await fetch(vip) for vip in (self.ground.vip, self.ground.vip6)] == [str(self.port)] * 2
+
+    async def stays_one(self, for_s: float) -> bool:
+        """Say whether at every look within this time just one has the VIPs."""
+        until = time.monotonic() + for_s
+        while time.monotonic() < until:
+            if not await self.has_one_master():
+                return False
+            await asyncio.sleep(0.02)
+        return True
+
+    def block(self, amphora_id: str) -> None:
+        """Let an amphora hear no adverts any more."""
+        rules = "table inet partition { chain hears { type filter hook input priority 0; meta l4proto vrrp drop; }; }"
+        self._nft(amphora_id, rules)
+
+    def unblock(self, amphora_id: str) -> None:
+        self._nft(amphora_id, "delete table inet partition")
+
+    def _nft(self, amphora_id: str, rules: str) -> None:
+        command = ["ip", "netns", "exec", namespace_name(amphora_id), "nft", "-f", "-"]
+        subprocess.run(command, input=rules, check=True, text=True)
 
     async def order(self) -> tuple[str, str]:
         """Return the one that has the VIPs, and the other one."""

@@ -2,12 +2,15 @@
 
 import os
 import signal
+import subprocess
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 import pytest_asyncio
 
 from statera.agent.host import AmphoraHost
+from statera.agent.namespace import outside_name
 from tests.agent.ground import Ground, eventually, fetch, web_server
 from tests.agent.pair import Pair
 
@@ -26,6 +29,44 @@ async def test_one_has_the_vips_and_answers_for_both_families(pair: Pair):
     await eventually(pair.has_one_master, "one master")
     assert await fetch(pair.ground.vip) == str(pair.port)
     assert await fetch(pair.ground.vip6) == str(pair.port)
+
+
+async def test_a_cut_link_makes_two_and_its_healing_leaves_one(pair: Pair):
+    """No split brain: while they cannot hear each other both serve whom they reach; afterwards one has the VIPs."""
+    await eventually(pair.has_one_master, "one master")
+    first, second = await pair.order()
+    cut = outside_name(first, "eth0")
+    subprocess.run(["ip", "link", "set", cut, "down"], check=True)
+
+    # The one that was cut off sees its own link down, so that it may have given them up already.
+    async def has_second() -> bool:
+        return second in pair.masters()
+
+    await eventually(has_second, "the VIPs at the other one")
+    assert await fetch(pair.ground.vip) == str(pair.port)
+    subprocess.run(["ip", "link", "set", cut, "up"], check=True)
+    await eventually(pair.has_one_master, "one master again")
+    await eventually(partial(pair.stays_one, 0.5), "one master that stays")
+    await eventually(pair.answers, "answers for both families")
+
+
+async def test_two_that_do_not_hear_each_other_agree_once_they_do(pair: Pair):
+    """A partition of the network, not of a link: neither sees anything but silence."""
+    await eventually(pair.has_one_master, "one master")
+    for amphora_id in pair.ids:
+        pair.block(amphora_id)
+
+    async def are_two() -> bool:
+        return len(pair.masters()) == 2
+
+    await eventually(are_two, "both with the VIPs")
+    for amphora_id in pair.ids:
+        pair.unblock(amphora_id)
+    await eventually(pair.has_one_master, "one master again")
+    await eventually(partial(pair.stays_one, 0.5), "one master that stays")
+    [holder] = pair.masters()
+    assert holder == pair.ids[0], "the one with the higher priority keeps them"
+    await eventually(pair.answers, "answers for both families")
 
 
 async def test_a_dead_haproxy_gives_the_vips_up_and_does_not_take_them_back(pair: Pair):

@@ -132,7 +132,7 @@ class SimCompute:
     async def check_configuration(self, host: str, amphora_id: str, configuration: Configuration) -> Any:
         return await self._look(host, self._hosts.check_configuration(host, amphora_id, configuration))
 
-    async def remove_amphora(self, host: str, amphora_id: str, *, epoch: int) -> None:
+    async def remove_amphora(self, host: str, amphora_id: str, *, epoch: int, hands_over: bool = False) -> None:
         what = f"remove {amphora_id[:8]} from {host}, epoch {epoch}"
         await self._do(host, what, lambda: self._hosts.remove_amphora(host, amphora_id, epoch=epoch))
 

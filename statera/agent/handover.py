@@ -1,0 +1,60 @@
+"""An amphora gives its VIPs up to another one and finishes the connections that it has. Nobody notices.
+
+The successor passes on to it what belongs to them (`render/nftables.py`). For that the VIPs move to its loopback
+interface: the kernel still takes packets to them, and tells no neighbour that they are here.
+All functions block for some milliseconds.
+"""
+
+import ipaddress
+import subprocess
+from pathlib import Path
+
+from pyroute2 import IPRoute
+
+from statera.agent import namespace
+from statera.agent.links import add_address, missing_is_fine
+from statera.base.logging import get_logger
+from statera.model.spec import SandboxSpec
+from statera.render.nftables import render_nftables
+
+log = get_logger("agent")
+
+NFT_WITHIN_S = 5.0
+LOOPBACK = 1
+"""Its index in every namespace."""
+ONLY_OWN_INTERFACE = "1"
+"""Of `arp_ignore`: no answer for addresses of other interfaces (linux, ip-sysctl)."""
+
+
+def take_over(spec: SandboxSpec) -> None:
+    """Pass on what others have begun, as the spec says; best effort: without it those connections break."""
+    command = ["nsenter", f"--net={namespace.namespace_path(spec.amphora_id)}", "nft", "-f", "-"]
+    try:
+        done = subprocess.run(
+            command, input=render_nftables(spec), check=False, capture_output=True, text=True, timeout=NFT_WITHIN_S
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        log.warning("connections cannot be taken over", amphora_id=spec.amphora_id, error=str(error))
+        return
+    if done.returncode != 0 and spec.handed_over_by:
+        log.warning("connections cannot be taken over", amphora_id=spec.amphora_id, error=done.stderr.strip()[:200])
+
+
+def keep_behind(spec: SandboxSpec) -> None:
+    """Put the VIPs where the amphora still serves what it has begun, and no neighbour hears of them."""
+    vips = [text for interface in spec.interfaces for text in interface.vips]
+    with namespace.entered(spec.amphora_id), IPRoute() as inside:
+        Path("/proc/sys/net/ipv4/conf/all/arp_ignore").write_text(ONLY_OWN_INTERFACE, encoding="ascii")
+        for text in vips:
+            add_address(inside, LOOPBACK, f"{text}/{ipaddress.ip_address(text).max_prefixlen}", is_vip=True)
+
+
+def give_up(spec: SandboxSpec) -> None:
+    """Take the VIPs from the interfaces, where an agent has put them or a keepalived has left them."""
+    with namespace.entered(spec.amphora_id), IPRoute() as inside:
+        for interface in spec.interfaces:
+            index = inside.link_lookup(ifname=interface.name)
+            for text in interface.vips if index else ():
+                address = ipaddress.ip_address(text)
+                with missing_is_fine():
+                    inside.addr("del", index=index[0], address=str(address), prefixlen=address.max_prefixlen)
