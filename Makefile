@@ -31,7 +31,7 @@ format: install ## Format the code
 golden: install ## Rewrite the golden files from what the code renders now
 	@$(PYTHON) -m tests.golden.update
 
-docs: install ## Write the table of options into docs/configuration.md
+docs: install ## Write the tables of options and metrics into their pages
 	@$(PYTHON) -m tests.unit.docs.update
 
 bench: install ## Measure against the budgets

@@ -13,8 +13,9 @@ import time
 from pathlib import Path
 
 from statera.agent.exposition import translate_exposition
-from statera.agent.runtime import RuntimeUnavailable, fetch_page, short_path
+from statera.agent.runtime import RuntimeUnavailable, fetch_page
 from statera.agent.sandbox import Sandbox
+from statera.base.listening import short_path
 from statera.base.logging import get_logger
 from statera.base.settings import AgentSettings
 from statera.model.document import Document

@@ -1,14 +1,13 @@
 """HAProxy's sockets: one question, one answer, within a time (HAProxy 2.6 management guide, section 9.3)."""
 
 import asyncio
-import contextlib
-import os
 import re
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+
+from statera.base.listening import short_path
 
 ANSWER_WITHIN_S = 5.0
 READ_BYTES = 65_536
@@ -16,16 +15,6 @@ READ_BYTES = 65_536
 
 class RuntimeUnavailable(Exception):
     """The socket does not answer: HAProxy is starting, stopping or gone."""
-
-
-@contextlib.contextmanager
-def short_path(path: Path) -> Iterator[str]:
-    """Give a path of few characters, however deep the folder is: unix sockets take at most 107 (unix(7))."""
-    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
-    finally:
-        os.close(folder)
 
 
 async def ask(path: Path, command: str, *, timeout_s: float = ANSWER_WITHIN_S) -> str:

@@ -8,7 +8,6 @@ A thread of its own does it: a process whose event loop hangs still says what it
 """
 
 import contextlib
-import os
 import re
 import select
 import socket
@@ -19,6 +18,7 @@ from pathlib import Path
 from prometheus_client import generate_latest
 
 from statera.base.files import locked, write_whole
+from statera.base.listening import short_path
 from statera.base.logging import get_logger
 from statera.base.metrics import REGISTRY
 from statera.base.settings import Settings
@@ -103,7 +103,8 @@ class _Page:
 
     @contextlib.contextmanager
     def served(self) -> Iterator[None]:
-        own = listen_in(self._folder, f"{self._name}.sock")
+        path = self._folder / f"{self._name}.sock"
+        own = _listen_at(path)
         ending, end = socket.socketpair()
         thread = threading.Thread(target=self._serve, args=(own, ending), name="metrics", daemon=True)
         thread.start()
@@ -112,7 +113,7 @@ class _Page:
         finally:
             end.close()
             thread.join(ANSWER_WITHIN_S)
-            (self._folder / f"{self._name}.sock").unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
     def _serve(self, own: socket.socket, ending: socket.socket) -> None:
         with contextlib.ExitStack() as stack:
@@ -182,23 +183,13 @@ def _attend(listening: socket.socket, answer: Callable[[socket.socket], None]) -
             answer(connection)
 
 
-def listen_in(folder: Path, name: str) -> socket.socket:
-    """Listen on a unix socket in a folder, whose path may be longer than a socket's address."""
-    (folder / name).unlink(missing_ok=True)
+def _listen_at(path: Path) -> socket.socket:
+    path.unlink(missing_ok=True)
     opened = socket.socket(socket.AF_UNIX)
-    with _short_path(folder) as short:
-        opened.bind(f"{short}/{name}")
+    with short_path(path) as short:
+        opened.bind(short)
     opened.listen()
     return opened
-
-
-@contextlib.contextmanager
-def _short_path(folder: Path) -> Iterator[str]:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{descriptor}"
-    finally:
-        os.close(descriptor)
 
 
 def read_pages(folder: Path, leave_out: str = "") -> dict[str, str]:
@@ -220,8 +211,8 @@ def _read_page(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     with socket.socket(socket.AF_UNIX) as asking:
         asking.settimeout(ANSWER_WITHIN_S)
-        with _short_path(path.parent) as short:
-            asking.connect(f"{short}/{path.name}")
+        with short_path(path) as short:
+            asking.connect(short)
         with asking.makefile("rb") as answer:
             return answer.read().decode()
 

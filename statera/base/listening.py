@@ -1,6 +1,10 @@
-"""TCP ports that a process listens on, with errors that name the option."""
+"""TCP ports that a process listens on, with errors that name the option; paths of unix sockets."""
 
+import contextlib
+import os
 import socket
+from collections.abc import Iterator
+from pathlib import Path
 
 from statera.base.errors import Lasting
 
@@ -28,3 +32,13 @@ def open_port(host: str, port: int, option: str, *, is_shared: bool = False) -> 
         raise Lasting("address-unavailable", sentence) from error
     listening.setblocking(False)
     return listening
+
+
+@contextlib.contextmanager
+def short_path(path: Path) -> Iterator[str]:
+    """Give a path of few characters, however deep the folder is: unix sockets take at most 107 (unix(7))."""
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
