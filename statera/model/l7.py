@@ -36,6 +36,10 @@ class ClientCertificate(msgspec.Struct, frozen=True, kw_only=True):
     """Fields of the distinguished name, such as `CN`."""
 
 
+METRICS_PATH = "/metrics"
+"""The only one that a PROMETHEUS listener answers."""
+
+
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """A request as a client sends it. `path` may have a query; the host has a header of its own."""
 
@@ -104,6 +108,8 @@ def explain(tree: Tree, request: Request) -> Explanation:
     matched = {verdict.id for verdict in verdicts if verdict.matched}
     chosen = next((policy for policy in tree.l7policies if policy.id in matched), None)
     if chosen is None:
+        if listener.protocol == ListenerProtocol.PROMETHEUS:
+            return _explain_scrape(request, told)
         return _explain_default(tree, listener, told)
     return _explain_policy(tree, chosen, request, msgspec.structs.replace(told, l7policy_id=chosen.id))
 
@@ -338,6 +344,15 @@ def _explain_policy(tree: Tree, policy: L7Policy, request: Request, told: Explan
             sentence = f"{name} redirects the client."
             code = policy.redirect_http_code or 302
             return msgspec.structs.replace(told, sentence=sentence, status_code=code, location=location)
+
+
+def _explain_scrape(request: Request, told: Explanation) -> Explanation:
+    code, sentence = 200, "The listener itself answers, with metrics."
+    if request.path.partition("?")[0] != METRICS_PATH:
+        code, sentence = 404, f"The listener answers {METRICS_PATH} only."
+    elif request.method != "GET":
+        code, sentence = 405, "The listener answers GET only."
+    return msgspec.structs.replace(told, status_code=code, sentence=sentence)
 
 
 def _explain_default(tree: Tree, listener: Listener, told: Explanation) -> Explanation:

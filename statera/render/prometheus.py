@@ -6,11 +6,11 @@ itself stays out of it: a scrape costs it nothing when there is none.
 
 from collections.abc import Iterator
 
+from statera.model.l7 import METRICS_PATH
 from statera.model.spec import ListenerSpec
 from statera.render import tokens
 from statera.render.paths import HaproxyPaths
 
-PATH = "/metrics"
 EXPORTER = "exporter"
 AGENT = "agent"
 
@@ -22,7 +22,7 @@ def name_metrics_backend(listener: ListenerSpec) -> str:
 
 def list_scrape_lines(listener: ListenerSpec) -> Iterator[str]:
     """Yield what a frontend of a PROMETHEUS listener does with requests."""
-    yield f"    http-request return status 404 unless {{ path {PATH} }}"
+    yield f"    http-request return status 404 unless {{ path {METRICS_PATH} }}"
     yield "    http-request deny deny_status 405 unless { method GET }"
     yield f"    default_backend {name_metrics_backend(listener)}"
 
@@ -44,4 +44,4 @@ def list_exporter_lines(paths: HaproxyPaths) -> Iterator[str]:
     yield "    mode http"
     yield "    timeout client 10s"
     yield f"    bind unix@{paths.exporter_socket} mode 600"
-    yield f"    http-request use-service prometheus-exporter if {{ path {PATH} }}"
+    yield f"    http-request use-service prometheus-exporter if {{ path {METRICS_PATH} }}"

@@ -6,9 +6,11 @@ import hashlib
 import http.server
 import json
 import os
+import queue
 import shutil
 import signal
 import socket
+import socketserver
 import ssl
 import subprocess
 import threading
@@ -70,6 +72,7 @@ class Wanted:
         self.listener: dict[str, Any] = {"certificates": tuple(bundle.digest for bundle in self.bundles)}
         self.pool: dict[str, Any] | None = None
         self.headers: tuple[str, ...] = ()
+        self.listener_protocol, self.pool_protocol = ListenerProtocol.TERMINATED_HTTPS, PoolProtocol.HTTP
 
     def add(self, bundle: Bundle) -> str:
         self.bundles.append(bundle)
@@ -85,7 +88,7 @@ class Wanted:
         terms = {"versions": ("TLSv1.2", "TLSv1.3"), "ciphers": CIPHERS}
         listener = ListenerSpec(
             id=ground.listener_id,
-            protocol=ListenerProtocol.TERMINATED_HTTPS,
+            protocol=self.listener_protocol,
             port=443,
             addresses=(ground.vip, ground.vip6),
             max_connections=500,
@@ -93,12 +96,12 @@ class Wanted:
             timeout_connect_ms=5000,
             timeout_server_ms=5000,
             insert_headers=self.headers,
-            pool_id=ground.pool_id,
+            pool_id=ground.pool_id if self.listener_protocol != ListenerProtocol.PROMETHEUS else None,
             tls=ListenerTlsSpec(**(terms | {"alpn_protocols": ("h2", "http/1.1")} | self.listener)),
         )
         pool = PoolSpec(
             id=ground.pool_id,
-            protocol=PoolProtocol.HTTP,
+            protocol=self.pool_protocol,
             algorithm=Algorithm.ROUND_ROBIN,
             members=(MemberSpec(id=ground.member_ids[0], address=ground.gateway, port=port, weight=1),),
             tls=PoolTlsSpec(**(terms | self.pool)) if self.pool is not None else None,
@@ -295,6 +298,48 @@ async def test_members_are_told_all_of_a_client(stage: Stage) -> None:
     forged = [word for name in expected if name != "x-forwarded-for" for word in ("-H", f"{name}: forged")]
     told = await stage.fetch("www.test", *stage.paper("ann", ann), *forged)
     assert {name: value.strip('"') for name, value in told.items() if name in expected} == expected
+
+
+async def test_members_are_told_the_clients_name_before_the_connection(stage: Stage) -> None:
+    told: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+
+    class Member(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            head = self.rfile.read(16)
+            told.put(head + self.rfile.read(int.from_bytes(head[14:16])))
+            while self.rfile.readline().strip():
+                pass
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+
+    wanted = Wanted(WWW)
+    wanted.pool_protocol = PoolProtocol.PROXYV2
+    wanted.ask_clients(ClientAuthentication.MANDATORY, STAFF)
+    with socketserver.ThreadingTCPServer(("0.0.0.0", 0), Member) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        try:
+            stage.port = server.server_address[1]
+            await stage.apply(wanted)
+            done = await stage.curl("www.test", *stage.paper("ann", STAFF.issue("ann")))
+        finally:
+            server.shutdown()
+            thread.join()
+    assert done.stdout == "ok", done.stderr
+    header = told.get(timeout=5)
+    assert header.startswith(b"\r\n\r\n\x00\r\nQUIT\n\x21")
+    # PP2_SUBTYPE_SSL_CN, two bytes of length, the name (PROXY protocol 2.2.6).
+    assert b"\x22\x00\x03ann" in header
+
+
+async def test_metrics_are_told_over_tls_to_those_who_may(stage: Stage) -> None:
+    wanted = Wanted(WWW)
+    wanted.listener_protocol = ListenerProtocol.PROMETHEUS
+    wanted.ask_clients(ClientAuthentication.MANDATORY, STAFF)
+    await stage.apply(wanted)
+    assert (await stage.curl("www.test", "--request-target", "/metrics")).returncode != 0
+    paper = stage.paper("ann", STAFF.issue("ann"))
+    done = await stage.curl("www.test", "--http2", "--request-target", "/metrics", *paper)
+    assert f'octavia_listener_status{{listener="{stage.ground.listener_id}",state="UP"}} 1' in done.stdout, done.stderr
 
 
 async def test_clients_are_not_asked_for_certificates(stage: Stage) -> None:

@@ -87,3 +87,12 @@ async def test_requests_that_are_none(api: Api, request_: dict[str, Any]) -> Non
     await api.refuse("POST", f"/loadbalancers/{balancer['id']}/explain", {"request": request_}, status=400)
     sentence = await api.refuse("POST", f"/loadbalancers/{MISSING}/explain", {"request": {"port": 1}}, status=404)
     assert sentence == f"Load Balancer {MISSING} not found."
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "code"), [("GET", "/metrics?x", 200), ("GET", "/", 404), ("POST", "/metrics", 405)]
+)
+async def test_a_listener_of_metrics_answers_itself(api: Api, method: str, path: str, code: int) -> None:
+    balancer = await api.create_balancer(listeners=[{"protocol": "PROMETHEUS", "protocol_port": 9090}])
+    told = await ask(api, balancer, port=9090, method=method, path=path)
+    assert (told["status_code"], told["pool_id"], told["members"]) == (code, None, [])
