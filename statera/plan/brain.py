@@ -80,25 +80,27 @@ def _doubt_loss(hosts: Sequence[Host], lookout: Lookout, row: Amphora) -> Reason
     silent = [host for host in hosts if not host.reachable]
     if len(silent) * 2 > len(hosts):
         told = f"{len(silent)} of {len(hosts)} hosts do not answer this controller"
-        return _hold(row, "controller-cut-off", f"{told}, so that its own network is taken for the trouble")
+        return _hold(row, slug="controller-cut-off", why=f"{told}, so that its own network is taken for the trouble")
     host = next((host for host in hosts if host.name == row.host), None)
     if host is not None and host.reachable:
-        return _hold(row, "host-answers", f"host {row.host} answers again")
+        return _hold(row, slug="host-answers", why=f"host {row.host} answers again")
     if host is not None and host.is_alive:
-        return _hold(row, "agent-down", f"the machine of host {row.host} lives, only its agent does not answer")
+        why = f"the machine of host {row.host} lives, only its agent does not answer"
+        return _hold(row, slug="agent-down", why=why)
     voices = lookout.hosts.get(row.host)
     if voices is not None and voices.silent < voices.serving:
         heard = f"{voices.serving - voices.silent} of {voices.serving} amphorae on host {row.host} are still heard"
-        return _hold(row, "host-still-heard", heard)
+        return _hold(row, slug="host-still-heard", why=heard)
     return None
 
 
 def _doubt_absence(lookout: Lookout, row: Amphora) -> Reason | None:
     answer = lookout.answers.get(row.id)
     if answer is None:
-        return _hold(row, "network-not-asked", "no other host could find out whether it still answers on its network")
+        why = "no other host could find out whether it still answers on its network"
+        return _hold(row, slug="network-not-asked", why=why)
     if answer:
-        return _hold(row, "amphora-answers", "it still answers on its network, so that traffic flows")
+        return _hold(row, slug="amphora-answers", why="it still answers on its network, so that traffic flows")
     return None
 
 
@@ -109,7 +111,7 @@ def _bound(budget: Budget, reason: Reason) -> Verdict:
     return Hold(Reason(slug="replacement-budget-spent", sentence=f"{reason.sentence} It is not replaced yet: {spent}"))
 
 
-def _hold(row: Amphora, slug: str, why: str) -> Reason:
+def _hold(row: Amphora, *, slug: str, why: str) -> Reason:
     sentence = f"Nothing is heard of amphora {row.id} on host {row.host}. It is not replaced: {why}."
     return Reason(slug=slug, sentence=sentence)
 

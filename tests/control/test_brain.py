@@ -19,6 +19,10 @@ from tests.control.room import Room
 from tests.control.test_failover import build, expect_one
 
 
+MOST_PASSES = 20
+"""Others that wait come due again and again, and may be claimed first."""
+
+
 @pytest.fixture
 def room(room: Room) -> Room:
     return furnish(room)
@@ -50,10 +54,14 @@ def lose(room: Room, *names: str, is_alive: bool = False) -> None:
 
 
 async def expect_waiting(room: Room, tree: Tree, slug: str) -> None:
-    await room.run_pass(tree)
-    shown = await room.show(tree)
-    assert shown.load_balancer.reason is not None
-    assert shown.load_balancer.reason.slug == slug
+    told = None
+    for _ in range(MOST_PASSES):
+        await room.run_pass(tree)
+        reason = (await room.show(tree)).load_balancer.reason
+        told = reason.slug if reason is not None else None
+        if told == slug:
+            break
+    assert told == slug
     assert [one.status for one in await room.amphorae(tree)] == [AmphoraStatus.ALLOCATED]
 
 

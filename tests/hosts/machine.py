@@ -15,7 +15,6 @@ from typing import IO
 
 import msgspec
 
-from statera.agent.bridges import bridge_address
 from statera.base.errors import Lasting
 from statera.cli.playground import run_ip
 
@@ -140,7 +139,7 @@ class Machine:
             _answer_on(outside, is_wanted=False)
             run_ip("link", "set", outside, "nomaster")
             # The bridge may have had this link's own MAC: what is still sent to it must not arrive.
-            run_ip("link", "set", outside, "address", bridge_address(outside, "cut"))
+            run_ip("link", "set", outside, "address", f"02:{os.urandom(5).hex(':')}")
 
     def heal(self, *insides: str) -> None:
         """Join these legs again, all by default."""
