@@ -39,6 +39,8 @@ SWEEP_MOST_S = 60.0
 TRIM_S = 300.0
 REFILL_S = 2.0
 """With spares asked for; a glance at the database without."""
+LOOK_S = 30.0
+"""Whether spares are still there is asked less often: each costs a call to its host."""
 DRAIN_S = 4.0
 POLL_MOST_S = 5.0
 
@@ -143,8 +145,14 @@ class Chores:
 
     async def refill_spares(self, memory: Memory) -> Memory:
         """Keep the wanted number of spare amphorae on each host."""
+        now = self._clock.now()
+        looked_at = memory.get("looked")
+        if looked_at is not None and (now - looked_at).total_seconds() < LOOK_S:
+            await self._spares.refill()
+            return memory
+        await self._spares.drop_lost()
         await self._spares.refill()
-        return memory
+        return {"looked": now}
 
     async def drain_hosts(self, memory: Memory) -> Memory:
         """Move amphorae off the hosts that an operator empties."""

@@ -23,6 +23,8 @@ log = get_logger("control")
 
 SPARE_EPOCH = 0
 """Below that of every claim."""
+REMOVAL_EPOCH = SPARE_EPOCH + 1
+"""A request to build it that comes late, or twice, builds it no more."""
 AT_ONCE = 4
 
 
@@ -56,6 +58,22 @@ class SparePool:
         work = [self._build(spare, deployment.id) for spare in (*moves.build, *fresh)]
         await asyncio.gather(*work, *(self._remove(spare) for spare in moves.remove))
 
+    async def drop_lost(self) -> None:
+        """Condemn spares that a host has lost, with its power say: others take their place. Raises `Transient`."""
+        ready = [spare for spare in await list_spares(self._store) if spare.is_ready]
+        await asyncio.gather(*(self._drop_if_lost(spare) for spare in ready))
+
+    async def _drop_if_lost(self, spare: Spare) -> None:
+        async with self._gate:
+            try:
+                seen = await self._compute.observe_amphora(spare.host, spare.id)
+            except StateraError:
+                # A host that does not answer has lost nothing as far as anybody knows.
+                return
+            if seen is None:
+                log.info("spare lost", host=spare.host, amphora_id=spare.id)
+                await condemn_spare(self._store, spare.id)
+
     async def _build(self, spare: Spare, deployment_id: str) -> None:
         key = await load_spare_key(self._store, spare.id)
         if key is None:
@@ -77,7 +95,7 @@ class SparePool:
             return
         async with self._gate:
             try:
-                await self._compute.remove_amphora(spare.host, spare.id, epoch=SPARE_EPOCH)
+                await self._compute.remove_amphora(spare.host, spare.id, epoch=REMOVAL_EPOCH)
             except StateraError as error:
                 log.warning("spare not removed", host=spare.host, slug=error.reason.slug, sentence=error.sentence)
             else:

@@ -56,6 +56,20 @@ async def test_a_load_balancer_takes_a_spare_and_the_pool_is_refilled(room: Room
     await room.assert_nothing_left(tree)
 
 
+async def test_a_spare_that_its_host_has_lost_is_built_anew(room: Room) -> None:
+    pool = ask_for(room, 1)
+    await pool.refill()
+    lost = room.compute.hosts["one"].sandboxes.popitem()[0]
+    room.compute.hosts["two"].reachable = False
+    await pool.drop_lost()
+    await pool.refill()
+    room.compute.hosts["two"].reachable = True
+    assert await count_ready(room) == {"one": 1, "two": 1}
+    assert lost not in {spare.id for spare in await list_spares(room.store)}
+    assert set(room.compute.list_sandboxes()) == {spare.id for spare in await list_spares(room.store)}
+    await ask_for_none(room)
+
+
 async def ask_for_none(room: Room) -> None:
     compute = msgspec.structs.replace(room.settings.compute, spares_per_host=0)
     settings = msgspec.structs.replace(room.settings, compute=compute)
