@@ -79,6 +79,11 @@ class AmphoraFolders:
         return self.run / "vrrp-words"
 
     @property
+    def changing(self) -> Path:
+        """There while what is live may be another configuration than the one that is remembered."""
+        return self.run / "changing"
+
+    @property
     def live(self) -> Path:
         """The only folder that HAProxy's user may write in: its sockets."""
         return self.run / "live"
@@ -135,9 +140,13 @@ class AmphoraFolders:
         """Return what is remembered; None when it is missing or was cut off while being written."""
         try:
             record = msgspec.json.decode((self.keep / "record.json").read_bytes(), type=Record)
-            return record, Secret((self.keep / "key").read_bytes())
+            key = Secret((self.keep / "key").read_bytes())
         except (OSError, msgspec.DecodeError):
             return None
+        if self.changing.exists():
+            # An agent was killed in between: nobody knows what is live, so the next configuration is loaded anew.
+            record = msgspec.structs.replace(record, document=None)
+        return record, key
 
     def remove(self) -> None:
         """Remove both; the kept one last, because it is what says that there may be something to remove."""

@@ -16,6 +16,7 @@ from statera import __version__
 from statera.agent import namespace, process
 from statera.agent.bridges import Bridges
 from statera.agent.datagrams import check_datagrams
+from statera.agent.disk import read_disk_fault
 from statera.agent.engine import shorten
 from statera.agent.exporter import Exporter
 from statera.agent.folders import HostFolders, Record
@@ -308,9 +309,12 @@ class AmphoraHost:
             # A neighbour that missed the first announcement learns it from a later one.
             if turn and turn % ANNOUNCE_EVERY == 0 and sandbox.may_announce:
                 await asyncio.to_thread(namespace.announce_vips, sandbox.record.sandbox)
-        except Exception:
+        except Exception as error:
             # The edge of the loop: one broken sandbox must not end the watch over the others.
-            log.exception("watch failed", **sandbox.about)
+            if (fault := read_disk_fault(error)) is not None:
+                log.warning("watch failed", slug=fault.reason.slug, sentence=fault.sentence, **sandbox.about)
+            else:
+                log.exception("watch failed", **sandbox.about)
 
     def _announce_soon(self, sandbox: Sandbox) -> None:
         self._keep_task(self._announce_often(sandbox))
