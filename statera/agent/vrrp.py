@@ -19,6 +19,7 @@ from statera.agent.process import Launch
 from statera.base.errors import Transient
 from statera.base.settings import AgentSettings
 from statera.model.spec import SandboxSpec
+from statera.model.vrrp import YIELDING_PRIORITY
 from statera.render.keepalived import render_keepalived
 from statera.render.paths import SANDBOX_PATHS
 
@@ -98,7 +99,7 @@ class Keepalived:
         """Let one that wants the VIPs have them: it takes them before they are given up here."""
         pid = self.find_pid()
         if pid is not None and spec.vrrp is not None:
-            yielding = msgspec.structs.replace(spec.vrrp, priority=1, preempts=False)
+            yielding = msgspec.structs.replace(spec.vrrp, priority=YIELDING_PRIORITY, preempts=False)
             self._folders.write(
                 self._folders.vrrp.name, render_keepalived(msgspec.structs.replace(spec, vrrp=yielding))
             )

@@ -10,9 +10,11 @@ from statera.model.enums import AmphoraRole
 
 PRIORITIES = {AmphoraRole.MASTER: 100, AmphoraRole.BACKUP: 90}
 """Of those that share: they decide who begins, no more."""
+TAKING_PRIORITY, YIELDING_PRIORITY = 50, 1
+"""Of one that takes the VIPs from one that is to go, and of that one once it is ready to go: not a moment earlier."""
 ADVERT_MS = 80
-"""Three that stay away, and 50 ms: the VIPs move 0.3 s after a machine was lost, within a third of the budget. Each costs
-an amphora and its peer a packet of 40 bytes per address family."""
+"""Three that stay away, and 50 ms: the VIPs move 0.3 s after a machine was lost, a third of the budget. Each costs a
+packet of 40 bytes for each address family."""
 VIRTUAL_ROUTER_ID = 1
 """The same everywhere: adverts go to named peers only, so those of two load balancers never meet."""
 LIFELINE = "lifeline"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from statera.model.amphora import Amphora
 from statera.model.enums import AmphoraStatus
 from statera.model.tree import LoadBalancer
-from statera.model.vrrp import ADVERT_MS, PRIORITIES, VrrpSpec
+from statera.model.vrrp import ADVERT_MS, PRIORITIES, TAKING_PRIORITY, VrrpSpec
 
 _GOING = (AmphoraStatus.PENDING_DELETE, AmphoraStatus.ERROR)
 
@@ -22,10 +22,11 @@ def decide_vrrp(balancer: LoadBalancer, amphora: Amphora, others: Sequence[Ampho
     sharing = [row for row in others if row.role in PRIORITIES]
     staying = [row for row in (amphora, *sharing) if not is_going(balancer, row)]
     first = min(staying, key=lambda row: (row.created_at, row.id), default=None)
+    # Only one takes the VIPs from those that go, so that they move once.
+    preempts = first is amphora and any(is_going(balancer, row) for row in others)
     return VrrpSpec(
-        priority=priority,
-        # Only one takes the VIPs from those that go, so that they move once.
-        preempts=first is amphora and any(is_going(balancer, row) for row in others),
+        priority=TAKING_PRIORITY if preempts else priority,
+        preempts=preempts,
         advert_ms=ADVERT_MS,
         peers=list_home_addresses(balancer, sharing),
     )

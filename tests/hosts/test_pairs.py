@@ -115,3 +115,37 @@ def test_two_amphorae_on_two_hosts_and_one_has_the_vip(ground: Ground) -> None:
     )
     _wait_holder(ground, balancer)
     _delete(ground, balancer)
+
+
+def test_planned_changes_lose_no_request(ground: Ground) -> None:
+    """A failover of both, of one, and the ways from two amphorae to one and back, under load."""
+    balancer = _create(ground, "planned", topology="ACTIVE_STANDBY")
+    _wait_holder(ground, balancer)
+    path = f"/v2/lbaas/loadbalancers/{balancer['id']}"
+    for what in ("load balancer", "amphora", "SINGLE", "ACTIVE_STANDBY"):
+        before = {one["id"] for one in ground.list_amphorae(balancer["id"])}
+        with Clients(balancer["vip_address"]) as clients:
+            ground.wait_for(partial(clients.has_more_than, 20), "Answers")
+            if what == "load balancer":
+                ground.request("PUT", f"{path}/failover")
+                gone = before
+            elif what == "amphora":
+                gone = {min(before)}
+                ground.request("PUT", f"{AMPHORAE}/{min(before)}/failover")
+            else:
+                gone = before
+                ground.request("PUT", path, {"loadbalancer": {"topology": what}})
+            wanted = [("STANDALONE", "ALLOCATED")] if what == "SINGLE" else PAIR
+            ground.wait_for(partial(_is_replaced, ground, balancer, gone, wanted), f"New amphorae ({what})")
+            ground.wait_active(balancer["id"])
+            _wait_holder(ground, balancer)
+            seen = len(clients.answered)
+            ground.wait_for(partial(clients.has_more_than, seen + 20), "Answers afterwards", explain=clients.tell)
+        print(f"{what}: {clients.tell()}")
+        assert clients.failed == 0, f"{what}: {clients.tell()}"
+    _delete(ground, balancer)
+
+
+def _is_replaced(ground: Ground, balancer: Any, gone: set[str], wanted: list[tuple[str, str]]) -> bool:
+    ids = {one["id"] for one in ground.list_amphorae(balancer["id"])}
+    return not ids & gone and _roles(ground, balancer) == wanted
