@@ -32,7 +32,7 @@ def test_what_has_another_form_is_left_out(text: str) -> None:
     assert read_headers(headers) == Errand()
 
 
-OLD_NAMES = {"load_balancer", "lb_id", "amphora", "request", "balancer_id"}
+OLD_NAMES = {"load_balancer", "lb_id", "amphora", "req_id", "balancer_id"}
 
 
 def _list_log_calls() -> list[tuple[str, ast.Call]]:
