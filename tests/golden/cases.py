@@ -12,6 +12,8 @@ import msgspec
 import yaml
 
 from statera.model.document import Document
+from statera.model.engines import SCTP, EngineName
+from statera.model.spec import AmphoraSpec
 from statera.model.tree import (
     HealthMonitor,
     L7Policy,
@@ -31,6 +33,7 @@ from statera.render.paths import SANDBOX_PATHS
 
 FOLDER = Path(__file__).parent / "cases"
 ENGINE = haproxy_capabilities("2.6.12")
+ALL_ENGINES = (*EngineName, SCTP)
 LIMITS = decide_limits(memory_mib=256, file_descriptors=16_384, cpu_percent=0)
 
 R = TypeVar("R", bound=msgspec.Struct)
@@ -47,7 +50,16 @@ def expected_path(case: str) -> Path:
 def render_case(case: str) -> Document:
     tree = make_tree(yaml.safe_load((FOLDER / f"{case}.in.yaml").read_text(encoding="utf-8")))
     digests = {ref: f"digest of {ref}" for ref in list_references(tree)}
-    return render_haproxy(decide_amphora_spec(tree, "amphora", LIMITS, digests), ENGINE, SANDBOX_PATHS)
+    return render_haproxy(decide_streams(tree, digests), ENGINE, SANDBOX_PATHS)
+
+
+def decide_streams(tree: Tree, digests: Mapping[str, str] = {}) -> AmphoraSpec:
+    """Return what HAProxy serves of a tree, on a host that has an engine for everything."""
+    spec = decide_amphora_spec(tree, "amphora", LIMITS, digests, ALL_ENGINES)
+    streams = tuple(listener for listener in spec.listeners if listener.engine == EngineName.HAPROXY)
+    used = {pool_id for listener in streams for pool_id in listener.pool_ids()}
+    pools = tuple(pool for pool in spec.pools if pool.id in used)
+    return msgspec.structs.replace(spec, listeners=streams, pools=pools)
 
 
 def golden_text(document: Document) -> str:

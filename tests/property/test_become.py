@@ -13,9 +13,9 @@ from statera.model.forecast import Action, isolate_change, list_changes
 from statera.model.tree import Resource, Tree
 from statera.plan.spec import decide_amphora_spec
 from statera.render.change import Unchanged, decide_change
-from statera.render.haproxy import render_haproxy
+from statera.render.document import render_document
 from statera.render.paths import SANDBOX_PATHS
-from tests.golden.cases import ENGINE, LIMITS
+from tests.golden.cases import ALL_ENGINES, ENGINE, LIMITS
 from tests.property.trees import BALANCER, NOW, busy_trees, edited, trees
 
 SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large)
@@ -60,8 +60,8 @@ def render(tree: Tree) -> Document:
     rows = {
         name: tuple(sorted(getattr(tree, name), key=lambda row: (row.created_at, row.id))) for name in ROWS_OF.values()
     }
-    spec = decide_amphora_spec(msgspec.structs.replace(tree, **rows), "amphora", LIMITS, _Digests())
-    return render_haproxy(spec, ENGINE, SANDBOX_PATHS)
+    spec = decide_amphora_spec(msgspec.structs.replace(tree, **rows), "amphora", LIMITS, _Digests(), ALL_ENGINES)
+    return render_document(spec, ENGINE, SANDBOX_PATHS) or Document()
 
 
 class _Digests(dict[str, str]):

@@ -8,12 +8,11 @@ from hypothesis import strategies as st
 
 from statera.model.document import Document, TextPart
 from statera.model.tree import Tree
-from statera.plan.spec import decide_amphora_spec
 from statera.render.change import Command, Reload, RuntimeChange, Unchanged, decide_change
 from statera.render.engine import haproxy_capabilities
 from statera.render.haproxy import render_haproxy
 from statera.render.paths import SANDBOX_PATHS
-from tests.golden.cases import ENGINE, LIMITS
+from tests.golden.cases import ENGINE, decide_streams
 from tests.golden.haproxy import RunningHaproxy, run_haproxy
 from tests.property.servers import forget_check_places, run_commands, start_lists, start_table
 from tests.property.trees import busy_trees, edited, trees
@@ -23,7 +22,7 @@ SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too
 
 
 def render(tree: Tree) -> Document:
-    return render_haproxy(decide_amphora_spec(tree, "amphora", LIMITS), ENGINE, SANDBOX_PATHS)
+    return render_haproxy(decide_streams(tree), ENGINE, SANDBOX_PATHS)
 
 
 @st.composite

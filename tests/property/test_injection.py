@@ -12,12 +12,11 @@ from hypothesis import strategies as st
 
 from statera.model.document import Document, ListPart
 from statera.model.tree import Tree
-from statera.plan.spec import decide_amphora_spec
 from statera.render import tokens
 from statera.render.change import RuntimeChange, decide_change
 from statera.render.haproxy import render_haproxy
 from statera.render.paths import SANDBOX_PATHS
-from tests.golden.cases import ENGINE, LIMITS, make_tree
+from tests.golden.cases import ENGINE, decide_streams, make_tree
 from tests.golden.haproxy import check_haproxy
 from tests.property.servers import split_signs
 from tests.property.words import Expands, split_words
@@ -148,7 +147,7 @@ def with_text(place: str, text: str) -> Tree:
 
 
 def render(tree: Tree) -> Document:
-    return render_haproxy(decide_amphora_spec(tree, "amphora", LIMITS), ENGINE, SANDBOX_PATHS)
+    return render_haproxy(decide_streams(tree), ENGINE, SANDBOX_PATHS)
 
 
 def words_of(document: Document) -> list[list[str]]:

@@ -22,11 +22,10 @@ from statera.model.enums import (
 )
 from statera.model.l7 import Explanation, Request, explain
 from statera.model.tree import L7Policy, L7Rule, Listener, LoadBalancer, Member, Pool, Tree, Vip
-from statera.plan.spec import decide_amphora_spec
 from statera.render.change import RuntimeChange, decide_change
 from statera.render.haproxy import render_haproxy
 from statera.render.paths import SANDBOX_PATHS
-from tests.golden.cases import ENGINE, LIMITS
+from tests.golden.cases import ENGINE, decide_streams
 from tests.golden.haproxy import run_haproxy
 from tests.property.policies import cookie_texts, header_texts, hosts, other_values, paths, policies, rules
 from tests.property.test_change import run_all
@@ -211,7 +210,7 @@ def test_haproxy_chooses_what_the_function_says(tree: Tree, data: st.DataObject)
 
 
 def render(tree: Tree) -> Document:
-    return render_haproxy(decide_amphora_spec(tree, "amphora", LIMITS), ENGINE, SANDBOX_PATHS)
+    return render_haproxy(decide_streams(tree), ENGINE, SANDBOX_PATHS)
 
 
 def check_choices(tree: Tree, asked: list[Request]) -> None:
