@@ -27,6 +27,8 @@ from statera.render.tls import (
 
 HARD_STOP_AFTER = "30m"
 """An old worker of a reload ends at the latest then, so that old ones never pile up."""
+MOST_OLD_WORKERS = 30
+"""One that has outlived so many reloads is ended with the next: each keeps some MiB of the sandbox's memory."""
 STICK_ENTRIES = 10_000
 """About 1 MiB of memory at most, per table."""
 STICK_EXPIRE = "30m"
@@ -95,6 +97,7 @@ def _global_lines(spec: AmphoraSpec, engine: EngineCapabilities, paths: HaproxyP
     # One thread: a sandbox is small, and each thread has its own pools of memory.
     yield "    nbthread 1"
     yield f"    hard-stop-after {HARD_STOP_AFTER}"
+    yield f"    mworker-max-reloads {tokens.number(MOST_OLD_WORKERS)}"
     yield f"    stats socket {paths.stats_socket} mode 600 level admin expose-fd listeners"
     yield "    stats timeout 1m"
     yield f"    server-state-file {paths.server_state}"

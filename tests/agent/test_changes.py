@@ -11,10 +11,14 @@ from contextlib import asynccontextmanager, closing
 import pytest
 
 from statera.agent.host import AmphoraHost
-from statera.agent.runtime import ask
+from statera.agent.pace import Pace
+from statera.agent.runtime import ask, list_old_workers
 from statera.agent.sandbox import Sandbox
 from statera.model.document import Document, TextPart
+from statera.model.enums import Algorithm
+from statera.render.haproxy import MOST_OLD_WORKERS
 from tests.agent.ground import WITHIN_S, Ground, eventually, fetch, means, web_server
+from tests.agent.specs import make_document, make_listener, make_pool
 
 pytestmark = pytest.mark.root
 
@@ -168,6 +172,32 @@ async def test_a_member_that_leaves_finishes_its_connections_within_a_time(groun
     finally:
         stop.set()
         await watching
+
+
+async def test_old_workers_do_not_pile_up(host: AmphoraHost, ground: Ground) -> None:
+    with closing(open_silent()) as silent:
+        patient = [make_listener(ground, timeout_client_ms=60_000, timeout_server_ms=60_000)]
+        pools = [make_pool(ground, [silent.getsockname()[1]], algorithm=one) for one in list(Algorithm)[:2]]
+        documents = [make_document(ground, patient, [one]) for one in pools]
+        sandbox = await begin(host, ground, documents[0])
+        master, held = sandbox.folders.live / "master", []
+        try:
+            for number in range(MOST_OLD_WORKERS + 3):
+                # Each worker has a connection that does not end by itself.
+                held.append(socket.create_connection((ground.vip, 80), timeout=WITHIN_S))
+                held[-1].sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345")
+                await sandbox.engine._reload(None, documents[(number + 1) % 2])
+                sandbox.engine._pace = Pace()
+
+            async def is_bounded() -> bool:
+                workers = len(list_old_workers(await ask(master, "show proc;quit")))
+                assert workers >= MOST_OLD_WORKERS
+                return workers <= MOST_OLD_WORKERS + 1
+
+            await eventually(is_bounded, "The end of the oldest workers")
+        finally:
+            for client in held:
+                client.close()
 
 
 async def test_a_check_tells_haproxys_words_and_changes_nothing(host: AmphoraHost, ground: Ground) -> None:
