@@ -103,6 +103,7 @@ class Actor:
             case DropAmphora():
                 await remove_amphora(self._store, run.claim, step.amphora_id)
                 run.amphorae.pop(step.amphora_id, None)
+                run.documents.clear()
             case ReleaseVip():
                 await self._network.remove_ports(run.balancer.id)
             case Wait():
@@ -193,6 +194,8 @@ class Actor:
     async def _save(self, run: Run, amphora: Amphora) -> None:
         await save_amphora(self._store, run.claim, amphora)
         run.amphorae[amphora.id] = amphora
+        # What the others should have tells of this one, too.
+        run.documents.clear()
 
 
 def _describe(applied: AppliedConfiguration) -> str:

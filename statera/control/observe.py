@@ -119,16 +119,22 @@ class Observer:
             if run.bundles is None:
                 run.bundles = await self._certificates.load(list_references(run.tree))
             engine = await self.find_engine(run, amphora, assumed)
-            run.documents[amphora.id] = self.render_with(run.tree, amphora.id, run.bundles, engine)
+            rows = tuple(run.amphorae.values())
+            run.documents[amphora.id] = self.render_with(run.tree, amphora.id, run.bundles, engine, rows)
         return run.documents[amphora.id]
 
     def render_with(
-        self, tree: Tree, amphora_id: str, bundles: Mapping[str, Bundle], engine: EngineCapabilities
+        self,
+        tree: Tree,
+        amphora_id: str,
+        bundles: Mapping[str, Bundle],
+        engine: EngineCapabilities,
+        rows: Sequence[Amphora] = (),
     ) -> Document | None:
-        """Return what a tree means for an amphora with this engine. Raises `Lasting`."""
+        """Return what a tree means for an amphora with this engine, beside all `rows`. Raises `Lasting`."""
         engine.check(tree)
         digests = {ref: bundle.digest for ref, bundle in bundles.items()}
-        spec = decide_amphora_spec(tree, amphora_id, self.limits, digests, engine.engines)
+        spec = decide_amphora_spec(tree, amphora_id, self.limits, digests, engine.engines, rows)
         return render_document(spec, engine, SANDBOX_PATHS)
 
     async def find_engine(self, run: Run, amphora: Amphora, assumed: str = "") -> EngineCapabilities:

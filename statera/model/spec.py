@@ -160,12 +160,22 @@ class LimitsSpec(msgspec.Struct, frozen=True, kw_only=True):
     max_connections: int
 
 
+class PeersSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """Amphorae that tell each other which client has which member."""
+
+    address: str
+    """Its own, on the VIP network."""
+    others: dict[str, str]
+    """Address by amphora."""
+
+
 class AmphoraSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Everything `render/` needs for one amphora."""
 
     amphora_id: str
     load_balancer_id: str
     limits: LimitsSpec
+    peers: PeersSpec | None = None
     listeners: tuple[ListenerSpec, ...] = ()
     pools: tuple[PoolSpec, ...] = ()
     """Each pool that some listener of this spec uses, per id once."""

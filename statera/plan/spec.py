@@ -38,7 +38,7 @@ from statera.model.tree import (
     Vip,
 )
 from statera.plan.tls import decide_listener_tls, decide_pool_tls, lacks_certificates, list_own_references
-from statera.plan.vrrp import decide_handover, decide_vrrp
+from statera.plan.vrrp import decide_handover, decide_peers, decide_vrrp
 
 BYTES_PER_CONNECTION = 36 * 1024
 """Two buffers of 16 KiB and the session around them, measured on HAProxy 2.6."""
@@ -77,10 +77,12 @@ def decide_amphora_spec(
     limits: LimitsSpec,
     digests: Mapping[str, str] = {},
     engines: Collection[str] = COMMON_ENGINES,
+    rows: Sequence[Amphora] = (),
 ) -> AmphoraSpec:
     """Return what the amphora's engines should serve: enabled, wanted things only.
 
-    `digests` are those of certificates and keys by reference. Raises `Lasting`: slug `secret-not-found` for a
+    `digests` are those of certificates and keys by reference, `rows` all amphorae of the load balancer. Raises
+    `Lasting`: slug `secret-not-found` for a
     reference that is not among them, `engine-missing` for a listener that none of the host's `engines` can serve.
     """
     balancer = tree.load_balancer
@@ -91,6 +93,7 @@ def decide_amphora_spec(
         amphora_id=amphora_id,
         load_balancer_id=balancer.id,
         limits=limits,
+        peers=decide_peers(balancer, amphora_id, rows),
         listeners=listeners,
         pools=tuple(_pool_spec(tree, pool, digests) for pool in tree.pools if pool.id in used),
     )

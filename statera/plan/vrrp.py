@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from statera.model.amphora import Amphora
 from statera.model.enums import AmphoraStatus
+from statera.model.spec import PeersSpec
 from statera.model.tree import LoadBalancer
 from statera.model.vrrp import ADVERT_MS, PRIORITIES, TAKING_PRIORITY, VrrpSpec
 
@@ -37,6 +38,15 @@ def decide_handover(balancer: LoadBalancer, amphora: Amphora, others: Sequence[A
     if is_going(balancer, amphora):
         return ()
     return list_home_addresses(balancer, [row for row in others if is_going(balancer, row)])
+
+
+def decide_peers(balancer: LoadBalancer, amphora_id: str, rows: Sequence[Amphora]) -> PeersSpec | None:
+    """Return who shares the tables of clients and members: those that share the VIPs, and those they come from."""
+    places = {row.id: found[0] for row in rows if (found := list_home_addresses(balancer, [row]))}
+    own = places.pop(amphora_id, None)
+    if own is None or not places or all(row.role not in PRIORITIES for row in rows):
+        return None
+    return PeersSpec(address=own, others=dict(sorted(places.items())))
 
 
 def is_going(balancer: LoadBalancer, row: Amphora) -> bool:

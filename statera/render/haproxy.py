@@ -33,8 +33,11 @@ STICK_ENTRIES = 10_000
 """About 1 MiB of memory at most, per table."""
 STICK_EXPIRE = "30m"
 PEERS = "own"
-"""The peers that share stick tables: a worker and its successor at a reload (configuration manual 2.6, section 3.5)."""
+"""The peers that share stick tables: a worker and its successor at a reload, and the amphorae that share the VIPs
+(configuration manual 2.6, section 3.5)."""
 LOCAL_PEER = "statera"
+PEERS_PORT = 1025
+"""TCP, between the amphorae of one load balancer."""
 ADDRESS_HEADERS = ("X-Forwarded-IP", "X-Client-IP", "X-Real-IP")
 """Each tells members the client's address, whatever the client said in it."""
 COOKIE_NAME = "SRV"
@@ -109,10 +112,7 @@ def _global_lines(spec: AmphoraSpec, engine: EngineCapabilities, paths: HaproxyP
         yield "    insecure-fork-wanted"
         yield "    external-check"
     if has_tables:
-        yield f"    localpeer {LOCAL_PEER}"
-        yield f"peers {PEERS}"
-        yield f"    bind unix@{paths.peer_socket}"
-        yield f"    server {LOCAL_PEER}"
+        yield from _peers_lines(spec, paths)
     yield "defaults"
     yield "    load-server-state-from-file global"
     yield "    retries 3"
@@ -120,6 +120,25 @@ def _global_lines(spec: AmphoraSpec, engine: EngineCapabilities, paths: HaproxyP
     yield "    timeout http-request 30s"
     yield "    timeout queue 5s"
     yield "    timeout tunnel 1h"
+
+
+def _peers_lines(spec: AmphoraSpec, paths: HaproxyPaths) -> Iterator[str]:
+    own = LOCAL_PEER if spec.peers is None else tokens.name(spec.amphora_id)
+    yield f"    localpeer {own}"
+    yield f"peers {PEERS}"
+    if spec.peers is None:
+        yield f"    bind unix@{paths.peer_socket}"
+        yield f"    server {own}"
+        return
+    yield f"    bind {_place(spec.peers.address, PEERS_PORT)}"
+    yield f"    server {own}"
+    for amphora_id, address in spec.peers.others.items():
+        yield f"    server {tokens.name(amphora_id)} {_place(address, PEERS_PORT)}"
+
+
+def _place(address: str, port: int) -> str:
+    checked = tokens.address(address)
+    return f"{f'[{checked}]' if ':' in checked else checked}:{tokens.number(port)}"
 
 
 def _cidr_list(listener: ListenerSpec) -> str:
@@ -147,9 +166,7 @@ def _frontend_lines(listener: ListenerSpec, serving: Sequence[PoolSpec], paths: 
         yield "    option idle-close-on-response"
     yield f"    timeout client {_time(listener.timeout_client_ms)}"
     for address in listener.addresses:
-        checked = tokens.address(address)
-        place = f"{f'[{checked}]' if ':' in checked else checked}:{tokens.number(listener.port)}"
-        yield " ".join(["    bind", place, *list_bind_words(listener, paths)])
+        yield " ".join(["    bind", _place(address, listener.port), *list_bind_words(listener, paths)])
     if listener.allowed_cidrs:
         # In a file, so that they change at run time.
         yield f"    acl allowed src -f {paths.list_file(_cidr_list(listener))}"
