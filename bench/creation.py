@@ -1,6 +1,7 @@
 """From the request that creates a load balancer to the first byte through its VIP."""
 
 import time
+from collections.abc import Sequence
 
 from bench.client import ask_name
 from bench.figures import Figure, percentile, spread
@@ -9,20 +10,25 @@ from bench.ground import Ground
 
 def run(ground: Ground, runs: int) -> list[Figure]:
     """Create, wait for an answer, delete; again and again."""
-    took_ms = [_measure(ground, number) for number in range(runs)]
+    return tell([measure(ground, number) for number in range(runs)], "create -> first byte")
+
+
+def tell(took_ms: Sequence[float], what: str) -> list[Figure]:
+    """Return the figures of so many turns."""
     return [
         Figure(
-            what="create -> first byte, p50",
+            what=f"{what}, p50",
             value=percentile(took_ms, 50),
             unit="ms",
             budget=1000,
             detail=spread(took_ms, "ms"),
         ),
-        Figure(what="create -> first byte, p95", value=percentile(took_ms, 95), unit="ms", budget=2000),
+        Figure(what=f"{what}, p95", value=percentile(took_ms, 95), unit="ms", budget=2000),
     ]
 
 
-def _measure(ground: Ground, number: int) -> float:
+def measure(ground: Ground, number: int) -> float:
+    """Create one, wait for an answer, delete it; return the milliseconds to the answer."""
     playground = ground.playground
     servers = ground.servers
     playground.find_subnet_id()

@@ -21,15 +21,16 @@ ONE = "/v2/lbaas/loadbalancers"
 class Ground:
     """Gives scenarios what they need: the playground, load balancers, and where their sandboxes are."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, tag: str = TAG, data_dir: Path = DATA_DIR, **overrides: Any) -> None:
+        self._tag, self._data_dir, self._overrides = tag, data_dir, overrides
         self._playground: Playground | None = None
 
     @property
     def playground(self) -> Playground:
         """The installation with its web servers, started when first asked for."""
         if self._playground is None:
-            remove_leftovers()
-            self._playground = Playground(TAG, DATA_DIR)
+            Playground(self._tag, self._data_dir).remove()
+            self._playground = Playground(self._tag, self._data_dir, overrides=self._overrides)
             try:
                 self._start(self._playground)
             except Exception:
@@ -91,8 +92,3 @@ class Ground:
     def find_master(self, folders: AmphoraFolders) -> int:
         """Return the pid of an amphora's HAProxy."""
         return int(folders.pid.read_text(encoding="ascii"))
-
-
-def remove_leftovers() -> None:
-    """Remove what a run that crashed left on this machine."""
-    Playground(TAG, DATA_DIR).remove()

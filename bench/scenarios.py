@@ -2,7 +2,20 @@
 
 from collections.abc import Callable, Mapping
 
-from bench import answering, changing, creation, editing, heartbeats, membership, memory, proxying, reloading, thousand
+from bench import (
+    answering,
+    changing,
+    creation,
+    editing,
+    failover,
+    heartbeats,
+    membership,
+    memory,
+    proxying,
+    reloading,
+    spares,
+    thousand,
+)
 from bench.figures import Figure
 from bench.ground import Ground
 
@@ -10,6 +23,8 @@ Scenario = Callable[[Ground, int], list[Figure]]
 
 SCENARIOS: Mapping[str, Scenario] = {
     "create": creation.run,
+    "spares": spares.run,
+    "failover": failover.run,
     "member": membership.run,
     "runtime": changing.run,
     "reload": reloading.run,

@@ -1,0 +1,114 @@
+"""How long clients are without service when the amphora of a load balancer (SINGLE) dies or is replaced."""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from bench.client import ask_name
+from bench.figures import Figure, percentile, spread
+from bench.ground import Ground
+
+WITHIN_S = 30.0
+SETTLE_S = 0.5
+BUDGET_MS = 5000
+
+
+class Watch:
+    """A client that asks without a pause; `longest_gap_ms` is the longest time without an answer."""
+
+    def __init__(self, vip: str) -> None:
+        self._vip = vip
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.answered = time.monotonic()
+        self.count = 0
+        self.longest_gap_ms = 0.0
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            if ask_name(self._vip) is not None:
+                now = time.monotonic()
+                self.longest_gap_ms = max(self.longest_gap_ms, (now - self.answered) * 1000)
+                self.answered, self.count = now, self.count + 1
+
+    def __enter__(self) -> "Watch":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def run(ground: Ground, runs: int) -> list[Figure]:
+    """Hurt it in each way, again and again."""
+    turns = max(3, min(10, runs // 3))
+    figures = []
+    ways: list[tuple[str, Callable[[Ground, Any], None]]] = [
+        ("HAProxy killed", _kill_haproxy),
+        ("sandbox killed", _kill_sandbox),
+        ("planned failover", _fail_over),
+    ]
+    for what, hurt in ways:
+        gaps_ms = []
+        with ground.load_balancer(f"failover-{what.replace(' ', '-')}") as balancer:
+            for _ in range(turns):
+                gaps_ms.append(_measure(ground, balancer, hurt))
+        worst = Figure(what=f"{what}: without service, worst", value=max(gaps_ms), unit="ms", budget=BUDGET_MS)
+        middle = Figure(
+            what=f"{what}: without service, p50", value=percentile(gaps_ms, 50), unit="ms", detail=spread(gaps_ms, "ms")
+        )
+        figures += [middle, worst]
+    return figures
+
+
+def _measure(ground: Ground, balancer: Any, hurt: Callable[[Ground, Any], None]) -> float:
+    with Watch(balancer["vip_address"]) as watch:
+        _wait_for(lambda: watch.count > 10)
+        hurt(ground, balancer)
+        hurt_at = time.monotonic()
+        _wait_for(lambda: watch.answered > hurt_at + SETTLE_S)
+        ground.playground.wait_active(balancer["id"])
+        _wait_for(lambda: watch.answered > time.monotonic() - SETTLE_S / 2)
+    return watch.longest_gap_ms
+
+
+def _wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WITHIN_S
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"no service within {WITHIN_S:.0f} s")
+        time.sleep(0.005)
+
+
+def _list_pids(namespace: str) -> list[int]:
+    done = subprocess.run(["ip", "netns", "pids", namespace], check=True, capture_output=True, text=True)
+    return [int(pid) for pid in done.stdout.split()]
+
+
+def _kill_haproxy(ground: Ground, balancer: Any) -> None:
+    amphora_id, _ = ground.find_amphora(balancer["id"])
+    for pid in _list_pids(f"statera-{amphora_id}"):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _kill_sandbox(ground: Ground, balancer: Any) -> None:
+    amphora_id, _ = ground.find_amphora(balancer["id"])
+    _kill_haproxy(ground, balancer)
+    subprocess.run(["ip", "netns", "delete", f"statera-{amphora_id}"], check=True)
+
+
+def _fail_over(ground: Ground, balancer: Any) -> None:
+    old, _ = ground.find_amphora(balancer["id"])
+    ground.playground.request("PUT", f"/v2/lbaas/loadbalancers/{balancer['id']}/failover")
+    path = f"/v2/octavia/amphorae?loadbalancer_id={balancer['id']}"
+
+    def is_replaced() -> bool:
+        found = ground.playground.request("GET", path)["amphorae"]
+        return len(found) == 1 and bool(found[0]["id"] != old)
+
+    _wait_for(is_replaced)
