@@ -14,7 +14,9 @@ from statera.base.errors import LostClaim, Refusal, Refused, Transient
 from statera.base.reason import Reason
 from statera.base.secret import Secret
 from statera.model.amphora import Amphora, Spare
+from statera.model.deployment import Deployment
 from statera.model.drafts import ROWS_OF, Decide
+from statera.model.draining import Drain, Stay
 from statera.model.enums import AmphoraStatus, OperatingStatus, ProvisioningStatus
 from statera.model.failover import MINUTE_S, WINDOW_S, Budget, Limits, Lookout, Voices
 from statera.model.observed import Silence
@@ -52,6 +54,8 @@ class Database:
         self.balancers: dict[str, BalancerRow] = {}
         self.amphorae: dict[str, Amphora] = {}
         self.chores: dict[str, ChoreRow] = {}
+        self.mark = 0
+        self.held_since: dt.datetime | None = None
         self.events: list[Event] = []
         self.silences: dict[str, tuple[dt.datetime, dt.datetime]] = {}
         """By amphora: since when it is silent, and when a health process said so last."""
@@ -359,6 +363,33 @@ class Database:
 
     def list_known_ids(self) -> set[str]:
         return set(self.balancers) | set(self.amphorae)
+
+    # Whose it is; it is never set back, and no host leaves for good
+
+    def load_deployment(self) -> Deployment:
+        return Deployment(id="11111111-1111-4111-8111-111111111111", mark=self.mark, held_since=self.held_since)
+
+    def advance_mark(self) -> Deployment:
+        self.mark += 1
+        return self.load_deployment()
+
+    def hold_collection(self, seen: int) -> bool:
+        if seen <= self.mark:
+            return False
+        self.mark, self.held_since = seen, self.held_since or self.now()
+        return True
+
+    def release_collection(self) -> None:
+        self.held_since = None
+
+    def is_host_gone(self, host: str) -> bool:
+        return False
+
+    def list_drains(self) -> tuple[Drain, ...]:
+        return ()
+
+    def list_stays(self) -> tuple[Stay, ...]:
+        return ()
 
 
 def _is_free(lease_until: dt.datetime | None, now: dt.datetime) -> bool:

@@ -8,8 +8,11 @@ from typing import Any, ClassVar
 
 import statera.control.act
 import statera.control.chores
+import statera.control.draining
 import statera.control.observe
 import statera.control.reconcile
+import statera.control.spares
+import statera.control.sweep
 import statera.control.worker
 import statera.health.judge
 from statera.base.errors import Transient
@@ -20,13 +23,26 @@ from tests.simulation.processes import Process
 ROOMS: tuple[ModuleType, ...] = (
     statera.control.act,
     statera.control.chores,
+    statera.control.draining,
     statera.control.observe,
     statera.control.reconcile,
+    statera.control.spares,
+    statera.control.sweep,
     statera.control.worker,
     statera.health.judge,
 )
-NOT_FOLLOWED = ("save_counted", "trim_events")
+NOT_FOLLOWED = ("save_counted", "trim_events", "trim_failovers", "explain_drains", "save_certificate_ends")
 """What they write decides nothing."""
+NOT_CALLED = (
+    "add_spare",
+    "take_spare",
+    "condemn_spare",
+    "confirm_spare",
+    "drop_spare",
+    "load_spare_key",
+    "list_amphora_ids",
+)
+"""Nobody keeps spares or empties hosts here."""
 
 
 class TwinStore:
@@ -105,13 +121,13 @@ def twins_in_place() -> Iterator[None]:
 
 
 def _find_twin(name: str, value: object) -> object | None:
-    if not getattr(value, "__module__", "").startswith("statera.store.") or name == "Store":
+    if not getattr(value, "__module__", "").startswith("statera.store.") or name in ("Store", "TreeEditor"):
         return None
     if name == "WorkBell":
         return TwinBell
     if not callable(value):
         return None
-    if name not in NOT_FOLLOWED and not hasattr(Database, name):
+    if name not in (*NOT_FOLLOWED, *NOT_CALLED) and not hasattr(Database, name):
         raise LookupError(f"statera.store has {name}, tests/simulation/database.py does not")
     return _forward(name)
 
