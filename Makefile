@@ -1,7 +1,7 @@
 # The same names run in CI. Every target is safe to run again.
 PYTHON := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types format golden docs bench simulate lock clean
+.PHONY: help install demo test lint types format golden docs chaos bench simulate lock clean
 
 help: ## Show this help
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,9 @@ golden: install ## Rewrite the golden files from what the code renders now
 
 docs: install ## Write the tables of options and metrics into their pages
 	@$(PYTHON) -m tests.unit.docs.update
+
+chaos: install ## Five minutes of faults on several hosts under traffic and edits; prints the seed
+	@$(PYTHON) -m tests.chaos
 
 bench: install ## Measure against the budgets
 	@$(PYTHON) -m bench

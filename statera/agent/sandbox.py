@@ -202,7 +202,8 @@ class Sandbox:
         if self.record.deployment_id or not deployment_id:
             return
         async with self.lock:
-            if not self._is_removed and not self.record.deployment_id:
+            # One that is yet to be built learns it from whoever has it built.
+            if self.folders.keep.is_dir() and not self._is_removed and not self.record.deployment_id:
                 self.record = msgspec.structs.replace(self.record, deployment_id=deployment_id)
                 self.folders.save(self.record)
 

@@ -28,10 +28,12 @@ class Hurt:
         self._clock_of = clock_of
         self._services = {service.name: service for service in [*ground.controllers.values(), *ground.agents.values()]}
         self._slow: dict[str, threading.Event] = {}
+        self._down: set[str] = set()
 
     def begin(self, fault: Fault) -> None:
         match fault.kind:
             case "kill":
+                self._down.add(fault.target)
                 self._services[fault.target].kill()
             case "pause":
                 self._services[fault.target].pause()
@@ -55,6 +57,7 @@ class Hurt:
     def undo(self, fault: Fault) -> None:
         match fault.kind:
             case "kill":
+                self._down.discard(fault.target)
                 self._services[fault.target].start()
             case "pause":
                 self._services[fault.target].resume()
@@ -73,8 +76,8 @@ class Hurt:
 
     def revive(self) -> None:
         """Start again whatever has ended by itself, as an init system does."""
-        for service in self._services.values():
-            if service.machine is None or service.machine.is_on:
+        for name, service in self._services.items():
+            if name not in self._down and (service.machine is None or service.machine.is_on):
                 service.start()
 
     def _machine(self, fault: Fault) -> Machine:

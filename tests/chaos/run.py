@@ -2,6 +2,7 @@
 
 import heapq
 import json
+import shutil
 import sys
 import time
 from collections import Counter
@@ -22,6 +23,7 @@ from tests.hosts.ground import Ground, raise_ground
 
 HOSTS, APIS, WORKERS, HEALTHS, TENANTS, SERVERS = 2, 2, 3, 2, 3, 3
 DISK_MIB = 16
+KEPT_LOGS = Path("/var/tmp/statera-chaos-logs")
 CONVERGED_WITHIN_S = 60.0
 RECOVERY_S = 8.0
 """After a fault that stops traffic: how long the outage that it began may begin to be noticed."""
@@ -119,6 +121,8 @@ class Chaos:
         self._expect_no_leaks(ground)
         causes = self._explain(story, traffic.outages)
         self._wrong += _list_crashes(ground)
+        if self._wrong:
+            self._keep_logs(ground)
         edits: Counter[str] = sum((tenant.answers for tenant in tenants), Counter())
         return Outcome(
             seed=self._seed,
@@ -139,6 +143,7 @@ class Chaos:
         while moments:
             at_s, is_end, number = heapq.heappop(moments)
             time.sleep(max(0.0, started_at + at_s - time.monotonic()))
+            hurt.revive()
             fault = story[number]
             if is_end:
                 hurt.undo(fault)
@@ -147,6 +152,12 @@ class Chaos:
                 hurt.begin(fault)
         time.sleep(max(0.0, started_at + self._length_s - time.monotonic()))
         hurt.revive()
+
+    def _keep_logs(self, ground: Ground) -> None:
+        KEPT_LOGS.mkdir(exist_ok=True)
+        for path in ground.data_dir.glob("*.log"):
+            shutil.copy(path, KEPT_LOGS)
+        self._tell(f"The logs are kept in {KEPT_LOGS}.")
 
     # What is left
 

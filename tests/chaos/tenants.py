@@ -21,6 +21,8 @@ PAUSE_S = 0.1
 MOST_BESIDE = 3
 TIMEOUT_S = 5.0
 BALANCERS = "/v2/lbaas/loadbalancers"
+PATIENT = {"type": "HTTP", "delay": 5, "timeout": 5, "max_retries": 1, "max_retries_down": 3, "url_path": "/"}
+"""A machine that is busy with faults must not make members look dead."""
 ALGORITHMS = ("ROUND_ROBIN", "LEAST_CONNECTIONS", "SOURCE_IP")
 
 
@@ -68,8 +70,9 @@ class Tenant:
         self._thread = threading.Thread(target=self._edit_on, daemon=True)
         self.faults: list[str] = []
         """Answers that no tenant should get."""
-        self.balancer: Any = ground.create_load_balancer(f"tenant-{number}", servers[:2])
-        self._subnet = self.balancer["vip_subnet_id"]
+        self._subnet = ground.find_subnet_id()
+        made = ground.request("POST", BALANCERS, self._describe(f"tenant-{number}"))
+        self.balancer: Any = made["loadbalancer"]
 
     def start(self) -> None:
         self._thread.start()
@@ -104,12 +107,15 @@ class Tenant:
         if sum(bool(promise.kept) for promise in self.beside.values()) >= MOST_BESIDE:
             return
         name = f"beside-{self._number}-{next(self._count)}"
-        members = [{"address": server.address, "protocol_port": WEB_PORT} for server in self._servers]
-        pool = {"name": name, "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "members": members}
-        listener = {"name": name, "protocol": "HTTP", "protocol_port": 80, "default_pool": pool}
-        body = {"loadbalancer": {"name": name, "vip_subnet_id": self._subnet, "listeners": [listener]}}
         self.beside[name] = Promise(kept=False)
-        self.beside[name].note(True, self._send("POST", BALANCERS, body, name=name))
+        self.beside[name].note(True, self._send("POST", BALANCERS, self._describe(name), name=name))
+
+    def _describe(self, name: str) -> Any:
+        members = [{"address": server.address, "protocol_port": WEB_PORT} for server in self._servers]
+        pool: dict[str, Any] = {"name": name, "protocol": "HTTP", "lb_algorithm": ALGORITHMS[0], "members": members}
+        pool["healthmonitor"] = PATIENT
+        listener = {"name": name, "protocol": "HTTP", "protocol_port": 80, "default_pool": pool}
+        return {"loadbalancer": {"name": name, "vip_subnet_id": self._subnet, "listeners": [listener]}}
 
     def _remove(self) -> None:
         there = [name for name, promise in self.beside.items() if promise.kept and name in self._ids]

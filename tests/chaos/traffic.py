@@ -7,7 +7,7 @@ import time
 import msgspec
 
 PAUSE_S = 0.03
-TIMEOUT_S = 2.0
+TIMEOUT_S = 4.0
 
 
 class Outage(msgspec.Struct, kw_only=True):
