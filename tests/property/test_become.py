@@ -31,9 +31,16 @@ def as_stranger(tree: Tree) -> Tree:
 
 @st.composite
 def before_and_wanted(draw: st.DrawFn) -> tuple[Tree, Tree]:
-    before = draw(busy_trees() | trees(deleting=False))
+    before = draw((busy_trees() | trees(deleting=False)).map(_with_both_families))
     wanted = draw(edited(before) | trees(deleting=False).map(as_stranger) | st.just(before).map(as_stranger))
     return before, msgspec.structs.replace(wanted, load_balancer=before.load_balancer)
+
+
+def _with_both_families(tree: Tree) -> Tree:
+    # Members of datagrams must have the family of a VIP.
+    balancer = tree.load_balancer
+    more = [msgspec.structs.replace(balancer.vip, address=address) for address in ("192.0.2.1", "2001:db8::1")]
+    return msgspec.structs.replace(tree, load_balancer=msgspec.structs.replace(balancer, additional_vips=tuple(more)))
 
 
 def wishes(tree: Tree) -> Any:
