@@ -114,13 +114,21 @@ class SimCompute:
     async def observe_metrics(self, host: str, amphora_id: str) -> Any:
         return await self._look(host, self._hosts.observe_metrics(host, amphora_id))
 
+    async def mark_host(self, host: str, deployment_id: str, mark: int) -> int:
+        before: int = await self._look(host, self._hosts.mark_host(host, deployment_id, mark))
+        return before
+
     async def ensure_amphora(
-        self, host: str, sandbox: SandboxSpec, *, epoch: int, heartbeat_key: Secret[bytes]
+        self, host: str, sandbox: SandboxSpec, *, epoch: int, heartbeat_key: Secret[bytes], deployment_id: str = ""
     ) -> None:
         what = f"build {sandbox.amphora_id[:8]} on {host}, epoch {epoch}"
-        await self._do(
-            host, what, lambda: self._hosts.ensure_amphora(host, sandbox, epoch=epoch, heartbeat_key=heartbeat_key)
-        )
+
+        def act() -> Any:
+            return self._hosts.ensure_amphora(
+                host, sandbox, epoch=epoch, heartbeat_key=heartbeat_key, deployment_id=deployment_id
+            )
+
+        await self._do(host, what, act)
 
     async def apply_configuration(
         self, host: str, amphora_id: str, configuration: Configuration
