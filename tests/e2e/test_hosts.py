@@ -156,6 +156,7 @@ def test_a_request_is_found_in_the_log_of_every_process(installation: Installati
 
 def test_one_page_has_the_numbers_of_all_processes(installation: Installation) -> None:
     playground = installation.playground
+    playground.wait_active(playground.create_load_balancer("counted", installation.servers)["id"])
 
     def scrape() -> str:
         with contextlib.suppress(httpx.TransportError):
@@ -170,7 +171,7 @@ def test_one_page_has_the_numbers_of_all_processes(installation: Installation) -
     page = scrape()
     declared = set(re.findall(r"^# TYPE (\S+)", page, re.MULTILINE))
     assert {metric.name for metric in list_metrics()} <= declared
-    assert re.search(r'^statera_objects\{process="worker",kind="load_balancers",', page, re.MULTILINE)
+    playground.wait_for(lambda: 'statera_objects{process="worker",kind="load_balancers",' in scrape(), "Objects", 30.0)
     # Whoever has the port ends: the next one takes it.
     installation.kill("agent")
     playground.wait_for(lambda: find() == {"up", "api", "worker", "health", "agent"}, "All processes again", 30.0)
