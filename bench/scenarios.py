@@ -14,6 +14,7 @@ from bench import (
     proxying,
     reloading,
     spares,
+    takeover,
     thousand,
 )
 from bench.figures import Figure
@@ -25,6 +26,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "create": creation.run,
     "spares": spares.run,
     "failover": failover.run,
+    "takeover": takeover.run,
     "member": membership.run,
     "runtime": changing.run,
     "reload": reloading.run,

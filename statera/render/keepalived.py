@@ -46,16 +46,21 @@ def _lines(spec: SandboxSpec, home: InterfaceSpec, vrrp: VrrpSpec) -> Iterator[s
     yield "    vrrp_higher_prio_send_advert true"
     yield "    enable_script_security"
     yield "}"
-    yield f"vrrp_sync_group {GROUP} {{"
-    yield "    group {"
-    yield from (f"        ipv{family}" for family in families)
-    yield "    }"
+    if len(families) > 1:
+        yield f"vrrp_sync_group {GROUP} {{"
+        yield "    group {"
+        yield from (f"        ipv{family}" for family in families)
+        yield "    }"
+        yield from _lifeline_lines()
+        yield "}"
+    for family in families:
+        yield from _instance_lines(family, families, home, vrrp)
+
+
+def _lifeline_lines() -> Iterator[str]:
     yield "    track_interface {"
     yield f"        {LIFELINE}"
     yield "    }"
-    yield "}"
-    for family in families:
-        yield from _instance_lines(family, families, home, vrrp)
 
 
 def list_families(home: InterfaceSpec, vrrp: VrrpSpec) -> Sequence[int]:
@@ -78,6 +83,8 @@ def _instance_lines(family: int, families: Sequence[int], home: InterfaceSpec, v
     if not vrrp.preempts:
         yield "    nopreempt"
     yield f"    interface {tokens.name(home.name)}"
+    if len(families) == 1:
+        yield from _lifeline_lines()
     yield f"    virtual_router_id {VIRTUAL_ROUTER_ID}"
     yield f"    priority {tokens.number(vrrp.priority)}"
     yield f"    advert_int {vrrp.advert_ms / 1000:.2f}"
@@ -85,14 +92,19 @@ def _instance_lines(family: int, families: Sequence[int], home: InterfaceSpec, v
     yield f"    unicast_ttl {HOPS}"
     yield "    unicast_fault_no_peer"
     yield "    unicast_peer {"
-    for peer in vrrp.peers:
-        if ipaddress.ip_address(peer).version == family:
-            yield f"        {tokens.address(peer)} min_ttl {HOPS} max_ttl {HOPS}"
+    for peer in _list_peers(family, vrrp):
+        yield f"        {tokens.address(peer)} min_ttl {HOPS} max_ttl {HOPS}"
     yield "    }"
     yield from _address_lines("virtual_ipaddress", mine)
     if more:
         yield from _address_lines("virtual_ipaddress_excluded", more)
     yield "}"
+
+
+def _list_peers(family: int, vrrp: VrrpSpec) -> list[str]:
+    # Without any keepalived would speak to all of the network: one that is alone speaks to itself.
+    found = [peer for peer in vrrp.peers if ipaddress.ip_address(peer).version == family]
+    return found or ["127.0.0.1" if family == 4 else "::1"]
 
 
 def _address_lines(block: str, vips: Sequence[ipaddress.IPv4Address | ipaddress.IPv6Address]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from tests.golden.cases import FOLDER, expected_path, golden_text, list_cases, render_case
 from tests.golden.engines import list_files
+from tests.golden.vrrp_cases import list_vrrp_files
 
 
 def main() -> None:
@@ -17,7 +18,7 @@ def main() -> None:
         if path.name.removesuffix(".out.cfg") not in cases:
             path.unlink()
             print(f"removed: {path.name}")
-    for path, text in list_files().items():
+    for path, text in (list_files() | list_vrrp_files()).items():
         path.write_text(text, encoding="utf-8")
 
 
