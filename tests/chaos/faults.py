@@ -16,12 +16,16 @@ from tests.hosts.machine import Machine
 from tests.hosts.service import Service
 
 SLOW_RUNS_S, SLOW_STANDS_S = 0.02, 0.18
+REVIVED_AFTER_S = 0.5
 FILLER = "filler"
 LEGS = {"cut-management": (MANAGEMENT,), "cut-provider": (PROVIDER,), "cut-both": (MANAGEMENT, PROVIDER)}
 
 
 class Hurt:
-    """Begins and undoes faults. `clock_of` says where the offset of a process' clock is kept."""
+    """Begins and undoes faults. `clock_of` says where the offset of a process' clock is kept.
+
+    Within it processes that end by themselves are started again, as an init system does.
+    """
 
     def __init__(self, ground: Ground, clock_of: Callable[[str], Path]) -> None:
         self._ground = ground
@@ -29,8 +33,27 @@ class Hurt:
         self._services = {service.name: service for service in [*ground.controllers.values(), *ground.agents.values()]}
         self._slow: dict[str, threading.Event] = {}
         self._down: set[str] = set()
+        self._lock = threading.Lock()
+        self._enough = threading.Event()
+        self._reviver = threading.Thread(target=self._revive, daemon=True)
+
+    def __enter__(self) -> "Hurt":
+        self._reviver.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._enough.set()
+        self._reviver.join()
 
     def begin(self, fault: Fault) -> None:
+        with self._lock:
+            self._begin(fault)
+
+    def undo(self, fault: Fault) -> None:
+        with self._lock:
+            self._undo(fault)
+
+    def _begin(self, fault: Fault) -> None:
         match fault.kind:
             case "kill":
                 self._down.add(fault.target)
@@ -54,7 +77,7 @@ class Hurt:
             case "power":
                 self._ground.stop_host(fault.target)
 
-    def undo(self, fault: Fault) -> None:
+    def _undo(self, fault: Fault) -> None:
         match fault.kind:
             case "kill":
                 self._down.discard(fault.target)
@@ -74,11 +97,12 @@ class Hurt:
             case "power":
                 self._ground.start_host(fault.target)
 
-    def revive(self) -> None:
-        """Start again whatever has ended by itself, as an init system does."""
-        for name, service in self._services.items():
-            if name not in self._down and (service.machine is None or service.machine.is_on):
-                service.start()
+    def _revive(self) -> None:
+        while not self._enough.wait(REVIVED_AFTER_S):
+            with self._lock:
+                for name, service in self._services.items():
+                    if name not in self._down and (service.machine is None or service.machine.is_on):
+                        service.start()
 
     def _machine(self, fault: Fault) -> Machine:
         return self._ground.machines[fault.target]

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 
 from statera.base.errors import Lasting
@@ -103,10 +104,10 @@ class Chaos:
         for vip in vips:
             ground.wait_for(partial(_is_served, vip), f"An answer of {vip}")
         started_at = time.monotonic()
-        with Traffic(vips, started_at) as traffic:
+        with Hurt(ground, self._clock_of) as hurt, Traffic(vips, started_at) as traffic:
             for tenant in tenants:
                 tenant.start()
-            self._play(ground, story, started_at)
+            self._play(hurt, story, started_at)
             for tenant in tenants:
                 tenant.stop()
             over_at = time.monotonic()
@@ -135,15 +136,13 @@ class Chaos:
             wrong=self._wrong,
         )
 
-    def _play(self, ground: Ground, story: Sequence[Fault], started_at: float) -> None:
-        hurt = Hurt(ground, self._clock_of)
+    def _play(self, hurt: Hurt, story: Sequence[Fault], started_at: float) -> None:
         moments = [(fault.begins_s, 0, number) for number, fault in enumerate(story)]
         moments += [(fault.ends_s, 1, number) for number, fault in enumerate(story)]
         heapq.heapify(moments)
         while moments:
             at_s, is_end, number = heapq.heappop(moments)
             time.sleep(max(0.0, started_at + at_s - time.monotonic()))
-            hurt.revive()
             fault = story[number]
             if is_end:
                 hurt.undo(fault)
@@ -151,7 +150,6 @@ class Chaos:
                 self._tell(fault.tell())
                 hurt.begin(fault)
         time.sleep(max(0.0, started_at + self._length_s - time.monotonic()))
-        hurt.revive()
 
     def _keep_logs(self, ground: Ground) -> None:
         KEPT_LOGS.mkdir(exist_ok=True)
@@ -209,7 +207,7 @@ def _list_unsettled(ground: Ground) -> list[Any] | None:
     """Return the load balancers that have not come to what was edited; None while no API tells."""
     try:
         shown = ground.request("GET", BALANCERS)["loadbalancers"]
-    except Lasting:
+    except (Lasting, httpx.TransportError):
         return None
     return [
         one
