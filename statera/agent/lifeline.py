@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import struct
+import time
 from pathlib import Path
 
 from pyroute2 import IPRoute
@@ -21,6 +22,8 @@ from statera.model.vrrp import LIFELINE
 DEVICE = Path("/dev/net/tun")
 TUNSETIFF = 0x400454CA
 IFF_TUN, IFF_NO_PI = 0x0001, 0x1000
+BUSY_WITHIN_S = 1.0
+LOOK_AGAIN_S = 0.005
 
 
 def hold_lifeline(amphora_id: str) -> int | None:
@@ -39,6 +42,14 @@ def hold_lifeline(amphora_id: str) -> int | None:
 
 
 def _open() -> int | None:
+    deadline = time.monotonic() + BUSY_WITHIN_S
+    while (descriptor := _try_to_open()) is None and time.monotonic() < deadline:
+        # One that has just been killed lets go of it a moment after it has left the namespace.
+        time.sleep(LOOK_AGAIN_S)
+    return descriptor
+
+
+def _try_to_open() -> int | None:
     try:
         descriptor = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
