@@ -18,7 +18,9 @@ from statera.agent.links import find_device
 from statera.base.errors import Transient
 from statera.model.network import Attachment
 
-ASK_EVERY_S = 0.25
+ASK_EVERY_S = 0.2
+ANSWER_WITHIN_S = 0.7
+"""For four questions; a neighbour answers within some milliseconds, and clients wait for the outcome."""
 ETH_P_ALL, ETH_P_IPV6 = 0x0003, 0x86DD
 ICMPV6, ND_SOLICIT, ND_ADVERT = 58, 135, 136
 HOP_LIMIT = 255
@@ -27,7 +29,9 @@ ARP_REPLY_BYTES = 42
 FRAME_BYTES = 2048
 
 
-def list_answering(attachment: Attachment, mtu: int, addresses: Collection[str], within_s: float = 1.0) -> list[str]:
+def list_answering(
+    attachment: Attachment, mtu: int, addresses: Collection[str], within_s: float = ANSWER_WITHIN_S
+) -> list[str]:
     """Return those addresses for which somebody on the network answers; blocks for up to `within_s` seconds.
 
     Raises `Transient` when this host cannot ask there.
