@@ -215,7 +215,8 @@ class Sandbox:
             await asyncio.to_thread(process.end_strays, self.id)
         try:
             await asyncio.to_thread(self._build)
-        except (OSError, NetlinkError) as error:
+        except (OSError, NetlinkError, LookupError) as error:
+            # The last for an interface that is taken away this very moment.
             sentence = f"The sandbox of amphora {self.id} cannot be built: {error}."
             raise read_disk_fault(error) or Transient("sandbox-not-built", sentence) from error
 

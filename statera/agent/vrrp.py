@@ -7,6 +7,7 @@ that uses up all that the sandbox may have must not make its neighbour believe t
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -59,14 +60,21 @@ class Keepalived:
         if not wanted:
             self.stop()
             return
+        mark = self._mark_interfaces(spec)
         known = self._folders.vrrp.read_text(encoding="ascii") if self._folders.vrrp.exists() else ""
-        if wanted != known:
-            self._folders.write(self._folders.vrrp.name, wanted)
+        if mark + wanted != known:
+            self._folders.write(self._folders.vrrp.name, mark + wanted)
         pid = self.find_pid()
-        if pid is None:
+        if pid is None or not known.startswith(mark):
             self._start(launch)
-        elif wanted != known:
+        elif mark + wanted != known:
             os.kill(pid, signal.SIGHUP)
+
+    def _mark_interfaces(self, spec: SandboxSpec) -> str:
+        """Return a line that changes when an interface is another one of the same name: it must begin anew there."""
+        with namespace.entered(self._amphora_id):
+            numbers = [socket.if_nametoindex(interface.name) for interface in spec.interfaces if interface.vips]
+        return f"# Interface {' '.join(map(str, numbers))}\n"
 
     def _start(self, launch: Launch) -> None:
         # One without its parent may be left, and would not know that another begins.
@@ -100,9 +108,8 @@ class Keepalived:
         pid = self.find_pid()
         if pid is not None and spec.vrrp is not None:
             yielding = msgspec.structs.replace(spec.vrrp, priority=YIELDING_PRIORITY, preempts=False)
-            self._folders.write(
-                self._folders.vrrp.name, render_keepalived(msgspec.structs.replace(spec, vrrp=yielding))
-            )
+            text = render_keepalived(msgspec.structs.replace(spec, vrrp=yielding))
+            self._folders.write(self._folders.vrrp.name, self._mark_interfaces(spec) + text)
             os.kill(pid, signal.SIGHUP)
 
     def stop(self) -> None:
