@@ -23,6 +23,8 @@ from tests.chaos.traffic import TIMEOUT_S, Outage, Traffic, ask
 from tests.hosts.ground import Ground, raise_ground
 
 HOSTS, APIS, WORKERS, HEALTHS, TENANTS, SERVERS = 2, 2, 3, 2, 3, 3
+PAIRS = 1
+"""Tenants whose load balancer has two amphorae."""
 DISK_MIB = 16
 KEPT_LOGS = Path("/var/tmp/statera-chaos-logs")
 CONVERGED_WITHIN_S = 60.0
@@ -53,6 +55,8 @@ class Outcome(msgspec.Struct, kw_only=True):
     edits: dict[str, int]
     causes: dict[str, int]
     """Failed requests by the fault that explains them."""
+    longest_s: float
+    """Without an answer, of one VIP."""
     wrong: list[str]
 
 
@@ -99,7 +103,9 @@ class Chaos:
 
     def _run(self, ground: Ground) -> Outcome:
         story = decide_story(self._seed, self._length_s, self._pause_s, list(ground.controllers), list(ground.machines))
-        tenants = [Tenant(ground, number, self._seed, ground.servers) for number in range(TENANTS)]
+        pair = _make_flavor(ground)
+        flavors = [pair if number < PAIRS else None for number in range(TENANTS)]
+        tenants = [Tenant(ground, number, self._seed, ground.servers, one) for number, one in enumerate(flavors)]
         vips = [ground.wait_active(one.balancer["id"])["vip_address"] for one in tenants]
         for vip in vips:
             ground.wait_for(partial(_is_served, vip), f"An answer of {vip}")
@@ -133,6 +139,7 @@ class Chaos:
             failed=traffic.failed,
             edits=dict(edits),
             causes=dict(causes),
+            longest_s=round(max((one.ended_s - one.began_s for one in traffic.outages), default=0.0), 2),
             wrong=self._wrong,
         )
 
@@ -193,6 +200,15 @@ class Chaos:
 
 def _explains(fault: Fault, outage: Outage) -> bool:
     return fault.begins_s - TIMEOUT_S <= outage.began_s <= fault.ends_s + RECOVERY_S
+
+
+def _make_flavor(ground: Ground) -> str:
+    """Return the id of a flavor whose load balancers have two amphorae."""
+    data = json.dumps({"loadbalancer_topology": "ACTIVE_STANDBY"})
+    profile = {"name": "pair", "provider_name": "amphora", "flavor_data": data}
+    made = ground.request("POST", "/v2/lbaas/flavorprofiles", {"flavorprofile": profile})["flavorprofile"]
+    flavor = {"name": "pair", "flavor_profile_id": made["id"]}
+    return str(ground.request("POST", "/v2/lbaas/flavors", {"flavor": flavor})["flavor"]["id"])
 
 
 def _is_served(vip: str) -> bool:

@@ -54,7 +54,9 @@ class Promise(msgspec.Struct, kw_only=True):
 class Tenant:
     """Edits one load balancer for ever, and makes and deletes others beside it. One thread each."""
 
-    def __init__(self, ground: Ground, number: int, seed: int, servers: Sequence[WebServer]) -> None:
+    def __init__(
+        self, ground: Ground, number: int, seed: int, servers: Sequence[WebServer], flavor_id: str | None = None
+    ) -> None:
         self.answers: Counter[str] = Counter()
         self.promises: dict[tuple[str, str], Promise] = {}
         """By (path of the object, field)."""
@@ -71,7 +73,9 @@ class Tenant:
         self.faults: list[str] = []
         """Answers that no tenant should get."""
         self._subnet = ground.find_subnet_id()
-        made = ground.request("POST", BALANCERS, self._describe(f"tenant-{number}"))
+        wanted = self._describe(f"tenant-{number}")
+        wanted["loadbalancer"]["flavor_id"] = flavor_id
+        made = ground.request("POST", BALANCERS, wanted)
         self.balancer: Any = made["loadbalancer"]
 
     def start(self) -> None:
