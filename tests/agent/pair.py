@@ -49,6 +49,13 @@ class Pair:
         for amphora_id in self.ids:
             await self.host.apply(amphora_id, self.ground.configuration(self.ground.document([port])))
 
+    async def share(self, amphora_id: str, *, peers: tuple[str, ...]) -> None:
+        """Let an amphora share the VIPs with these from now on."""
+        spec = self.spec(self.ids.index(amphora_id))
+        assert spec.vrrp is not None
+        changed = msgspec.structs.replace(spec, vrrp=msgspec.structs.replace(spec.vrrp, peers=peers))
+        await self.host.ensure(SandboxRequest(epoch=1, sandbox=changed, heartbeat_key=HEARTBEAT_KEY))
+
     def sandbox(self, amphora_id: str) -> Sandbox:
         return self.host.sandboxes[amphora_id]
 

@@ -87,3 +87,25 @@ async def test_a_dead_haproxy_gives_the_vips_up_and_does_not_take_them_back(pair
 
     await eventually(is_back, "the HAProxy that was killed")
     assert pair.masters() == [second]
+
+
+async def test_one_that_is_alone_serves(pair: Pair):
+    """While the other seat is empty there is nobody to speak to."""
+    alone = pair.ids[0]
+    await pair.host.remove(pair.ids[1], 1)
+    await pair.share(alone, peers=())
+
+    async def serves() -> bool:
+        return pair.sandbox(alone).has_vips() is True and await pair.answers()
+
+    await eventually(serves, "the VIPs at the one that is left")
+
+
+async def test_a_change_of_peers_leaves_the_vips_where_they_are(pair: Pair):
+    await eventually(pair.has_one_master, "one master")
+    first, _ = await pair.order()
+    pid = pair.sandbox(first).vrrp.find_pid()
+    await pair.share(first, peers=(*pair.own(1 - pair.ids.index(first)), "10.99.99.99"))
+    assert await pair.stays_one(1.0)
+    assert pair.masters() == [first]
+    assert pair.sandbox(first).vrrp.find_pid() == pid
