@@ -34,6 +34,7 @@ from statera.base.settings import Settings
 from statera.model.agent_wire import HostFacts, Metrics, NeighboursQuestion, SandboxRequest, Verdict
 from statera.model.amphora import AmphoraObserved, AppliedConfiguration
 from statera.model.engines import EXPORTER, EngineName
+from statera.model.protocol import PROTOCOL
 from statera.model.spec import Configuration, LimitsSpec
 from statera.render.engine import haproxy_capabilities
 from statera.render.paths import SANDBOX_PATHS
@@ -100,6 +101,7 @@ class AmphoraHost:
             engine_versions=self._versions,
             amphora_count=len(self.sandboxes),
             amphora_limit=self._settings.agent.amphora_limit,
+            protocol=PROTOCOL,
         )
 
     async def adopt(self) -> None:
@@ -150,7 +152,9 @@ class AmphoraHost:
     async def ensure(self, request: SandboxRequest) -> None:
         """Build or change a sandbox. Raises `Lasting` (slug `host-full`), `LostClaim`, `Transient`."""
         amphora_id = request.sandbox.amphora_id
-        if request.epoch < self._folders.load_tombstone(amphora_id):
+        # Whoever removed it never builds it again: a request of the same pass is an old one that comes late.
+        tombstone = self._folders.load_tombstone(amphora_id)
+        if tombstone and request.epoch <= tombstone:
             raise LostClaim(request.sandbox.load_balancer_id)
         if amphora_id not in self.sandboxes:
             limit = self._settings.agent.amphora_limit
@@ -158,7 +162,7 @@ class AmphoraHost:
                 name = self._settings.agent.name
                 raise Lasting("host-full", f"Host {name} holds {limit} amphorae, as many as it may.")
             self.sandboxes[amphora_id] = Sandbox(
-                Record(sandbox=request.sandbox, epoch=request.epoch),
+                Record(sandbox=request.sandbox, sandbox_digest=request.digest, epoch=request.epoch),
                 Secret(request.heartbeat_key),
                 self._folders.of(amphora_id),
                 self._settings.agent,

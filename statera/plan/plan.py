@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from statera.base.reason import Reason
 from statera.model.amphora import Amphora, AmphoraObserved
 from statera.model.enums import AmphoraStatus
-from statera.plan.amphora import confirm, join, plan_amphora, remove_amphora, wait
+from statera.plan.amphora import confirm, has_ports, join, plan_amphora, remove_amphora, wait
 from statera.plan.brain import needs_lookout
 from statera.plan.seats import ROLES, Seat, doubt_end, give_up, is_seen, is_unbuilt, list_seats, place
 from statera.plan.sharing import needs_sharing, plan_sharing
@@ -20,6 +20,7 @@ from statera.plan.steps import (
     CondemnAmphora,
     Configure,
     DropLoadBalancer,
+    EnsureSandbox,
     Plan,
     ReleaseVip,
     Settle,
@@ -71,8 +72,9 @@ def _plan_service(world: World) -> Iterator[AnyStep]:
         if amphora is not None:
             serving.add(amphora.id)
             successors.append(amphora)
-            outlived = _list_outlived(world, amphora, seat)
-            yield from _plan_seat(world, amphora, seat.worn, troubles, outlived=outlived)
+            keeper = _find_keeper(world, amphora, seat)
+            outlived = _list_outlived(world, seat, keeper)
+            yield from _plan_seat(world, amphora, seat, troubles, keeper=keeper, outlived=outlived)
             gone += outlived
         if troubles:
             yield from _plan_incumbent(world, seat.worn, troubles)
@@ -97,25 +99,61 @@ def _plan_service(world: World) -> Iterator[AnyStep]:
 # Taking over: the successor is made ready beside the amphora that serves, then the VIP moves, then the old one goes
 
 
-def _list_outlived(world: World, amphora: Amphora, seat: Seat) -> list[Amphora]:
-    """Return those that are removed before their successor, live since it took over, is configured anew.
+def _find_keeper(world: World, amphora: Amphora, seat: Seat) -> Amphora | None:
+    """Return who has the VIP while the successor is made ready, None when nobody is left to.
+
+    One that has taken over already keeps it, whoever else is to go now. A row that is condemned counts only for a
+    successor that has nothing live: when its host comes back it serves, and the other may have been rejected since.
+    """
+    if amphora.status == AmphoraStatus.ALLOCATED and is_seen(world, amphora):
+        return amphora
+    others = [*seat.worn, *(() if _is_live(world, amphora) else seat.condemned)]
+    there = [row for row in others if is_seen(world, row) and (row in seat.worn or _is_live(world, row))]
+    # The one that serves, else one that could, else any: the first of each, which is the oldest.
+    return min(there, key=lambda row: (row.status != AmphoraStatus.ALLOCATED, not _is_live(world, row)), default=None)
+
+
+def _is_live(world: World, row: Amphora) -> bool:
+    seen = world.sightings.get(row.id)
+    return isinstance(seen, AmphoraObserved) and seen.generation > 0
+
+
+def _list_outlived(world: World, seat: Seat, keeper: Amphora | None) -> list[Amphora]:
+    """Return those that are removed before a successor is configured: it or another one is live and has the VIP.
 
     A configuration that is rejected then keeps the VIP from being on two of them for as long as it is wanted.
     """
-    seen = world.sightings.get(amphora.id)
-    is_live = isinstance(seen, AmphoraObserved) and seen.generation > 0
-    return [row for row in seat.condemned if is_live and not isinstance(world.sightings.get(row.id), Unseen)]
+    is_kept = keeper is not None and _is_live(world, keeper)
+    has_taken_over = seat.row is not None and _is_live(world, seat.row)
+    if not (is_kept or has_taken_over):
+        return []
+    return [row for row in seat.condemned if row != keeper and not isinstance(world.sightings.get(row.id), Unseen)]
+
+
+def _take_vips(world: World, worn: Sequence[Amphora]) -> Iterator[AnyStep]:
+    """Take the VIPs from amphorae that are to be replaced and do not keep them."""
+    for row in worn:
+        if is_seen(world, row) and has_ports(world, row):
+            steps = plan_amphora(world, row, [], with_vips=False)
+            first = next((step for step in steps if isinstance(step, EnsureSandbox | Configure)), None)
+            if isinstance(first, EnsureSandbox):
+                yield first
 
 
 def _plan_seat(
-    world: World, amphora: Amphora, worn: Sequence[Amphora], troubles: list[Reason], *, outlived: Sequence[Amphora]
+    world: World,
+    amphora: Amphora,
+    seat: Seat,
+    troubles: list[Reason],
+    *,
+    keeper: Amphora | None,
+    outlived: Sequence[Amphora],
 ) -> Iterator[AnyStep]:
     """Plan the amphora that fills a role from now on. What stands in the way goes into `troubles`."""
+    worn = seat.worn
     doubts = [reason for row in worn if (reason := doubt_end(world, row)) is not None]
-    seen = [row for row in worn if is_seen(world, row)]
-    # One that has taken over already keeps the VIP, whoever else is to go now.
-    has_taken_over = amphora.status == AmphoraStatus.ALLOCATED and is_seen(world, amphora)
-    stands_by = bool(doubts or seen) and not has_taken_over
+    stands_by = keeper not in (None, amphora) or (keeper is None and bool(doubts))
+    yield from _take_vips(world, [row for row in worn if row != keeper])
     steps = [*plan_amphora(world, amphora, troubles, with_vips=not stands_by)]
     at = next((number for number, step in enumerate(steps) if isinstance(step, Configure)), len(steps))
     yield from steps[:at]

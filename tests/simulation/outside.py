@@ -15,7 +15,7 @@ from statera.drivers.compute_noop import NoopCompute, NoopHost
 from statera.health.memory import Memory
 from statera.model.addressing import AddressWanted, PortRecord
 from statera.model.amphora import AmphoraObserved, AppliedConfiguration, Host
-from statera.model.network import Port, PortAddress
+from statera.model.network import Attachment, Port, PortAddress
 from statera.model.spec import Configuration, SandboxSpec
 from tests.simulation.faults import Faults
 from tests.simulation.processes import Process
@@ -57,11 +57,13 @@ class SimHost(NoopHost):
         self.sandboxes.clear()
 
     def list_vip_holders(self, load_balancer_id: str) -> list[str]:
-        """Return the sandboxes of a load balancer that have its VIPs."""
+        """Return the sandboxes of a load balancer that have its VIPs for themselves."""
         return [
             amphora_id
             for amphora_id, box in self.sandboxes.items()
-            if box.spec.load_balancer_id == load_balancer_id and any(one.vips for one in box.spec.interfaces)
+            if box.spec.load_balancer_id == load_balancer_id
+            and box.spec.vrrp is None
+            and any(one.vips for one in box.spec.interfaces)
         ]
 
 
@@ -111,20 +113,26 @@ class SimCompute:
         found: tuple[AmphoraObserved, ...] = await self._look(host, self._hosts.observe_amphorae(host))
         return found
 
-    async def observe_metrics(self, host: str, amphora_id: str) -> Any:
-        return await self._look(host, self._hosts.observe_metrics(host, amphora_id))
+    async def observe_neighbours(
+        self, host: str, attachment: Attachment, mtu: int, addresses: Sequence[str]
+    ) -> tuple[str, ...]:
+        asking = self._hosts.observe_neighbours(host, attachment, mtu, addresses)
+        found: tuple[str, ...] = await self._look(host, asking)
+        return found
 
     async def mark_host(self, host: str, deployment_id: str, mark: int) -> int:
-        before: int = await self._look(host, self._hosts.mark_host(host, deployment_id, mark))
-        return before
+        return int(await self._look(host, self._hosts.mark_host(host, deployment_id, mark)))
+
+    async def observe_metrics(self, host: str, amphora_id: str) -> Any:
+        return await self._look(host, self._hosts.observe_metrics(host, amphora_id))
 
     async def ensure_amphora(
         self, host: str, sandbox: SandboxSpec, *, epoch: int, heartbeat_key: Secret[bytes], deployment_id: str = ""
     ) -> None:
         what = f"build {sandbox.amphora_id[:8]} on {host}, epoch {epoch}"
 
-        def act() -> Any:
-            return self._hosts.ensure_amphora(
+        async def act() -> None:
+            await self._hosts.ensure_amphora(
                 host, sandbox, epoch=epoch, heartbeat_key=heartbeat_key, deployment_id=deployment_id
             )
 
@@ -142,7 +150,8 @@ class SimCompute:
 
     async def remove_amphora(self, host: str, amphora_id: str, *, epoch: int, hands_over: bool = False) -> None:
         what = f"remove {amphora_id[:8]} from {host}, epoch {epoch}"
-        await self._do(host, what, lambda: self._hosts.remove_amphora(host, amphora_id, epoch=epoch))
+        remove = self._hosts.remove_amphora
+        await self._do(host, what, lambda: remove(host, amphora_id, epoch=epoch, hands_over=hands_over))
 
     async def close(self) -> None: ...
 

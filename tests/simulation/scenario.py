@@ -5,6 +5,7 @@ time are not.
 """
 
 import asyncio
+import contextlib
 import datetime as dt
 import logging
 import random
@@ -31,8 +32,8 @@ from statera.model.edits import (
     update_load_balancer,
     update_member,
 )
-from statera.model.enums import ListenerProtocol
-from statera.model.heartbeat import Heartbeat
+from statera.model.enums import ListenerProtocol, Topology
+from statera.model.heartbeat import Heartbeat, HeartbeatRefused
 from statera.model.network import VipRequest
 from statera.model.tree import Tree, Vip
 from tests.db.trees import make_listener, make_member, make_tree
@@ -57,6 +58,10 @@ FRONT = NetworkSettings(
     name="front", device="front0", subnets=(SubnetSettings(name="front", cidr="10.0.0.0/8", gateway="10.0.0.1"),)
 )
 MOST_BALANCERS = 4
+EDITS = (
+    *("member", "member", "weight", "drop-member", "listener"),
+    *("bad", "switch", "topology", "fail-over", "delete"),
+)
 
 
 class Failed(AssertionError):
@@ -71,7 +76,8 @@ class Simulation:
         self.rng = random.Random(seed)
         self.story = Story()
         self.faults = Faults(self.rng)
-        self.settings = Settings(networks=(FRONT,), reconcile=OPTIONS, compute=ComputeSettings())
+        compute = ComputeSettings(spares_per_host=self.rng.choice((0, 0, 1, 2)))
+        self.settings = Settings(networks=(FRONT,), reconcile=OPTIONS, compute=compute)
         self.networks = networks_from_settings(self.settings.networks)
         self.database = Database(self.now)
         self.database.rings = TwinBell.ring_all
@@ -80,7 +86,8 @@ class Simulation:
         self.invariants = Invariants(self)
         self.database.gives_up = self.invariants.check_given_up
         self.over = asyncio.Event()
-        names = {f"worker-{number}": self.work for number in range(2)} | {"api": self.edit, "health": self.judge}
+        names = {"worker-0": self.work, "worker-1": self.work, "api": self.edit, "health": self.judge}
+        names["operator"] = self.drain
         self.processes = [Process(name, main, self.faults, self.story) for name, main in names.items()]
 
     def now(self) -> dt.datetime:
@@ -140,9 +147,7 @@ class Simulation:
     def _choose_edit(self, tree: Tree) -> tuple[str, Decide]:
         terms, rng = Terms(now=self.now()), self.rng
         balancer, pool = tree.load_balancer, tree.pools[0]
-        kind = rng.choice(
-            ("member", "member", "weight", "drop-member", "listener", "bad", "switch", "fail-over", "delete")
-        )
+        kind = rng.choice(EDITS)
         if kind == "weight" and tree.members:
             weight = rng.randint(0, 256)
             member = rng.choice(tree.members)
@@ -165,6 +170,11 @@ class Simulation:
             return "switch on or off", update_load_balancer(
                 lambda row: msgspec.structs.replace(row, admin_state_up=not row.admin_state_up), terms
             )
+        if kind == "topology":
+            other = next(one for one in Topology if one != balancer.topology)
+            return f"become {other}", update_load_balancer(
+                lambda row: msgspec.structs.replace(row, topology=other), terms
+            )
         if kind == "fail-over":
             mine = [row.id for row in self.database.list_amphorae(balancer.id)]
             return "fail over", fail_over_load_balancer(mine, terms)
@@ -183,7 +193,9 @@ class Simulation:
             await process.point("listening")
             sequence += 1
             for heartbeat in self._list_heartbeats(process, sequence):
-                ears.memory.accept(heartbeat, process.now())
+                # As with the real receiver one of somebody else's does nothing.
+                with contextlib.suppress(HeartbeatRefused):
+                    ears.memory.accept(heartbeat, process.now())
             try:
                 await store.call("touch_amphorae", ears.memory.take_heard())
                 await judge.look()
@@ -206,6 +218,22 @@ class Simulation:
             if host.answers
             for amphora_id, box in host.sandboxes.items()
         ]
+
+    async def drain(self, process: Process) -> None:
+        """Be an operator who empties hosts now and then; no host stays drained at the end."""
+        store = TwinStore(self.database, process)
+        while True:
+            await asyncio.sleep(self.faults.draw_s(5.0, 60.0))
+            try:
+                for drain in await store.call("list_drains"):
+                    self.story.tell(process.name, f"lets {drain.host} take amphorae again")
+                    await store.call("remove_drain", drain.host)
+                if not self.faults.over and self.rng.random() < 0.5:
+                    host = self.rng.choice(HOSTS)
+                    self.story.tell(process.name, f"drains {host}")
+                    await store.call("add_drain", host, "operator")
+            except StateraError as error:
+                self.story.tell(process.name, f"is refused: {error.reason.slug}")
 
     # What invariants ask
 

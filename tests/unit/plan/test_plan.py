@@ -174,7 +174,10 @@ def test_a_row_too_many_goes_after_the_one_that_serves():
     new = make_row("new", status=AmphoraStatus.PENDING_CREATE)
     sightings: dict[str, Sighting] = {"old": see(old), "new": None}
     plan = decide_plan(make_world(old, new, sightings=sightings))
-    assert names(plan) == ["EnsureSandbox", "Configure", "ConfirmAmphora", *REMOVED, "EnsureSandbox", "Settle"]
+    moved = ["EnsureSandbox", "ConfirmAmphora"]
+    assert names(plan) == ["EnsureSandbox", "Configure", *moved, *REMOVED, "EnsureSandbox", "Settle"]
+    # What may be rejected does not get the VIP beside one that serves.
+    assert [step.with_vips for step in plan.steps if isinstance(step, EnsureSandbox)] == [False, True, True]
 
 
 def test_a_row_too_many_on_a_silent_host_holds_nobody_up():
@@ -282,6 +285,8 @@ def test_a_failover_of_a_failover_replaces_both():
     old, new = make_row("old"), make_row("new", status=AmphoraStatus.PENDING_CREATE)
     both = make_tree(amphorae_to_replace=("old", "new"))
     plan = decide_plan(make_world(old, new, tree=both))
-    built = ["AddAmphora", "EnsurePorts", "EnsureSandbox", "Configure"]
+    built = ["AddAmphora", "EnsureSandbox", "EnsurePorts", "EnsureSandbox", "Configure"]
+    [taken, *_] = [step for step in plan.steps if isinstance(step, EnsureSandbox)]
+    assert (taken.amphora_id, taken.with_vips) == ("new", False), "only the one that serves keeps the VIP"
     moved = ["CondemnAmphora", "CondemnAmphora", "EnsureSandbox", "ConfirmAmphora"]
     assert names(plan) == [*built, *moved, *REMOVED, *FORGOTTEN]
