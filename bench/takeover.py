@@ -135,12 +135,15 @@ def _wait_ready(hosts: Hosts, balancer: Any) -> tuple[str, str]:
     """Wait until both stand, one of them with the VIP, and the database agrees; return that one."""
 
     def find() -> Any:
-        holders = hosts.find_holders(balancer["vip_address"])
+        holders = []
+        # A sandbox that is being made cannot be asked.
+        with contextlib.suppress(Lasting):
+            holders = hosts.find_holders(balancer["vip_address"])
         shown = hosts.list_amphorae(balancer["id"])
         whole = [one["status"] for one in shown] == ["ALLOCATED"] * 2 and all(_count(hosts, one) >= 4 for one in shown)
         return holders[0] if len(holders) == 1 and whole else None
 
-    holder = hosts.wait_for(find, "Both amphorae", WITHIN_S, lambda: str(hosts.find_holders(balancer["vip_address"])))
+    holder = hosts.wait_for(find, "Both amphorae", WITHIN_S)
     hosts.wait_active(balancer["id"], WITHIN_S)
     time.sleep(2 * SETTLE_S)
     return str(holder[0]), str(holder[1])
