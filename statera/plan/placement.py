@@ -1,5 +1,6 @@
 """On which host an amphora is built."""
 
+import hashlib
 from collections.abc import Collection, Mapping, Sequence
 
 from statera.base.reason import Reason
@@ -13,12 +14,14 @@ def choose_host(
     *,
     zone: str | None = None,
     spares: Collection[str] = (),
+    whose: str = "",
 ) -> str | Reason:
     """Return the least loaded host that has room, in the compute zone if one is named, or the reason why there is none.
 
     `placed` counts rows, which come before what a host counts. Hosts in `avoid`, those of the load balancer's other
     amphorae, are taken only when no other has room. Then come those in `spares`, which have one that stands ready and
-    counts already. Equal loads: the first name, so that equal worlds give equal plans.
+    counts already. Among equal loads `whose`, the id of a load balancer, decides: equal worlds give equal plans, and
+    load balancers that are created at once, before any of them counts, do not all go to the same host.
     """
     if zone is not None:
         hosts = [host for host in hosts if host.zone in (None, zone)]
@@ -37,7 +40,11 @@ def choose_host(
     roomy = ready or [host for host in answering if host.has_room and loads[host.name] < host.amphora_limit]
     if not roomy:
         return Reason(slug="host-full", sentence=_tell_full([host for host in answering if not host.draining]))
-    return min(roomy, key=lambda host: (host.name in avoid, loads[host.name], host.name)).name
+    return min(roomy, key=lambda host: (host.name in avoid, loads[host.name], _draw_lot(whose, host.name))).name
+
+
+def _draw_lot(whose: str, host: str) -> tuple[bytes, str]:
+    return (hashlib.sha256(f"{whose}/{host}".encode()).digest() if whose else b"", host)
 
 
 def _tell_unreachable(hosts: Sequence[Host]) -> str:

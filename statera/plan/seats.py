@@ -63,8 +63,8 @@ def place(world: World, role: AmphoraRole, row: Amphora | None, others: Sequence
         return row, (), None
     # Only beside the others: anti-affinity is worth more than a moment.
     spares = {host: one for host, one in world.spares.items() if host not in others}
-    zone = world.tree.load_balancer.compute_zone
-    host = choose_host(world.hosts, world.placed, others, zone=zone, spares=spares)
+    balancer = world.tree.load_balancer
+    host = choose_host(world.hosts, world.placed, others, zone=balancer.compute_zone, spares=spares, whose=balancer.id)
     if isinstance(host, Reason):
         sighting = world.sightings.get(row.id) if row is not None else None
         return None, (), sighting.reason if isinstance(sighting, Unseen) else host

@@ -1,5 +1,7 @@
 """On which host an amphora is built, and the sentence when there is none."""
 
+from collections import Counter
+
 import msgspec
 import pytest
 
@@ -75,3 +77,12 @@ def test_only_hosts_of_the_zone_are_chosen() -> None:
     assert reason.sentence == "No host can take an amphora: none is in compute zone north."
     # One that stands for any zone.
     assert choose_host([*hosts, in_zone("d", None)], {}, zone="north") == "d"
+
+
+def test_load_balancers_that_are_created_at_once_do_not_all_go_to_one_host() -> None:
+    hosts = [host("a"), host("b"), host("c")]
+    chosen = Counter(choose_host(hosts, {}, whose=f"balancer-{number}") for number in range(300))
+    assert set(chosen) == {"a", "b", "c"}
+    assert min(chosen.values()) > 60
+    assert choose_host(hosts, {}, whose="balancer-1") == choose_host(hosts[::-1], {}, whose="balancer-1")
+    assert choose_host(hosts, {"a": 1, "b": 1}, whose="balancer-1") == "c"
