@@ -40,8 +40,8 @@ SYSCTLS = {
     "net/ipv4/ip_local_port_range": "10240 65000",
     "net/ipv6/conf/default/accept_ra": "0",
     "net/ipv6/conf/all/accept_ra": "0",
-    # Addresses are allocated centrally. To look for duplicates first would keep a VIP from serving for a second after it
-    # has moved, and for good after two had it at once.
+    # Addresses are allocated centrally. To look for duplicates first would keep a VIP from serving for a second after
+    # it has moved, and for good after two had it at once.
     "net/ipv6/conf/default/accept_dad": "0",
     "net/ipv6/conf/all/accept_dad": "0",
     "net/ipv6/conf/default/dad_transmits": "0",
