@@ -20,6 +20,7 @@ from statera.base.ids import is_uuid
 from statera.base.secret import Secret
 from statera.base.settings import Settings
 from statera.model.document import Document
+from statera.model.protocol import FIRST_PROTOCOL, PROTOCOL
 from statera.model.spec import SandboxSpec
 
 TOMBSTONE_KEPT_S = 3600.0
@@ -34,10 +35,34 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     sandbox: SandboxSpec
     epoch: int
     deployment_id: str = ""
+    sandbox_digest: str = ""
+    """As it came with `sandbox`; "" when none came."""
     is_built: bool = False
     """Whether building to `sandbox` succeeded: what was cut off or refused must not be taken for done."""
     generation: int = 0
     document: Document | None = None
+    document_digest: str = ""
+    """As it came with `document`; "" when none came."""
+    protocol: int = FIRST_PROTOCOL
+    """Of the agent that wrote it."""
+
+    def read_again(self) -> "Record":
+        """Return it as an agent of this version remembers it.
+
+        An older or a newer one has kept other attributes of what it was told, so a digest that came says nothing of
+        what is here: this one computes it, and is told again what is missing.
+        """
+        if self.protocol == PROTOCOL:
+            return self
+        return msgspec.structs.replace(self, protocol=PROTOCOL, sandbox_digest="", document_digest="")
+
+    def tell_sandbox_digest(self) -> str:
+        """Return the digest that whoever ordered the sandbox knows it by."""
+        return self.sandbox_digest or self.sandbox.digest()
+
+    def tell_document_digest(self) -> str:
+        """Return the digest that whoever sent the document knows it by, "" without one."""
+        return "" if self.document is None else self.document_digest or self.document.digest()
 
 
 class AmphoraFolders:
@@ -139,7 +164,7 @@ class AmphoraFolders:
     def load(self) -> tuple[Record, Secret[bytes]] | None:
         """Return what is remembered; None when it is missing or was cut off while being written."""
         try:
-            record = msgspec.json.decode((self.keep / "record.json").read_bytes(), type=Record)
+            record = msgspec.json.decode((self.keep / "record.json").read_bytes(), type=Record).read_again()
             key = Secret((self.keep / "key").read_bytes())
         except (OSError, msgspec.DecodeError):
             return None

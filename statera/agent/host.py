@@ -162,7 +162,7 @@ class AmphoraHost:
                 name = self._settings.agent.name
                 raise Lasting("host-full", f"Host {name} holds {limit} amphorae, as many as it may.")
             self.sandboxes[amphora_id] = Sandbox(
-                Record(sandbox=request.sandbox, sandbox_digest=request.digest, epoch=request.epoch),
+                Record(sandbox=request.sandbox, sandbox_digest=request.digest, epoch=request.epoch, protocol=PROTOCOL),
                 Secret(request.heartbeat_key),
                 self._folders.of(amphora_id),
                 self._settings.agent,

@@ -133,15 +133,14 @@ class Sandbox:
     def observe(self) -> AmphoraObserved:
         """Say what there is. A sandbox that was taken from us by a reboot or by hand has no digest."""
         is_built = self.record.is_built and self.is_whole
-        document = self.record.document
         return AmphoraObserved(
             id=self.id,
             load_balancer_id=self.record.sandbox.load_balancer_id,
             deployment_id=self.record.deployment_id,
             epoch=self.record.epoch,
             generation=self.record.generation,
-            sandbox_digest=self.record.sandbox.digest() if is_built else "",
-            configuration_digest=document.digest() if document is not None and not self._lacks_contents() else "",
+            sandbox_digest=self.record.tell_sandbox_digest() if is_built else "",
+            configuration_digest="" if self._lacks_contents() else self.record.tell_document_digest(),
             haproxy_running=self.is_running,
             broken_s=self._measure_broken(time.monotonic()),
             has_vips=self.has_vips(),
@@ -173,6 +172,7 @@ class Sandbox:
             self.record = msgspec.structs.replace(
                 self.record,
                 sandbox=request.sandbox,
+                sandbox_digest=request.digest,
                 epoch=request.epoch,
                 deployment_id=request.deployment_id or self.record.deployment_id,
                 is_built=False,
@@ -278,6 +278,7 @@ class Sandbox:
             self.record = msgspec.structs.replace(
                 self.record,
                 document=configuration.haproxy,
+                document_digest=configuration.digest,
                 generation=configuration.generation,
                 epoch=configuration.epoch,
             )

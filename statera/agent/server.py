@@ -41,6 +41,7 @@ from statera.model.agent_wire import (
 )
 from statera.model.deployment import DeploymentMark
 from statera.model.own_certificates import CertificateGrant
+from statera.model.protocol import PROTOCOL, PROTOCOL_HEADER
 
 log = get_logger("agent")
 
@@ -94,7 +95,11 @@ class AgentApplication:
         if scope["method"] != "GET":
             log.info("request", operation=operation, status=status)
         body = b"" if content is None else msgspec.json.encode(content)
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (PROTOCOL_HEADER.encode(), str(PROTOCOL).encode()),
+        ]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 

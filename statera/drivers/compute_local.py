@@ -35,6 +35,7 @@ from statera.model.amphora import AmphoraObserved, AppliedConfiguration, Host
 from statera.model.deployment import DeploymentMark
 from statera.model.network import Attachment
 from statera.model.own_certificates import CertificateFacts, CertificateGrant, CertificateRequest
+from statera.model.protocol import FIRST_PROTOCOL, PROTOCOL, PROTOCOL_HEADER, list_unknown, read_protocol
 from statera.model.spec import Configuration, SandboxSpec
 
 T = TypeVar("T")
@@ -53,6 +54,8 @@ class LocalCompute:
         self._hosts: Mapping[str, HostSettings] = {host.name: host for host in hosts}
         self._connections = AgentConnections(trust, timeout_s)
         self._timeout_s = timeout_s
+        self._protocols: dict[str, int] = {}
+        """What the agent of each host understands, by its last answer."""
 
     async def close(self) -> None:
         await self._connections.close()
@@ -85,6 +88,7 @@ class LocalCompute:
             amphora_count=facts.amphora_count,
             amphora_limit=facts.amphora_limit,
             agent_version=facts.agent_version,
+            protocol=facts.protocol,
             engine_versions=facts.engine_versions,
         )
 
@@ -99,6 +103,7 @@ class LocalCompute:
     async def observe_neighbours(
         self, host: str, attachment: Attachment, mtu: int, addresses: Sequence[str]
     ) -> tuple[str, ...]:
+        await self._check_protocol(host, 2, "to look for neighbours")
         asked = NeighboursQuestion(attachment=attachment, mtu=mtu, addresses=tuple(addresses))
         return self._decode(host, await self._send(host, "POST", "/v1/neighbours", asked), tuple[str, ...])
 
@@ -106,6 +111,7 @@ class LocalCompute:
         return await self._get(host, f"/v1/amphorae/{amphora_id}/metrics", Metrics)
 
     async def mark_host(self, host: str, deployment_id: str, mark: int) -> int:
+        await self._check_protocol(host, 2, "to remember deployments")
         answer = await self._send(host, "PUT", "/v1/deployment", DeploymentMark(deployment_id=deployment_id, mark=mark))
         return self._decode(host, answer, DeploymentMark).mark
 
@@ -113,20 +119,27 @@ class LocalCompute:
         self, host: str, sandbox: SandboxSpec, *, epoch: int, heartbeat_key: Secret[bytes], deployment_id: str = ""
     ) -> None:
         request = SandboxRequest(
-            epoch=epoch, sandbox=sandbox, heartbeat_key=heartbeat_key.reveal(), deployment_id=deployment_id
+            epoch=epoch,
+            sandbox=sandbox,
+            heartbeat_key=heartbeat_key.reveal(),
+            deployment_id=deployment_id,
+            digest=sandbox.digest(),
         )
+        await self._check_known(host, request)
         await self._send(host, "PUT", f"/v1/amphorae/{sandbox.amphora_id}", request)
 
     async def apply_configuration(
         self, host: str, amphora_id: str, configuration: Configuration
     ) -> AppliedConfiguration:
-        answer = await self._send(
-            host, "PUT", f"/v1/amphorae/{amphora_id}/configuration", pack_configuration(configuration)
-        )
+        request = pack_configuration(configuration)
+        await self._check_known(host, request)
+        answer = await self._send(host, "PUT", f"/v1/amphorae/{amphora_id}/configuration", request)
         return self._decode(host, answer, AppliedConfiguration)
 
     async def check_configuration(self, host: str, amphora_id: str, configuration: Configuration) -> Verdict:
-        answer = await self._send(host, "POST", f"/v1/amphorae/{amphora_id}/check", pack_configuration(configuration))
+        request = pack_configuration(configuration)
+        await self._check_known(host, request)
+        answer = await self._send(host, "POST", f"/v1/amphorae/{amphora_id}/check", request)
         return self._decode(host, answer, Verdict)
 
     async def remove_amphora(self, host: str, amphora_id: str, *, epoch: int, hands_over: bool = False) -> None:
@@ -138,6 +151,7 @@ class LocalCompute:
 
     async def observe_certificate(self, host: str) -> CertificateFacts:
         """Return what a host shows and whom it trusts. Raises `Transient`, `Lasting`."""
+        await self._check_protocol(host, 2, "to renew its certificate")
         return self._decode(host, await self._send(host, "GET", "/v1/certificate"), CertificateFacts)
 
     async def request_certificate(self, host: str) -> str:
@@ -148,6 +162,27 @@ class LocalCompute:
     async def install_certificate(self, host: str, grant: CertificateGrant) -> None:
         """Tell a host whom to trust and what to show from now on. Raises `Transient`, `Lasting`."""
         await self._send(host, "PUT", "/v1/certificate", grant)
+
+    # Older agents
+
+    async def _check_known(self, host: str, message: Any) -> None:
+        """Raise `Lasting` (slug `agent-too-old`) for what the agent of a host would not understand and drop."""
+        for words in list_unknown(message, await self._find_protocol(host)):
+            raise self._refuse(host, words)
+
+    async def _check_protocol(self, host: str, least: int, words: str) -> None:
+        if await self._find_protocol(host) < least:
+            raise self._refuse(host, words)
+
+    async def _find_protocol(self, host: str) -> int:
+        if host not in self._protocols:
+            await self._send(host, "GET", "/v1/host")
+        return self._protocols.get(host, FIRST_PROTOCOL)
+
+    def _refuse(self, host: str, words: str) -> Lasting:
+        told = self._protocols.get(host, FIRST_PROTOCOL)
+        sentence = f"The agent of host {host} is too old for this: {words}. It speaks protocol {told} of {PROTOCOL}."
+        return Lasting("agent-too-old", sentence)
 
     # Requests
 
@@ -180,13 +215,15 @@ class LocalCompute:
                     content=None if body is None else msgspec.json.encode(body),
                     # The certificate names the host, whatever address its URL has.
                     extensions={"sni_hostname": settings.name},
-                    headers=write_headers(),
+                    headers={**write_headers(), PROTOCOL_HEADER: str(PROTOCOL)},
                 )
         except httpx.TimeoutException as error:
             raise Transient("agent-unreachable", f"The agent of host {host} did not answer in time.") from error
         except httpx.TransportError as error:
             sentence = f"The agent of host {host} cannot be reached: {_explain(error)}."
             raise Transient("agent-unreachable", sentence) from error
+        # An agent may have been exchanged between any two answers.
+        self._protocols[host] = read_protocol(answer.headers.get(PROTOCOL_HEADER))
         if answer.status_code >= 400 and not (method == "GET" and answer.status_code == 404):
             raise _error(host, answer, path)
         return answer

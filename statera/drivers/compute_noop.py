@@ -13,6 +13,7 @@ from statera.model.agent_wire import Metrics, Verdict
 from statera.model.amphora import AmphoraObserved, AppliedConfiguration, Host
 from statera.model.heartbeat import ListenerObserved
 from statera.model.network import Attachment
+from statera.model.protocol import PROTOCOL
 from statera.model.spec import Configuration, SandboxSpec
 
 ENGINE_VERSIONS = {"haproxy": "2.6.12-1+deb12u1", "nginx": "1.22.1", "prometheus-exporter": "2.6.12"}
@@ -74,6 +75,7 @@ class NoopHost:
             amphora_count=len(self.sandboxes),
             amphora_limit=self.amphora_limit,
             agent_version="noop",
+            protocol=PROTOCOL,
             engine_versions=self.engine_versions,
         )
 

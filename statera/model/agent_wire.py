@@ -7,6 +7,7 @@ the caller what to do next.
 """
 
 import enum
+from typing import Annotated
 
 import msgspec
 
@@ -14,6 +15,7 @@ from statera.base.secret import Secret
 from statera.model.document import Document
 from statera.model.heartbeat import ListenerObserved, MemberObserved
 from statera.model.network import Attachment
+from statera.model.protocol import FIRST_PROTOCOL, since
 from statera.model.spec import Configuration, SandboxSpec
 
 
@@ -25,6 +27,7 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     engine_versions: dict[str, str]
     amphora_count: int
     amphora_limit: int
+    protocol: Annotated[int, since(2)] = FIRST_PROTOCOL
 
 
 class SandboxRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,8 +37,11 @@ class SandboxRequest(msgspec.Struct, frozen=True, kw_only=True):
     sandbox: SandboxSpec
     heartbeat_key: bytes
     """In JSON as base64. It stays in the body: never logged, never in an error."""
-    deployment_id: str = ""
+    deployment_id: Annotated[str, since(2)] = ""
     """Whose it is: the sweep of another deployment leaves it alone."""
+    digest: Annotated[str, since(2)] = ""
+    """Of the sandbox, as the controller computes it: the agent reports it as it came, so that it need not compute the
+    same; "" for a controller that does not tell."""
 
 
 class ConfigurationRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +51,8 @@ class ConfigurationRequest(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int
     haproxy: Document | None
     contents: dict[str, bytes] = {}
+    digest: Annotated[str, since(2)] = ""
+    """Of the document, as above; "" for none, too."""
 
     def __repr__(self) -> str:
         return f"ConfigurationRequest(generation={self.generation}, epoch={self.epoch})"
@@ -57,6 +65,7 @@ def pack_configuration(configuration: Configuration) -> ConfigurationRequest:
         epoch=configuration.epoch,
         haproxy=configuration.haproxy,
         contents={digest: content.reveal() for digest, content in configuration.contents.items()},
+        digest=configuration.haproxy.digest() if configuration.haproxy is not None else "",
     )
 
 
@@ -67,6 +76,7 @@ def unpack_configuration(request: ConfigurationRequest) -> Configuration:
         epoch=request.epoch,
         haproxy=request.haproxy,
         contents={digest: Secret(content) for digest, content in request.contents.items()},
+        digest=request.digest,
     )
 
 

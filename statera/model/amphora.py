@@ -1,12 +1,14 @@
 """Amphorae: the rows that say which ones there should be, and what agents and heartbeats tell of them."""
 
 import datetime as dt
+from typing import Annotated
 
 import msgspec
 
 from statera.base.reason import Reason
 from statera.model.enums import AmphoraRole, AmphoraStatus
 from statera.model.network import Port
+from statera.model.protocol import FIRST_PROTOCOL, since
 
 
 class Amphora(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +51,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     amphora_count: int = 0
     amphora_limit: int = 1000
     agent_version: str = ""
+    protocol: int = FIRST_PROTOCOL
+    """What its agent understands."""
     engine_versions: dict[str, str] = {}
     """Engine name to version text: `{"haproxy": "2.6.12", "keepalived": "2.2.7"}`."""
     zone: str | None = ""
@@ -66,20 +70,20 @@ class AmphoraObserved(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     load_balancer_id: str
-    deployment_id: str = ""
+    deployment_id: Annotated[str, since(2)] = ""
     """Who made it; "" for an agent that does not know yet."""
     epoch: int
     """Highest epoch the agent has accepted for it."""
     generation: int
     """Generation of the live configuration, 0 before the first."""
     sandbox_digest: str
-    """Digest of the `SandboxSpec` it is built to."""
+    """Digest of the `SandboxSpec` it is built to, as it came with the request."""
     configuration_digest: str
     """Digest of the live `Document`, "" before the first."""
     haproxy_running: bool
-    broken_s: float = 0.0
+    broken_s: Annotated[float, since(2)] = 0.0
     """Seconds for which it has not served although it should, by the host's clock; 0 when all is well."""
-    has_vips: bool | None = None
+    has_vips: Annotated[bool | None, since(2)] = None
     """Whether it has the VIPs that it shares with others; None for one that shares none."""
     reason: Reason | None = None
 

@@ -6,11 +6,12 @@ Only `render/` makes documents of tenants' input, so every text here is already 
 """
 
 import hashlib
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from statera.model.datagrams import DatagramDocument
+from statera.model.protocol import since
 
 FileKind = Literal["certificate", "authorities", "revocations"]
 
@@ -19,7 +20,7 @@ class TextPart(msgspec.Struct, frozen=True, kw_only=True, tag="text", omit_defau
     """Whole lines, each ended by a newline."""
 
     text: str
-    about: Literal["", "l7"] = ""
+    about: Annotated[Literal["", "l7"], since(2)] = ""
     """What all of them are about, for the sentence that says why a reload is needed."""
 
 
@@ -99,7 +100,7 @@ Part = TextPart | ServersPart | ListPart | FilePart
 class Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     parts: tuple[Part, ...] = ()
     """HAProxy's; empty when no listener needs it."""
-    datagrams: DatagramDocument | None = None
+    datagrams: Annotated[DatagramDocument | None, since(2, "a UDP listener")] = None
     """What another engine serves beside HAProxy."""
 
     def for_haproxy(self) -> "Document | None":
@@ -128,7 +129,10 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return {(part.backend, server.name): server for part in parts for server in part.servers}
 
     def digest(self) -> str:
-        return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()[:32]
+        # Without what texts are about: it changes nothing that is served, and not every agent knows it.
+        parts = tuple(TextPart(text=part.text) if isinstance(part, TextPart) else part for part in self.parts)
+        bare = msgspec.structs.replace(self, parts=parts)
+        return hashlib.sha256(msgspec.json.encode(bare, order="deterministic")).hexdigest()[:32]
 
 
 def _text_of(part: Part) -> str:

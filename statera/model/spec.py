@@ -5,6 +5,7 @@ derived. Text from tenants is still raw; `render/` alone makes tokens of it. Tim
 """
 
 import hashlib
+from typing import Annotated
 
 import msgspec
 
@@ -24,6 +25,7 @@ from statera.model.enums import (
     PoolProtocol,
 )
 from statera.model.network import Attachment
+from statera.model.protocol import since
 from statera.model.vrrp import VrrpSpec
 
 
@@ -205,16 +207,16 @@ class InterfaceSpec(msgspec.Struct, frozen=True, kw_only=True):
     routes: tuple[Route, ...] = ()
 
 
-class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What an agent builds for one amphora. Equal specs have equal digests."""
+class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an agent builds for one amphora. Equal specs have equal digests, also in versions with more attributes."""
 
     amphora_id: str
     load_balancer_id: str
     interfaces: tuple[InterfaceSpec, ...]
     limits: LimitsSpec
-    vrrp: VrrpSpec | None = None
+    vrrp: Annotated[VrrpSpec | None, since(2, "a VIP that two amphorae share (ACTIVE_STANDBY)")] = None
     """How it shares the VIPs with others; None: they are its own, or it has none."""
-    handed_over_by: tuple[str, ...] = ()
+    handed_over_by: Annotated[tuple[str, ...], since(2)] = ()
     """Addresses of amphorae that are giving the VIPs up to this one, and still serve the connections they have."""
 
     def digest(self) -> str:
@@ -230,3 +232,5 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     """None when no listener needs an engine; the agent then stops them all."""
     contents: dict[str, Secret[bytes]] = {}
     """Of the files that the document names, by digest. They stay in memory on both sides."""
+    digest: str = ""
+    """Of the document, as whoever made it computes it; "" for a controller that does not tell."""
