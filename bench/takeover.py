@@ -27,6 +27,8 @@ PATIENCE_S = 0.1
 """Of a client: one that waits for longer measures its own patience."""
 WITHIN_S = 60.0
 SETTLE_S = 0.5
+PEERS_S = 6.0
+"""HAProxy tries again every five seconds to reach a peer: a second death within that time may cost sessions."""
 BUDGET_MS = 1000
 OVERRIDES = {
     "reconcile": {"recheck_s": 2.0, "backoff_most_s": 1.0},
@@ -145,7 +147,7 @@ def _wait_ready(hosts: Hosts, balancer: Any) -> tuple[str, str]:
 
     holder = hosts.wait_for(find, "Both amphorae", WITHIN_S)
     hosts.wait_active(balancer["id"], WITHIN_S)
-    time.sleep(2 * SETTLE_S)
+    time.sleep(PEERS_S)
     return str(holder[0]), str(holder[1])
 
 
