@@ -115,6 +115,20 @@ def _plan_sandbox(
         yield confirm(amphora)
 
 
+def take_vips(world: World, worn: Sequence[Amphora]) -> Iterator[AnyStep]:
+    """Take the VIPs from amphorae that are to be replaced and do not keep them."""
+    for row in worn:
+        if (
+            row.status != AmphoraStatus.PENDING_DELETE
+            and isinstance(world.sightings.get(row.id), AmphoraObserved)
+            and has_ports(world, row)
+        ):
+            steps = plan_amphora(world, row, [], with_vips=False)
+            first = next((step for step in steps if isinstance(step, EnsureSandbox | Configure)), None)
+            if isinstance(first, EnsureSandbox):
+                yield first
+
+
 def confirm(amphora: Amphora) -> ConfirmAmphora:
     return ConfirmAmphora(sentence=f"Amphora {amphora.id} serves.", amphora_id=amphora.id)
 

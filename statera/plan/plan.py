@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from statera.base.reason import Reason
 from statera.model.amphora import Amphora, AmphoraObserved
 from statera.model.enums import AmphoraStatus
-from statera.plan.amphora import confirm, has_ports, join, plan_amphora, remove_amphora, wait
+from statera.plan.amphora import confirm, join, plan_amphora, remove_amphora, take_vips, wait
 from statera.plan.brain import needs_lookout
 from statera.plan.seats import ROLES, Seat, doubt_end, give_up, is_seen, is_unbuilt, list_seats, place
 from statera.plan.sharing import needs_sharing, plan_sharing
@@ -20,7 +20,6 @@ from statera.plan.steps import (
     CondemnAmphora,
     Configure,
     DropLoadBalancer,
-    EnsureSandbox,
     Plan,
     ReleaseVip,
     Settle,
@@ -130,16 +129,6 @@ def _list_outlived(world: World, seat: Seat, keeper: Amphora | None) -> list[Amp
     return [row for row in seat.condemned if row != keeper and not isinstance(world.sightings.get(row.id), Unseen)]
 
 
-def _take_vips(world: World, worn: Sequence[Amphora]) -> Iterator[AnyStep]:
-    """Take the VIPs from amphorae that are to be replaced and do not keep them."""
-    for row in worn:
-        if is_seen(world, row) and has_ports(world, row):
-            steps = plan_amphora(world, row, [], with_vips=False)
-            first = next((step for step in steps if isinstance(step, EnsureSandbox | Configure)), None)
-            if isinstance(first, EnsureSandbox):
-                yield first
-
-
 def _plan_seat(
     world: World,
     amphora: Amphora,
@@ -153,7 +142,7 @@ def _plan_seat(
     worn = seat.worn
     doubts = [reason for row in worn if (reason := doubt_end(world, row)) is not None]
     stands_by = keeper not in (None, amphora) or (keeper is None and bool(doubts))
-    yield from _take_vips(world, [row for row in worn if row != keeper])
+    yield from take_vips(world, [row for row in worn if row != keeper])
     steps = [*plan_amphora(world, amphora, troubles, with_vips=not stands_by)]
     at = next((number for number, step in enumerate(steps) if isinstance(step, Configure)), len(steps))
     yield from steps[:at]

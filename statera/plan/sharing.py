@@ -19,6 +19,7 @@ from statera.plan.amphora import (
     join,
     plan_amphora,
     remove_amphora,
+    take_vips,
     wait,
 )
 from statera.plan.seats import Seat, doubt_end, give_up, is_seen, list_seats, place
@@ -43,6 +44,8 @@ def plan_sharing(world: World) -> Iterator[AnyStep]:
     told = [row for row in (*serving, *members) if not isinstance(world.sightings.get(row.id), Unseen)]
     is_new = any(isinstance(step, AddAmphora) for step in steps)
     refresh = is_new or not all(has_ports(world, row) for row in told)
+    if serving:
+        yield from take_vips(world, [row for row in leaving if row not in serving])
     for row in told:
         yield from ensure_ports(world, row)
 
