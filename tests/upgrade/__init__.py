@@ -1,0 +1,1 @@
+"""One version beside another: old databases, old agents with new controllers and the reverse, and rolling restarts."""
