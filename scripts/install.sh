@@ -92,6 +92,14 @@ install_packages() {
 if [ "$(id -u)" = 0 ]; then release_services; fi
 mapfile -t missing < <(find_missing | sort -u)
 if [ "${#missing[@]}" -gt 0 ]; then install_packages "${missing[@]}"; fi
+
+# The unprivileged user of API, worker and health process (option control_user).
+if [ "$(id -u)" = 0 ] && ! getent passwd statera >/dev/null && has_program useradd; then
+    echo "install: system user statera"
+    useradd --system --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin statera ||
+        echo "install: no system user statera; Statera's processes will run as root" >&2
+fi
+
 python=$(find_python)
 [ -n "$python" ] || fail "Python 3.11 or newer with its venv module is missing" \
     "use Debian 12 or newer, or: apt-get install python3 python3-venv"

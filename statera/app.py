@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 log = get_logger("app")
 
 
-def open_embedded_postgres(settings: Settings) -> "EmbeddedPostgres":
-    """Return the private PostgreSQL of this data directory, not started."""
+def open_embedded_postgres(settings: Settings, guest: str = "") -> "EmbeddedPostgres":
+    """Return the private PostgreSQL of this data directory, not started; `guest`: a system user it lets in, too."""
     from statera.drivers.postgres_embedded import EmbeddedPostgres
 
     return EmbeddedPostgres(
@@ -42,6 +42,7 @@ def open_embedded_postgres(settings: Settings) -> "EmbeddedPostgres":
         run_dir=Path(settings.run_dir) / "pg",
         os_user=settings.database.os_user,
         bin_dir=settings.database.bin_dir,
+        guest=guest,
     )
 
 

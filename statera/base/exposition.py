@@ -82,7 +82,8 @@ class WrittenPage:
 @contextlib.contextmanager
 def _claim_name(folder: Path, role: str) -> Iterator[str]:
     """Hold the first free name of a role. Raises `OSError` when there is none."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True, mode=0o700)
     for number in range(1, MOST_OF_A_ROLE + 1):
         name = role if number == 1 else f"{role}-{number}"
         with locked(folder / f"{name}.lock") as is_ours:
@@ -188,6 +189,8 @@ def _listen_at(path: Path) -> socket.socket:
     opened = socket.socket(socket.AF_UNIX)
     with short_path(path) as short:
         opened.bind(short)
+    # The folder says who may ask; the processes of an installation are not all of one user.
+    path.chmod(0o666)
     opened.listen()
     return opened
 

@@ -8,11 +8,14 @@ from pathlib import Path
 
 
 def write_whole(path: Path, content: bytes, mode: int, *, group_id: int = -1) -> None:
-    """Write beside the file, then rename over it. Who may read it is settled before anything is in it."""
+    """Write beside the file, then rename over it. Who may read it is settled before anything is in it.
+
+    What root writes into somebody's folder is theirs, and no link that they put there is followed.
+    """
     beside = path.with_name(f"{path.name}.part")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        os.fchown(descriptor, -1, group_id)
+        os.fchown(descriptor, path.parent.stat().st_uid if os.geteuid() == 0 else -1, group_id)
         os.fchmod(descriptor, mode)
         file.write(content)
     beside.replace(path)
@@ -24,10 +27,22 @@ def locked(path: Path, *, waits: bool = False) -> Iterator[bool]:
 
     With `waits` it is always ours in the end. The kernel releases it when its holder dies.
     """
-    with path.open("w") as file:
+    file = _open_lock(path)
+    try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
         except BlockingIOError:
             yield False
         else:
             yield True
+    finally:
+        os.close(file)
+
+
+def _open_lock(path: Path) -> int:
+    flags = os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o644)
+    except PermissionError:
+        # Another user's, root's say: to lock a file it is enough to read it (flock(2)).
+        return os.open(path, os.O_RDONLY | flags)

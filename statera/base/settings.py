@@ -344,6 +344,10 @@ class Settings(Section, frozen=True, kw_only=True):
     run_dir: Annotated[str, Meta(description="Folder of sockets and pid files; a short path, on a tmpfs.")] = (
         "/run/statera"
     )
+    control_user: Annotated[
+        str,
+        Meta(description="Unprivileged system user of API, worker and health when `statera up` is root; empty: root."),
+    ] = "statera"
     database: DatabaseSettings = DatabaseSettings()
     api: ApiSettings = ApiSettings()
     identity: IdentitySettings = IdentitySettings()

@@ -342,6 +342,7 @@ def clouds(config: ConfigPath = None, *, username: str | None = None) -> None:
 def _serve(config: Path | None, process: str) -> None:
     from statera import app as wiring
     from statera.base.exposition import expose_metrics
+    from statera.base.privileges import limit_role
     from statera.base.tracing import tracing
 
     runs: dict[str, Callable[[Settings], Coroutine[None, None, None]]] = {
@@ -352,5 +353,6 @@ def _serve(config: Path | None, process: str) -> None:
     }
     settings = read_settings(config)
     configure_logging(level=settings.log.level, form=settings.log.format, process=process)
+    limit_role(process)
     with expose_metrics(settings, process), tracing(settings, process):
         asyncio.run(runs[process](settings))

@@ -26,6 +26,7 @@ from statera.base.logging import get_logger
 from statera.base.metrics import counter, gauge
 from statera.base.settings import Settings
 from statera.cli.preflight import check_ready, describe_faults
+from statera.cli.wards import find_account, find_prefix, hand_over
 
 log = get_logger("cli")
 
@@ -52,6 +53,8 @@ class Role(msgspec.Struct, kw_only=True):
     """One child process that should be running, and its restart history."""
 
     name: str
+    prefix: tuple[str, ...] = ()
+    """Words before the command, which make it another user's."""
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     wait_s: float = RESTART_FIRST_S
@@ -74,15 +77,19 @@ def _run_alone(settings: Settings, config: Path | None) -> None:
     stopping: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _frame: stopping.append(received))
-    postgres = None if settings.database.url else open_embedded_postgres(settings)
+    account = find_account(settings)
+    guest = account.name if account is not None else ""
+    postgres = None if settings.database.url else open_embedded_postgres(settings, guest)
     try:
         if postgres is not None:
             postgres.start()
         ensure_certificates(settings)
         ensure_sealing_key(settings)
+        hand_over(settings, account)
+        prefix = find_prefix(settings, account, _command(["config", "show"], config))
         _upgrade(config)
         with keep_page(settings, "up") as page:
-            _supervise(_list_roles(settings), config, postgres, stopping, page)
+            _supervise(_list_roles(settings, prefix), config, postgres, stopping, page)
     finally:
         if postgres is not None:
             postgres.stop()
@@ -99,10 +106,10 @@ def lock_data_dir(settings: Settings) -> Iterator[None]:
         yield
 
 
-def _list_roles(settings: Settings) -> list[Role]:
+def _list_roles(settings: Settings, prefix: Sequence[str]) -> list[Role]:
     watching = ["agent", "health"] if has_agents(settings) else []
     names = [*watching, "worker", *["api"] * settings.api.processes]
-    return [Role(name=name) for name in names]
+    return [Role(name=name, prefix=() if name == "agent" else tuple(prefix)) for name in names]
 
 
 def _check_configuration(config: Path | None) -> None:
@@ -173,7 +180,10 @@ def _keep_running(role: Role, config: Path | None, now: float) -> None:
         log.warning("process ended", role=role.name, code=role.process.returncode, restart_in_s=role.wait_s)
         role.process = None
     if now >= role.restart_at:
-        role.process = subprocess.Popen(_command([role.name], config), preexec_fn=_die_with_parent)
+        command = [*role.prefix, *_command([role.name], config)]
+        # Libraries look into the home of whoever they take us for.
+        home = {"HOME": "/"} if role.prefix else {}
+        role.process = subprocess.Popen(command, preexec_fn=_die_with_parent, env=os.environ | home)
         role.started_at = now
         STARTS.labels(role.name).inc()
         log.info("process started", role=role.name, pid=role.process.pid)

@@ -54,10 +54,14 @@ class EmbeddedPostgres:
     Raises `Lasting` for what an operator must mend: `postgres-missing`, `postgres-path`, `postgres-start-failed`.
     """
 
-    def __init__(self, data_dir: Path, run_dir: Path, os_user: str = "postgres", bin_dir: str | Path = "") -> None:
+    def __init__(
+        self, data_dir: Path, run_dir: Path, os_user: str = "postgres", bin_dir: str | Path = "", guest: str = ""
+    ) -> None:
+        """`guest`: a system user who may use Statera's database besides root and `os_user`."""
         self.data_dir = Path(data_dir).absolute()
         self.run_dir = Path(run_dir).absolute()
         self._os_user = os_user
+        self._guest = guest
         self._named_bin_dir = str(bin_dir)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -87,6 +91,20 @@ class EmbeddedPostgres:
         while not self._wait_ready(self._find_postmaster(), deadline):
             self._clear_stale_files(deadline)
             self._launch(bin_dir, account)
+        if self._process is None and self._guest:
+            self._let_in(account)
+
+    def _let_in(self, account: _Account) -> None:
+        # One that another supervisor has started may not know the guest.
+        self._configure(account)
+        pid = self._find_postmaster()
+        if pid is not None:
+            _send(pid, signal.SIGHUP)
+            (self.run_dir / SOCKET_NAME).chmod(0o777)
+
+    def _configure(self, account: _Account) -> None:
+        users = {account.name, "root", self._guest or "root"}
+        write_configuration(self.data_dir, self.run_dir, users, (account.uid, account.gid))
 
     def stop(self) -> None:
         """End all connections and shut down; not running is fine. Raises `Transient` when it does not end."""
@@ -124,8 +142,9 @@ class EmbeddedPostgres:
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)
         self.run_dir.mkdir(parents=True, exist_ok=True, mode=0o755)
         if os.geteuid() == 0:
-            os.chown(self.run_dir, account.uid, account.gid)
-        self.run_dir.chmod(0o700)
+            # The folder says who gets to the socket: its user, root, and the guest's group.
+            os.chown(self.run_dir, account.uid, pwd.getpwnam(self._guest).pw_gid if self._guest else account.gid)
+        self.run_dir.chmod(0o710 if self._guest else 0o700)
         for option, folder in (("data_dir", self.data_dir.parent), ("run_dir", self.run_dir)):
             _check_reachable(folder, option, account)
 
@@ -148,7 +167,7 @@ class EmbeddedPostgres:
         log.info("private PostgreSQL made", data_dir=str(self.data_dir))
 
     def _launch(self, bin_dir: Path, account: _Account) -> None:
-        write_configuration(self.data_dir, self.run_dir, account.name, (account.uid, account.gid))
+        self._configure(account)
         # The folder is the cluster's: root must not follow a link that somebody put there.
         with create_file(self._startup_log) as output:
             self._process = subprocess.Popen(

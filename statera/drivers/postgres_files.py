@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,7 +19,8 @@ _SETTINGS = """\
 # Written by Statera at every start. Put your own settings into local.conf beside this file: it is read last.
 listen_addresses = ''
 unix_socket_directories = {socket_dir}
-unix_socket_permissions = 0770
+# The folder keeps others away.
+unix_socket_permissions = 0777
 # Sized for one machine that carries a thousand load balancers beside it.
 max_connections = 200
 shared_buffers = 32MB
@@ -115,12 +116,12 @@ def _cluster_major(data_dir: Path) -> int | None:
         return None
 
 
-def write_configuration(data_dir: Path, run_dir: Path, user: str, owner: tuple[int, int]) -> None:
-    """Write what the server reads at its start. Only root and `user`, as the kernel tells them, become our role."""
+def write_configuration(data_dir: Path, run_dir: Path, users: Collection[str], owner: tuple[int, int]) -> None:
+    """Write what the server reads at its start. Only these system users, as the kernel tells them, become our role."""
     files = {
         "postgresql.conf": _SETTINGS.format(socket_dir=_quote_directory(run_dir)),
         "pg_hba.conf": "# Written by Statera at every start.\nlocal all all peer map=statera\n",
-        "pg_ident.conf": "".join(f"statera {name} {ROLE}\n" for name in sorted({user, "root"})),
+        "pg_ident.conf": "".join(f"statera {name} {ROLE}\n" for name in sorted(set(users))),
     }
     for name, text in files.items():
         fresh = data_dir / f"{name}.new"

@@ -4,6 +4,8 @@ import os
 import stat
 from pathlib import Path
 
+import pytest
+
 from statera.base.files import locked, write_whole
 from statera.base.processes import is_alive
 
@@ -38,3 +40,15 @@ def test_who_ended_and_was_not_reaped_does_not_live() -> None:
     assert not is_alive(pid)
     os.waitpid(pid, 0)
     assert not is_alive(pid)
+
+
+def test_no_link_is_followed_by_what_writes_or_locks(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    (tmp_path / "key.part").symlink_to(victim)
+    (tmp_path / "lock").symlink_to(victim)
+    with pytest.raises(OSError, match="symbolic links"):
+        write_whole(tmp_path / "key", b"new", 0o600)
+    with pytest.raises(OSError, match="symbolic links"), locked(tmp_path / "lock"):
+        pass
+    assert victim.read_bytes() == b"precious"
