@@ -40,7 +40,9 @@ from statera.store.spares import list_spares
 PLACEMENT_AGE_S = 2.0
 """Oldest answers to choose a host by; rows, which count at once, tell what was placed since."""
 LOOKOUT_AGE_S = 6.0
-"""Oldest answers to tell by whether a host is lost: a round takes seconds then, and a silence longer than this."""
+"""Oldest answers to tell by whether a host is lost, unless a silence is shorter: a round takes seconds then."""
+ANSWERS_WITHIN_S = 0.5
+"""Seconds after which it is worth to ask all hosts, too, while the one of an amphora may still answer."""
 VERSIONS_AGE_S = 60.0
 """How soon the re-check notices that a host has another engine; an edit does not wait to find out."""
 
@@ -63,6 +65,8 @@ class Observer:
         self._clock = clock
         # What health writes of heartbeats lags behind by half of its window.
         self._silent_after_s = settings.health.stale_after_s * 1.5
+        # Nothing that a host said before its amphorae fell silent tells that it lives.
+        self._lookout_age_s = min(LOOKOUT_AGE_S, settings.health.stale_after_s)
         self.max_skew_s = settings.health.max_skew_s
         self._has_spares = settings.compute.spares_per_host > 0
         self._broken_after_s = settings.failover.broken_after_s
@@ -96,7 +100,7 @@ class Observer:
         if not needs_hosts(world):
             return world
         is_dubious = needs_lookout(world)
-        hosts = await self.hosts.list_hosts(most_age_s=LOOKOUT_AGE_S if is_dubious else PLACEMENT_AGE_S)
+        hosts = await self.hosts.list_hosts(most_age_s=self._lookout_age_s if is_dubious else PLACEMENT_AGE_S)
         hosts = mark_draining(hosts, {drain.host for drain in await list_drains(self._store)})
         lookout = None
         if is_dubious:
@@ -162,7 +166,14 @@ class Observer:
         )
 
     async def _look_at_all(self, run: Run) -> dict[str, Sighting]:
-        sightings = await asyncio.gather(*[self._look(run, amphora) for amphora in run.amphorae.values()])
+        looking = asyncio.gather(*[self._look(run, amphora) for amphora in run.amphorae.values()])
+        try:
+            if not (await asyncio.wait({looking}, timeout=ANSWERS_WITHIN_S))[0]:
+                # A host may be lost: all are asked beside, so that the proof does not take twice as long.
+                self.hosts.recall(most_age_s=self._lookout_age_s)
+            sightings = await looking
+        finally:
+            looking.cancel()
         return dict(zip(run.amphorae, sightings, strict=True))
 
     async def _look(self, run: Run, amphora: Amphora) -> Sighting:

@@ -238,7 +238,7 @@ class LocalCompute:
 async def _is_alive(url: httpx.URL) -> bool:
     """Say whether the machine takes or refuses a connection: its kernel does so without the agent."""
     try:
-        async with asyncio.timeout(CONNECT_WITHIN_S):
+        async with asyncio.timeout(CONNECT_WITHIN_S - ANSWERS_WITHIN_S):
             _, writer = await asyncio.open_connection(url.host, url.port or 443)
     except ConnectionError:
         return True
