@@ -32,6 +32,7 @@ find_missing() {
     local -A package_of=(
         [haproxy]=haproxy [keepalived]=keepalived [nft]=nftables [ip]=iproute2 [nsenter]=util-linux [setpriv]=util-linux
         [ping]=iputils-ping [sysctl]=procps [curl]=curl [git]=git [make]=make [nginx]=nginx
+        [pgbouncer]=pgbouncer
     )
     for program in "${!package_of[@]}"; do
         has_program "$program" || echo "${package_of[$program]}"
