@@ -8,11 +8,11 @@ its id and deleted after the last such thing is gone. Traffic is moved before wh
 from collections.abc import Iterator, Sequence
 
 from statera.base.reason import Reason
-from statera.model.amphora import Amphora, AmphoraObserved
+from statera.model.amphora import Amphora
 from statera.model.enums import AmphoraStatus
 from statera.plan.amphora import confirm, join, plan_amphora, remove_amphora, take_vips, wait
 from statera.plan.brain import needs_lookout
-from statera.plan.seats import ROLES, Seat, doubt_end, give_up, is_seen, is_unbuilt, list_seats, place
+from statera.plan.seats import ROLES, Seat, doubt_end, give_up, is_live, is_seen, is_unbuilt, list_seats, place
 from statera.plan.sharing import needs_sharing, plan_sharing
 from statera.plan.steps import (
     AddAmphora,
@@ -106,15 +106,10 @@ def _find_keeper(world: World, amphora: Amphora, seat: Seat) -> Amphora | None:
     """
     if amphora.status == AmphoraStatus.ALLOCATED and is_seen(world, amphora):
         return amphora
-    others = [*seat.worn, *(() if _is_live(world, amphora) else seat.condemned)]
-    there = [row for row in others if is_seen(world, row) and (row in seat.worn or _is_live(world, row))]
+    others = [*seat.worn, *(() if is_live(world, amphora) else seat.condemned)]
+    there = [row for row in others if is_seen(world, row) and (row in seat.worn or is_live(world, row))]
     # The one that serves, else one that could, else any: the first of each, which is the oldest.
-    return min(there, key=lambda row: (row.status != AmphoraStatus.ALLOCATED, not _is_live(world, row)), default=None)
-
-
-def _is_live(world: World, row: Amphora) -> bool:
-    seen = world.sightings.get(row.id)
-    return isinstance(seen, AmphoraObserved) and seen.generation > 0
+    return min(there, key=lambda row: (row.status != AmphoraStatus.ALLOCATED, not is_live(world, row)), default=None)
 
 
 def _list_outlived(world: World, seat: Seat, keeper: Amphora | None) -> list[Amphora]:
@@ -122,8 +117,8 @@ def _list_outlived(world: World, seat: Seat, keeper: Amphora | None) -> list[Amp
 
     A configuration that is rejected then keeps the VIP from being on two of them for as long as it is wanted.
     """
-    is_kept = keeper is not None and _is_live(world, keeper)
-    has_taken_over = seat.row is not None and _is_live(world, seat.row)
+    is_kept = keeper is not None and is_live(world, keeper)
+    has_taken_over = seat.row is not None and is_live(world, seat.row)
     if not (is_kept or has_taken_over):
         return []
     return [row for row in seat.condemned if row != keeper and not isinstance(world.sightings.get(row.id), Unseen)]

@@ -91,6 +91,12 @@ def is_unbuilt(world: World, row: Amphora) -> bool:
     return row.status == AmphoraStatus.PENDING_CREATE and not is_seen(world, row)
 
 
+def is_live(world: World, row: Amphora) -> bool:
+    """Say whether an amphora is seen with a configuration that was accepted."""
+    seen = world.sightings.get(row.id)
+    return isinstance(seen, AmphoraObserved) and seen.generation > 0
+
+
 def is_seen(world: World, row: Amphora) -> bool:
     return isinstance(world.sightings.get(row.id), AmphoraObserved)
 

@@ -22,8 +22,8 @@ from statera.plan.amphora import (
     take_vips,
     wait,
 )
-from statera.plan.seats import Seat, doubt_end, give_up, is_seen, list_seats, place
-from statera.plan.steps import AddAmphora, AnyStep, CondemnAmphora, Configure, Settle
+from statera.plan.seats import Seat, doubt_end, give_up, is_live, is_seen, list_seats, place
+from statera.plan.steps import AddAmphora, AnyStep, CondemnAmphora, Configure, EnsureSandbox, Settle
 from statera.plan.world import Unseen, World
 
 
@@ -46,6 +46,9 @@ def plan_sharing(world: World) -> Iterator[AnyStep]:
     refresh = is_new or not all(has_ports(world, row) for row in told)
     if serving:
         yield from take_vips(world, [row for row in leaving if row not in serving])
+    outlived = _list_outlived(world, leaving)
+    if outlived:
+        yield from _finish_takeover(world, leaving, outlived)
     for row in told:
         yield from ensure_ports(world, row)
 
@@ -75,7 +78,7 @@ def plan_sharing(world: World) -> Iterator[AnyStep]:
         return
     # Whose successor is out of reach stays: it may be the only one that serves.
     missing = {row.role for row in members if row not in ready}
-    going = [row for row in leaving if row.role not in missing]
+    going = [row for row in leaving if row.role not in missing and row not in outlived]
     yield from _end(world, going, ready, leaves_traces=bool(absent))
 
 
@@ -95,6 +98,29 @@ def _fill_seats(world: World, found: Iterable[Seat]) -> tuple[list[Amphora], lis
         steps += added
         blocked += [reason] if reason is not None else []
     return members, steps, blocked
+
+
+def _list_outlived(world: World, leaving: Sequence[Amphora]) -> list[Amphora]:
+    """Return the amphorae from which a single one was taking over when sharing was asked for."""
+    singles = [row for row in leaving if row.role not in PRIORITIES]
+    former = [row for row in singles if row.status == AmphoraStatus.PENDING_DELETE and is_seen(world, row)]
+    return former if _find_heir(world, leaving) is not None else []
+
+
+def _find_heir(world: World, leaving: Sequence[Amphora]) -> Amphora | None:
+    singles = (row for row in leaving if row.role not in PRIORITIES and row.status != AmphoraStatus.PENDING_DELETE)
+    return next((row for row in singles if is_live(world, row)), None)
+
+
+def _finish_takeover(world: World, leaving: Sequence[Amphora], outlived: Sequence[Amphora]) -> Iterator[AnyStep]:
+    """Let the heir have the VIP alone before anything is configured, which may be rejected for long."""
+    heir = _find_heir(world, leaving)
+    steps = plan_amphora(world, heir, []) if heir is not None and has_ports(world, heir) else ()
+    first = next((step for step in steps if isinstance(step, EnsureSandbox | Configure)), None)
+    if isinstance(first, EnsureSandbox):
+        yield first
+    for row in outlived:
+        yield from remove_amphora(row, hands_over=True)
 
 
 def _doubt(world: World, row: Amphora) -> Reason | None:
