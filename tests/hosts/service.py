@@ -33,7 +33,9 @@ class Service:
         self.role = role
         self.machine = machine
         self._log = log
-        self._words = [*launcher, role, "--config", str(config)]
+        self.launcher = launcher
+        """May be changed before the next start."""
+        self._words = [role, "--config", str(config)]
         self._options = dict(options or {})
         self._process: subprocess.Popen[bytes] | None = None
         self.pid = 0
@@ -47,7 +49,7 @@ class Service:
         if self.is_running:
             return
         self._end_waiting()
-        words = ["env", *(f"{name}={value}" for name, value in self._options.items()), *self._words]
+        words = ["env", *(f"{name}={value}" for name, value in self._options.items()), *self.launcher, *self._words]
         with self._log.open("ab") as log:
             if self.machine is None:
                 self._process = subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True)

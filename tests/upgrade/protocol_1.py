@@ -7,23 +7,19 @@ from typing import Any, Literal
 import msgspec
 
 
-class Frozen(msgspec.Struct, frozen=True, kw_only=True):
-    """All of them are."""
-
-
-class Attachment(Frozen):
+class Attachment(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     device: str
     create: bool = False
     host_addresses: tuple[str, ...] = ()
 
 
-class Route(Frozen):
+class Route(msgspec.Struct, frozen=True, kw_only=True):
     destination: str
     gateway: str
 
 
-class InterfaceSpec(Frozen):
+class InterfaceSpec(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     network_id: str
     attachment: Attachment
@@ -35,14 +31,14 @@ class InterfaceSpec(Frozen):
     routes: tuple[Route, ...] = ()
 
 
-class LimitsSpec(Frozen):
+class LimitsSpec(msgspec.Struct, frozen=True, kw_only=True):
     memory_mib: int
     file_descriptors: int
     cpu_percent: int
     max_connections: int
 
 
-class SandboxSpec(Frozen):
+class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
     amphora_id: str
     load_balancer_id: str
     interfaces: tuple[InterfaceSpec, ...]
@@ -52,11 +48,11 @@ class SandboxSpec(Frozen):
         return compute_digest(self)
 
 
-class TextPart(Frozen, tag="text"):
+class TextPart(msgspec.Struct, frozen=True, kw_only=True, tag="text"):
     text: str
 
 
-class Server(Frozen):
+class Server(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     address: str
     port: int
@@ -70,32 +66,32 @@ class Server(Frozen):
     checking: bool = True
 
 
-class ServersPart(Frozen, tag="servers"):
+class ServersPart(msgspec.Struct, frozen=True, kw_only=True, tag="servers"):
     backend: str
     dynamic: bool
     dynamic_cookies: bool = False
     servers: tuple[Server, ...] = ()
 
 
-class ListPart(Frozen, tag="list"):
+class ListPart(msgspec.Struct, frozen=True, kw_only=True, tag="list"):
     name: str
     entries: tuple[str, ...]
 
 
-class FilePart(Frozen, tag="file"):
+class FilePart(msgspec.Struct, frozen=True, kw_only=True, tag="file"):
     name: str
     digest: str
     kind: Literal["certificate", "authorities", "revocations"] = "certificate"
 
 
-class Document(Frozen):
+class Document(msgspec.Struct, frozen=True, kw_only=True):
     parts: tuple[TextPart | ServersPart | ListPart | FilePart, ...]
 
     def digest(self) -> str:
         return compute_digest(self)
 
 
-class HostFacts(Frozen):
+class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     agent_version: str
     engine_versions: dict[str, str]
@@ -103,27 +99,27 @@ class HostFacts(Frozen):
     amphora_limit: int
 
 
-class SandboxRequest(Frozen):
+class SandboxRequest(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int
     sandbox: SandboxSpec
     heartbeat_key: bytes
 
 
-class ConfigurationRequest(Frozen):
+class ConfigurationRequest(msgspec.Struct, frozen=True, kw_only=True):
     generation: int
     epoch: int
     haproxy: Document | None
     contents: dict[str, bytes] = {}
 
 
-class Reason(Frozen):
+class Reason(msgspec.Struct, frozen=True, kw_only=True):
     slug: str
     sentence: str
     since: str | None = None
     generation: int | None = None
 
 
-class AmphoraObserved(Frozen):
+class AmphoraObserved(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     load_balancer_id: str
     epoch: int
@@ -134,7 +130,7 @@ class AmphoraObserved(Frozen):
     reason: Reason | None = None
 
 
-class AppliedConfiguration(Frozen):
+class AppliedConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     means: str
     why: str = ""
 
@@ -173,7 +169,7 @@ class MemberObserved(msgspec.Struct, frozen=True, array_like=True):
     since_s: float = 0.0
 
 
-class Metrics(Frozen):
+class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     amphora_id: str
     haproxy_running: bool
     listeners: tuple[ListenerObserved, ...]
@@ -181,7 +177,7 @@ class Metrics(Frozen):
     process: int = 0
 
 
-class Verdict(Frozen):
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     accepted: bool
     words: str = ""
 
@@ -193,7 +189,7 @@ class FaultKind(enum.StrEnum):
     MALFORMED = "malformed"
 
 
-class AgentFault(Frozen):
+class AgentFault(msgspec.Struct, frozen=True, kw_only=True):
     kind: FaultKind
     slug: str
     sentence: str
@@ -216,7 +212,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     process: int = 0
 
 
-class Record(Frozen):
+class Record(msgspec.Struct, frozen=True, kw_only=True):
     """What its agents kept in `<data_dir>/amphorae/<id>/record.json`."""
 
     sandbox: SandboxSpec
