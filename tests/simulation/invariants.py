@@ -49,8 +49,11 @@ class Invariants:
 
     def _check_vip(self, load_balancer_id: str) -> None:
         hosts = self._world.hosts.hosts.values()
-        holders = [one for host in hosts if not host.is_cut_off for one in host.list_vip_holders(load_balancer_id)]
-        if len(holders) <= 1:
+        reached = [host for host in hosts if not host.is_cut_off]
+        holders = [one for host in reached for one in host.list_vip_holders(load_balancer_id)]
+        serves = any(host.sandboxes[one].configuration for host in reached for one in holders if one in host.sandboxes)
+        # Where none of them has ever been configured nobody is kept from the one that serves.
+        if len(holders) <= 1 or not serves:
             self._doubled_since.pop(load_balancer_id, None)
             return
         since = self._doubled_since.setdefault(load_balancer_id, tell_time())
