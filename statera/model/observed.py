@@ -26,7 +26,9 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     generation: int = 0
     """Of the live configurations the oldest; 0 when some amphora has none yet."""
     stopped: tuple[str, ...] = ()
-    """Amphorae in which HAProxy does not run."""
+    """Amphorae in which an engine that they need does not run."""
+    served: frozenset[str] = frozenset()
+    """Listeners that those serve all the same, by another engine."""
     listeners: dict[str, ListenerObserved] = {}
     """By listener."""
     members: dict[str, MemberObserved] = {}
@@ -65,6 +67,12 @@ def merge_heartbeats(heartbeats: Iterable[Heartbeat], silent: Sequence[Silence] 
         heard=len(spoken),
         generation=min((heartbeat.generation for heartbeat in spoken), default=0),
         stopped=tuple(heartbeat.amphora_id for heartbeat in spoken if not heartbeat.haproxy_running),
+        served=frozenset(
+            listener.id
+            for heartbeat in spoken
+            for listener in heartbeat.listeners
+            if not heartbeat.haproxy_running and listener.status is not ListenerState.STOP
+        ),
         listeners=listeners,
         members=members,
         silent=tuple(silent),

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import msgspec
 
 from statera.base.reason import Reason
+from statera.model.engines import DATAGRAM_PROTOCOLS, EngineName
 from statera.model.enums import MonitorType, OperatingStatus, ProvisioningStatus
 from statera.model.expiry import EXPIRED, EXPIRES, judge_certificates
 from statera.model.heartbeat import ListenerState, MemberObserved, MemberState
@@ -34,6 +35,7 @@ OBSERVED_SLUGS = frozenset(
         "member-draining",
         "member-in-maintenance",
         "member-not-reported",
+        "nginx-not-running",
         "pool-members-failing",
         "pool-no-member-works",
         "pool-not-reported",
@@ -60,6 +62,7 @@ _CHECK_WORDS = {
 }
 """HAProxy's short check statuses (management guide 9.1, `check_status`) in words."""
 _PING_WORDS = {"PROCTOUT": "no answer within the timeout", "PROCERR": "the member did not answer"}
+_ENGINE_WORDS = {EngineName.HAPROXY: "HAProxy", EngineName.NGINX: "nginx"}
 _NOT_IN_BODY = "HTTP content check did not match"
 """HAProxy's words for a body without the expected text; its short status says any bad answer."""
 
@@ -178,7 +181,7 @@ def _judge_unreported_member(tree: Tree, member: Member, observed: Observed) -> 
     elif not _users(tree, pool):
         why = "no enabled listener uses its pool"
     elif observed.stopped:
-        why = "HAProxy does not run in its amphora"
+        why = "the engine that serves its pool does not run in the amphora"
     sentence = f"The member is not checked: {why}."
     return _Verdict(OperatingStatus.OFFLINE, Reason(slug="member-not-reported", sentence=sentence))
 
@@ -203,8 +206,9 @@ def _judge_listener(tree: Tree, listener: Listener, observed: Observed) -> _Verd
     slug, sentence = "listener-not-reported", "The listener is wanted, but the live configuration does not hold it."
     if seen is not None:
         slug, sentence = "listener-stopped", "HAProxy has stopped the listener although it is wanted."
-    elif observed.stopped:
-        slug, sentence = "haproxy-not-running", "HAProxy does not run in the listener's amphora."
+    if observed.stopped and (seen is None or _engine_of(listener) is not EngineName.HAPROXY):
+        dead = _engine_of(listener)
+        slug, sentence = f"{dead}-not-running", f"{_ENGINE_WORDS[dead]} does not run in the listener's amphora."
     settled = tree.load_balancer.provisioning_status is ProvisioningStatus.ACTIVE
     status = OperatingStatus.ERROR if settled else OperatingStatus.OFFLINE
     return _Verdict(status, Reason(slug=slug, sentence=sentence))
@@ -258,12 +262,10 @@ def _judge_load_balancer(
 ) -> _Verdict:
     if not tree.load_balancer.admin_state_up:
         return _admin_down("The load balancer is administratively down.")
-    if len(observed.stopped) == observed.heard and any(
-        listener.admin_state_up and not listener.deleting and _is_live(listener, observed)
-        for listener in tree.listeners
-    ):
-        sentence = f"HAProxy does not run in amphora {_name_some(observed.stopped)}."
-        return _Verdict(OperatingStatus.ERROR, Reason(slug="haproxy-not-running", sentence=sentence))
+    dead = _list_dead(tree, observed)
+    if dead and len(observed.stopped) == observed.heard:
+        reason = Reason(slug=f"{dead[0]}-not-running", sentence=_tell_dead(dead, observed))
+        return _Verdict(OperatingStatus.ERROR, reason)
     broken = [pool for pool in tree.pools if pools[pool.id].status is OperatingStatus.ERROR and not pool.deleting]
     if broken:
         sentence = _name_some([_tell(pool, pools[pool.id]) for pool in broken])
@@ -295,8 +297,9 @@ def _list_troubles(
     # A failing member is told by its pool.
     bad = (OperatingStatus.DEGRADED, OperatingStatus.ERROR)
     troubles = [_tell_silence(observed)] if observed.silent else []
-    if observed.stopped and len(observed.stopped) < observed.heard:
-        troubles.append(f"HAProxy does not run in amphora {_name_some(observed.stopped)}.")
+    dead = _list_dead(tree, observed)
+    if dead and len(observed.stopped) < observed.heard:
+        troubles.append(_tell_dead(dead, observed))
     troubles += [
         _tell(listener, listeners[listener.id])
         for listener in tree.listeners
@@ -307,6 +310,24 @@ def _list_troubles(
         for pool in tree.pools
         if pools[pool.id].status is OperatingStatus.DEGRADED and not pool.deleting
     ]
+
+
+def _list_dead(tree: Tree, observed: Observed) -> list[EngineName]:
+    """Return the engines of what should be live and is not, where an engine is known not to run."""
+    if not observed.stopped:
+        return []
+    wanted = [one for one in tree.listeners if one.admin_state_up and not one.deleting and _is_live(one, observed)]
+    return sorted({_engine_of(one) for one in wanted if one.id not in observed.served})
+
+
+def _engine_of(listener: Listener) -> EngineName:
+    """Return what serves it, as far as the tree tells: no host has IPVS yet."""
+    return EngineName.NGINX if listener.protocol in DATAGRAM_PROTOCOLS else EngineName.HAPROXY
+
+
+def _tell_dead(dead: list[EngineName], observed: Observed) -> str:
+    words = " and ".join(_ENGINE_WORDS[engine] for engine in dead)
+    return f"{words} {'do' if len(dead) > 1 else 'does'} not run in amphora {_name_some(observed.stopped)}."
 
 
 def _only_news(judged: list[tuple[Resource, _Verdict]], now: dt.datetime) -> tuple[StatusChange, ...]:

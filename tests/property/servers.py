@@ -109,8 +109,7 @@ def run_commands(table: Table, lists: Lists, commands: Iterable[Command]) -> Non
 
 def split_signs(line: str, sign: str) -> list[str]:
     """Split where no backslash stands before the sign."""
-    parts = re.findall(rf"((?:\\.|[^{sign}\\])*)(?:{sign}|$)", line)
-    return parts[:-1] if line and not line.endswith(sign) else parts
+    return re.findall(rf"((?:\\.|[^{sign}\\])*){sign}", line + sign)
 
 
 def _parse_added(words: list[str]) -> Row:

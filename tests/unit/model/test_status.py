@@ -184,6 +184,28 @@ def test_a_load_balancer_fails_when_haproxy_does_not_run() -> None:
     assert status(make_tree(), LISTENER, dead)[:2] == (ERROR, "haproxy-not-running")
 
 
+def test_it_is_said_which_engine_does_not_run() -> None:
+    udp = msgspec.structs.replace(make_tree().listeners[0], id="udp", protocol=ListenerProtocol.UDP)
+    tree = msgspec.structs.replace(make_tree(), listeners=(*make_tree().listeners, udp))
+    web, datagrams = ListenerObserved(LISTENER, ListenerState.OPEN), ListenerObserved("udp", ListenerState.OPEN)
+    stopped = ListenerObserved("udp", ListenerState.STOP)
+    no_nginx = make_heartbeat(*UP, haproxy_running=False, listeners=(web, stopped))
+    assert status(tree, LB, no_nginx) == (ERROR, "nginx-not-running", f"nginx does not run in amphora {AMPHORA}.")
+    words = "nginx does not run in the listener's amphora."
+    assert status(tree, "udp", no_nginx) == (ERROR, "nginx-not-running", words)
+    assert status(tree, LISTENER, no_nginx)[0] is ONLINE
+    no_haproxy = make_heartbeat(*UP, haproxy_running=False, listeners=(datagrams,))
+    assert status(tree, LB, no_haproxy)[1:] == ("haproxy-not-running", f"HAProxy does not run in amphora {AMPHORA}.")
+    assert status(tree, "udp", no_haproxy)[0] is ONLINE
+    neither = make_heartbeat(*UP, haproxy_running=False, listeners=(stopped,))
+    assert status(tree, LB, neither)[2] == f"HAProxy and nginx do not run in amphora {AMPHORA}."
+    beside = make_heartbeat(*UP, amphora_id="other", listeners=(web, datagrams))
+    assert status(tree, LB, no_nginx, beside)[1:] == (
+        "load-balancer-degraded",
+        f"nginx does not run in amphora {AMPHORA}.",
+    )
+
+
 def test_a_load_balancer_without_listeners_needs_no_haproxy() -> None:
     tree = msgspec.structs.replace(make_tree(), listeners=())
     assert status(tree, LB, make_heartbeat(listener=None, haproxy_running=False))[0] is ONLINE
