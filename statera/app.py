@@ -55,7 +55,10 @@ def open_store(settings: Settings) -> "Store":
     """Return the store of this deployment; it connects when first used."""
     from statera.store.engine import Store
 
-    return Store(find_database_url(settings), pool_size=settings.database.pool_size)
+    options = settings.database
+    return Store(
+        find_database_url(settings), pool_size=options.pool_size, pooled=options.pooled, direct_url=options.direct_url
+    )
 
 
 def check_settings(settings: Settings) -> None:

@@ -35,6 +35,10 @@ class DatabaseSettings(Section, frozen=True, kw_only=True):
         Meta(description="PostgreSQL 14+ URL (`postgresql://user@host/db`); empty: `statera up` runs a private one."),
     ] = ""
     pool_size: Annotated[int, Meta(ge=1, le=200, description="Connections each process keeps at most.")] = 8
+    pooled: Annotated[bool, Meta(description="`url` leads to PgBouncer, or its like, in transaction mode.")] = False
+    direct_url: Annotated[
+        str, Meta(description="With `pooled`: URL past the pooler, so that workers hear of edits; empty: they poll.")
+    ] = ""
     os_user: Annotated[
         str, Meta(description="Unprivileged system user that runs the private PostgreSQL when Statera is root.")
     ] = "postgres"

@@ -30,7 +30,8 @@ def print_options() -> None:
 def render_settings(settings: Settings) -> str:
     """Return TOML text that loads to the same settings, except for secrets."""
     values = msgspec.to_builtins(settings, enc_hook=_hide_secret)
-    values["database"]["url"] = hide_password(values["database"]["url"])
+    for name in ("url", "direct_url"):
+        values["database"][name] = hide_password(values["database"][name])
     return msgspec.toml.encode(_plain(values)).decode()
 
 

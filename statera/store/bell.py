@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from typing import Any
 
 import psycopg
 
@@ -14,20 +15,35 @@ log = get_logger("store")
 RECONNECT_S = 1.0
 
 
+class _BehindPooler(Exception):
+    """Somebody else holds the session."""
+
+
 class WorkBell:
-    """Rings when work may be due. `run` holds the connection and comes back after the database was away."""
+    """Rings when work may be due. `run` holds the connection and comes back after the database was away.
+
+    A pooler of transactions swallows LISTEN: then it says so once and leaves everything to polling.
+    """
 
     def __init__(self, store: Store) -> None:
-        # The parts, not a URL: SQLAlchemy writes a space as `+`, which libpq reads as a plus.
-        _, parts = store.engine.dialect.create_connect_args(store.engine.url)
-        self._parts = {name: value for name, value in parts.items() if name != "context"}
+        self._parts: dict[str, Any] | None = None
+        if store.listen_url is not None:
+            # The parts, not a URL: SQLAlchemy writes a space as `+`, which libpq reads as a plus.
+            _, parts = store.engine.dialect.create_connect_args(store.listen_url)
+            self._parts = {name: value for name, value in parts.items() if name != "context"}
         self._rung = asyncio.Event()
 
     async def run(self) -> None:
-        """Listen until cancelled."""
+        """Listen until cancelled, or until it is clear that nothing will ever be heard."""
+        if self._parts is None:
+            log.info("no bell behind a pooler, polling alone", mend="set database.direct_url")
+            return
         while True:
             try:
                 await self._listen()
+            except _BehindPooler:
+                log.warning("no bell behind a pooler, polling alone", mend="set database.pooled, database.direct_url")
+                return
             except (psycopg.Error, OSError) as error:
                 # Its text may hold the connection string.
                 log.warning("bell is silent, polling goes on", kind=type(error).__name__)
@@ -35,7 +51,12 @@ class WorkBell:
             await asyncio.sleep(RECONNECT_S)
 
     async def _listen(self) -> None:
-        async with await psycopg.AsyncConnection.connect(**self._parts, autocommit=True, connect_timeout=5) as link:
+        parts = {**(self._parts or {}), "autocommit": True, "connect_timeout": 5, "prepare_threshold": None}
+        async with await psycopg.AsyncConnection.connect(**parts) as link:
+            row = await (await link.execute("SELECT pg_backend_pid()")).fetchone()
+            if row is not None and row[0] != link.info.backend_pid:
+                # A pooler gives its clients numbers of its own.
+                raise _BehindPooler
             await link.execute(f"LISTEN {CHANNEL}")
             async for _ in link.notifies():
                 self._rung.set()

@@ -29,13 +29,24 @@ COLLISIONS = counter("statera_database_collisions_total", "Transactions that met
 DRIVER = "postgresql+psycopg"
 TRIES = 5
 """Of one transaction that collides with others."""
-SESSION = "-c timezone=UTC -c jit=off -c statement_timeout=30s -c idle_in_transaction_session_timeout=60s"
-"""Short statements only: compiling them costs more than it saves, and none may hold a row for ever."""
+SETTINGS = {"timezone": "UTC", "jit": "off", "statement_timeout": "30s", "idle_in_transaction_session_timeout": "60s"}
+"""Of our sessions. Short statements only: compiling them costs more than it saves, and none may hold a row for ever."""
 
 
 def driver_url(url: str) -> sa.URL:
     """Return the URL with our driver named, whatever spelling of PostgreSQL it came with."""
     return sa.make_url(url).set(drivername=DRIVER)
+
+
+def session_arguments(*, pooled: bool) -> dict[str, Any]:
+    """Return what the driver is told for a session with `SETTINGS`.
+
+    Behind a pooler (`pooled`) each transaction may have another session: no statement is prepared there, nothing is set
+    at the start, which poolers refuse; `migrate.upgrade` has made the settings the role's own.
+    """
+    if pooled:
+        return {"prepare_threshold": None}
+    return {"options": " ".join(f"-c {name}={value}" for name, value in SETTINGS.items())}
 
 
 def _to_json(value: Any) -> str:
@@ -45,7 +56,10 @@ def _to_json(value: Any) -> str:
 class Store:
     """The database. One per process and event loop; safe for concurrent tasks."""
 
-    def __init__(self, url: str, *, pool_size: int = 8) -> None:
+    def __init__(self, url: str, *, pool_size: int = 8, pooled: bool = False, direct_url: str = "") -> None:
+        """`pooled`: the URL leads to a pooler of transactions; `direct_url` then leads past it, if any does."""
+        self.listen_url: sa.URL | None = driver_url(direct_url or url) if direct_url or not pooled else None
+        """Where LISTEN works, None when nowhere."""
         self.engine: AsyncEngine = create_async_engine(
             driver_url(url),
             pool_size=pool_size,
@@ -55,7 +69,7 @@ class Store:
             hide_parameters=True,
             json_serializer=_to_json,
             json_deserializer=msgspec.json.decode,
-            connect_args={"connect_timeout": 5, "application_name": "statera", "options": SESSION},
+            connect_args={"connect_timeout": 5, "application_name": "statera", **session_arguments(pooled=pooled)},
         )
         self._single = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         sa.event.listen(self.engine.sync_engine, "checkout", _refuse_closed)

@@ -11,7 +11,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from statera.base.errors import Transient
-from statera.store.engine import driver_url
+from statera.store.engine import SETTINGS, driver_url
 
 _LOCK_KEY = 0x53544154
 """Of the advisory lock that keeps two upgrades apart; no other meaning."""
@@ -28,7 +28,17 @@ def upgrade(url: str, revision: str = "head") -> str:
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
             config.attributes["connection"] = connection
             command.upgrade(config, revision)
+            _keep_settings(connection)
         return _read_revision(connection)
+
+
+def _keep_settings(connection: sa.Connection) -> None:
+    # For sessions that a pooler starts, where nobody else can set them.
+    names = connection.execute(sa.text("SELECT quote_ident(current_database())")).scalar_one()
+    for name, value in SETTINGS.items():
+        connection.execute(sa.text(f"ALTER ROLE CURRENT_USER IN DATABASE {names} SET {name} = '{value}'"))
+        # This one has begun without, and a pooler gives it to others.
+        connection.execute(sa.text(f"SET {name} = '{value}'"))
 
 
 def current_revision(url: str) -> str:
@@ -55,7 +65,9 @@ def _read_revision(connection: sa.Connection) -> str:
 
 @contextmanager
 def _connect(url: str) -> Iterator[sa.Connection]:
-    engine = sa.create_engine(driver_url(url), poolclass=sa.NullPool, connect_args={"connect_timeout": 10})
+    engine = sa.create_engine(
+        driver_url(url), poolclass=sa.NullPool, connect_args={"connect_timeout": 10, "prepare_threshold": None}
+    )
     try:
         with engine.connect() as connection:
             yield connection
