@@ -174,8 +174,13 @@ class Machine:
         return sorted(name.removeprefix("statera-") for name in names if name.startswith("statera-"))
 
     def list_addresses(self, amphora_id: str) -> list[str]:
-        """Return the addresses that a sandbox of this host has, without prefix length."""
-        told = self.run("ip", "-n", f"statera-{amphora_id}", "-o", "address", "show", "scope", "global")
+        """Return the addresses that a sandbox of this host has, without prefix length; none when it has just gone."""
+        try:
+            told = self.run("ip", "-n", f"statera-{amphora_id}", "-o", "address", "show", "scope", "global")
+        except Lasting:
+            if amphora_id in self.list_sandboxes():
+                raise
+            return []
         return [line.split()[3].partition("/")[0] for line in told.splitlines()]
 
     def list_processes(self, amphora_id: str) -> list[int]:
