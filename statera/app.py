@@ -272,7 +272,7 @@ async def run_worker(settings: Settings) -> None:
     renew_certificates(settings)
     store, compute = open_store(settings), open_compute(settings)
     secrets, stop = open_secrets(settings, store), _stop_on_signals()
-    keeping = asyncio.create_task(_keep_certificates(settings, compute, stop))
+    keeping = asyncio.create_task(_keep_certificates(settings, compute, store, stop))
     try:
         await run_control(
             store=store,
@@ -290,9 +290,15 @@ async def run_worker(settings: Settings) -> None:
         await store.close()
 
 
-async def _keep_certificates(settings: Settings, compute: "LocalCompute | NoopCompute", stop: asyncio.Event) -> None:
+async def _keep_certificates(
+    settings: Settings, compute: "LocalCompute | NoopCompute", store: Store, stop: asyncio.Event
+) -> None:
     from statera.control.own_certificates import CertificateKeeper
     from statera.drivers.compute_local import LocalCompute
+    from statera.store.keepers import note_keeper
+
+    async def tell(next_s: float, reason: Reason | None) -> None:
+        await note_keeper(store, name_machine(), next_s=next_s, reason=reason)
 
     if isinstance(compute, LocalCompute):
         keeper = CertificateKeeper(
@@ -302,6 +308,7 @@ async def _keep_certificates(settings: Settings, compute: "LocalCompute | NoopCo
             SystemClock(),
             lock=pki_dir(settings) / "keeper.lock",
             lifetime_s=settings.certificates.lifetime_s,
+            tell=tell,
         )
         await keeper.run(stop)
 
@@ -371,7 +378,7 @@ Finding = tuple[str, str, str]
 
 async def check_database(settings: Settings) -> list[Finding]:
     """Look whether the database answers and has this version's schema."""
-    from statera.store.migrate import current_revision, head_revision
+    from statera.store.migrate import current_revision, head_revision, is_later
 
     if not settings.database.url and not open_embedded_postgres(settings).running:
         return [("database", "the private PostgreSQL does not run", "Start `statera up`, or set database.url.")]
@@ -381,6 +388,8 @@ async def check_database(settings: Settings) -> list[Finding]:
         # Whatever the driver says, the operator sees what was tried and goes on to the next finding.
         sentence = error.sentence if isinstance(error, StateraError) else type(error).__name__
         return [("database", f"does not answer: {sentence}", "Start it, or mend database.url.")]
+    if is_later(current):
+        return [("database", f"revision {current}, of a later version; this one needs {head}", "")]
     if current != head:
         return [("database", f"revision {current or 'none'}, wanted {head}", "Run `statera db upgrade`.")]
     return [("database", f"revision {current}", "")]

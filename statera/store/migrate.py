@@ -20,6 +20,8 @@ _LOCK_KEY = 0x53544154
 def upgrade(url: str, revision: str = "head") -> str:
     """Apply the migrations that are missing and return the revision; two at once wait for each other.
 
+    A database that a later version has upgraded stays as it is: it serves this one, too.
+
     Raises `Transient` (slug `database-unavailable`) when the database does not answer.
     """
     config = _config()
@@ -27,7 +29,8 @@ def upgrade(url: str, revision: str = "head") -> str:
         with connection.begin():
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
             config.attributes["connection"] = connection
-            command.upgrade(config, revision)
+            if not is_later(_read_revision(connection)):
+                command.upgrade(config, revision)
             _keep_settings(connection)
         return _read_revision(connection)
 
@@ -50,6 +53,11 @@ def current_revision(url: str) -> str:
 def head_revision() -> str:
     """Return the revision that this version of Statera needs."""
     return ScriptDirectory.from_config(_config()).get_current_head() or ""
+
+
+def is_later(revision: str) -> bool:
+    """Say whether a revision is one of a later version: they are numbers of four digits."""
+    return revision > head_revision()
 
 
 def _config() -> Config:

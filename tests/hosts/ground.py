@@ -57,7 +57,8 @@ FIRST_HOST_WEB_NUMBER = FIRST_WEB_NUMBER + 30
 class Ground(Playground):
     """Hosts are named a, b, c ...; `zones` gives some of them a compute zone; `overrides` are options of all.
 
-    With `disk_mib` each host has a disk of that size. `launch` returns how the process of this name is started.
+    With `disk_mib` each host has a disk of that size. APIs that share a port need `api.processes` above 1. `launch`
+    returns how the process of this name is started.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Ground(Playground):
         zones: Mapping[str, str] | None = None,
         overrides: Mapping[str, Any] | None = None,
         disk_mib: int = 0,
+        shares_port: bool = False,
         launch: Callable[[str], Sequence[str]] = lambda _: STATERA,
     ) -> None:
         self._disk_mib = disk_mib
@@ -79,6 +81,8 @@ class Ground(Playground):
         self._names = list(string.ascii_lowercase[:hosts])
         self._counts = {"api": apis, "worker": workers, "health": healths}
         self._api_ports = [choose_port(0, socket.SOCK_STREAM) for _ in range(apis)]
+        if shares_port:
+            self._api_ports = self._api_ports[:1] * apis
         self.management = f"sm-{tag}"
         self.management_subnet = CANDIDATES[0]
         super().__init__(tag, Path(f"/var/tmp/statera hosts-{tag}"), overrides=overrides)
