@@ -291,7 +291,7 @@ async def run_worker(settings: Settings) -> None:
 
 
 async def _keep_certificates(
-    settings: Settings, compute: "LocalCompute | NoopCompute", store: Store, stop: asyncio.Event
+    settings: Settings, compute: "LocalCompute | NoopCompute", store: "Store", stop: asyncio.Event
 ) -> None:
     from statera.control.own_certificates import CertificateKeeper
     from statera.drivers.compute_local import LocalCompute
