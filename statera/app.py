@@ -6,6 +6,7 @@ within their memory budget, and lets the agent ship without the store.
 
 import asyncio
 import signal
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from statera.base.clock import SystemClock
 from statera.base.errors import Lasting, StateraError
 from statera.base.listening import open_port
 from statera.base.logging import get_logger
+from statera.base.reason import Reason
 from statera.base.secret import Secret
 from statera.base.settings import BadSettings, HostSettings, Settings
 
@@ -298,7 +300,7 @@ async def _keep_certificates(
     from statera.store.keepers import note_keeper
 
     async def tell(next_s: float, reason: Reason | None) -> None:
-        await note_keeper(store, name_machine(), next_s=next_s, reason=reason)
+        await note_keeper(store, _name_machine(), next_s=next_s, reason=reason)
 
     if isinstance(compute, LocalCompute):
         keeper = CertificateKeeper(
@@ -311,6 +313,14 @@ async def _keep_certificates(
             tell=tell,
         )
         await keeper.run(stop)
+
+
+def _name_machine() -> str:
+    try:
+        number = Path("/etc/machine-id").read_text(encoding="ascii").strip()
+    except OSError:
+        number = ""
+    return f"{socket.gethostname()} {number[:8]}".strip()
 
 
 async def run_health(settings: Settings) -> None:

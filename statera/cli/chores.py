@@ -20,6 +20,7 @@ from statera.model.failover import read_limits
 from statera.model.work import ChoreState
 from statera.store.chores import list_chores
 from statera.store.failover import list_silent, load_budget
+from statera.store.keepers import list_keepers
 
 
 def print_chores(settings: Settings, *, form: str = "text") -> None:
@@ -63,6 +64,7 @@ async def check_watch(settings: Settings) -> list[tuple[str, str, str]]:
         failing = [one for one in await list_chores(store) if one.reason is not None]
         silent = await list_silent(store)
         budget = await load_budget(store, read_limits(settings.failover))
+        keepers = await list_keepers(store)
     except StateraError:
         # What is wrong with the database, another finding tells.
         return []
@@ -77,6 +79,9 @@ async def check_watch(settings: Settings) -> list[tuple[str, str, str]]:
         )
         for one in silent
     ]
+    if len(keepers) > 1:
+        mend = "Keep ca.key and ca-next.key on one, and copy ca.pem, controller.pem and controller.key from there."
+        findings.append(("the authority's key", f"on several machines: {', '.join(keepers)}", mend))
     limits = budget.limits
     counted = f"{budget.in_minute} of {limits.per_minute} in the last minute"
     counted += f", {budget.in_window} of {limits.most_in_window(budget.fleet)} in the last ten"

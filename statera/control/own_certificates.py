@@ -7,7 +7,7 @@ possible: first all trust the next authority, then it signs. docs/design/certifi
 import asyncio
 import contextlib
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from statera.base.errors import Lasting, StateraError, Transient
 from statera.base.files import locked
 from statera.base.logging import get_logger
 from statera.base.metrics import gauge
+from statera.base.reason import Reason
 from statera.model.own_certificates import CertificateEnd, CertificateFacts, CertificateGrant
 
 log = get_logger("control")
@@ -23,6 +24,10 @@ log = get_logger("control")
 LOOKS_PER_LIFETIME = 30
 LOOK_MOST_S = 60.0
 LOOK_LEAST_S = 0.2
+TELL_EVERY_S = 20.0
+
+Tell = Callable[[float, Reason | None], Awaitable[None]]
+"""Takes in how many seconds it is until the next word, and what failed. May raise `Transient`."""
 
 END = gauge(
     "statera_certificate_end_timestamp_seconds", "When the first of Statera's own certificates of a kind ends.", "kind"
@@ -59,7 +64,10 @@ class CertifiedHosts(Protocol):
 
 
 class CertificateKeeper:
-    """Renews what is due. Any number of processes of one machine may run it; `lock` lets one of them work at a time."""
+    """Renews what is due. Any number of processes of one machine may run it; `lock` lets one of them work at a time.
+
+    `tell` hears now and then that it is done here.
+    """
 
     def __init__(
         self,
@@ -69,7 +77,10 @@ class CertificateKeeper:
         clock: Clock,
         lock: Path,
         lifetime_s: float,
+        tell: Tell | None = None,
     ) -> None:
+        self._tell = tell
+        self._told_at = float("-inf")
         self._authority = authority
         self._hosts = hosts
         self._names = names
@@ -85,9 +96,10 @@ class CertificateKeeper:
                 if self._authority.can_sign:
                     await self._keep_alone()
                 self._show_ends()
-            except Exception:
+            except Exception as error:
                 # The edge of the loop: a full disk, say. Most of a lifetime is left to try again.
                 log.exception("own certificates not renewed")
+                await self._tell_now(_explain(error))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), self._look_s)
 
@@ -95,6 +107,16 @@ class CertificateKeeper:
         with locked(self._lock) as is_alone:
             if is_alone:
                 await self.keep()
+                if asyncio.get_running_loop().time() - self._told_at >= TELL_EVERY_S:
+                    await self._tell_now(None)
+
+    async def _tell_now(self, reason: Reason | None) -> None:
+        if self._tell is None:
+            return
+        self._told_at = asyncio.get_running_loop().time()
+        # Certificates are kept fresh without the database, too.
+        with contextlib.suppress(Transient):
+            await self._tell(max(self._look_s, TELL_EVERY_S), reason)
 
     async def keep(self) -> None:
         """Renew what is due, here and on every host that answers. Raises `Lasting`."""
@@ -131,6 +153,12 @@ class CertificateKeeper:
             first[one.kind] = min(one.end.timestamp(), first.get(one.kind, float("inf")))
         for kind, end in first.items():
             END.labels(kind).set(end)
+
+
+def _explain(error: Exception) -> Reason:
+    if isinstance(error, StateraError):
+        return error.reason
+    return Reason(slug="internal-fault", sentence=f"Statera itself failed ({type(error).__name__}).")
 
 
 async def observe_ends(authority: Authority, hosts: CertifiedHosts, names: Sequence[str]) -> list[CertificateEnd]:
