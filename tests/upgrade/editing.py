@@ -9,7 +9,7 @@ import httpx
 
 from statera.cli.playground import Playground
 
-PAUSE_S = 0.02
+PAUSE_S = 0.1
 TIMEOUT_S = 15.0
 BALANCERS = "/v2/lbaas/loadbalancers"
 CREATES_EVERY = 25
