@@ -41,6 +41,7 @@ from statera.store.deployment import load_deployment
 from statera.store.drains import is_host_gone
 from statera.store.engine import Store
 from statera.store.failover import save_given_up
+from statera.store.generations import load_newest_generation
 from statera.store.spares import take_spare
 from statera.store.statistics import save_counted
 
@@ -163,8 +164,27 @@ class Actor:
 
     async def _configure(self, run: Run, step: Configure) -> AppliedConfiguration:
         amphora = run.amphorae[step.amphora_id]
-        wanted = run.configure(await self._observer.render(run, amphora))
-        return await self._compute.apply_configuration(amphora.host, amphora.id, wanted)
+        try:
+            wanted = run.configure(await self._observer.render(run, amphora))
+            return await self._compute.apply_configuration(amphora.host, amphora.id, wanted)
+        except Lasting:
+            if not run.is_served:
+                await self._serve_last(run, amphora)
+            raise
+
+    async def _serve_last(self, run: Run, amphora: Amphora) -> None:
+        """Bring what was live last to an amphora when nobody has anything live: a host that is lost while an edit is
+        rejected must not take the traffic with it. What cannot be had is left out.
+        """
+        with contextlib.suppress(Transient, Lasting):
+            seen = await self._compute.observe_amphora(amphora.host, amphora.id)
+            last = await load_newest_generation(self._store, run.balancer.id) if seen and not seen.generation else None
+            if last is None:
+                return
+            configuration = await self._observer.render_last(run, amphora, last)
+            await self._compute.apply_configuration(amphora.host, amphora.id, configuration)
+            generation = last.load_balancer.generation
+            run.note(f"Amphora {amphora.id} serves generation {generation} meanwhile.", self._clock.now())
 
     async def _keep_counted(self, run: Run, step: RemoveSandbox) -> None:
         """Add up the traffic since the last heartbeat; what cannot be had is left out."""

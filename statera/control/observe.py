@@ -23,6 +23,7 @@ from statera.model.enums import AmphoraStatus
 from statera.model.failover import read_limits
 from statera.model.network import Network
 from statera.model.ports import ComputeDriver, NetworkDriver, SecretsDriver
+from statera.model.spec import Configuration
 from statera.model.tree import Tree
 from statera.plan.brain import list_to_ask, needs_lookout
 from statera.plan.plan import MOST_FRESH_IDS, needs_hosts
@@ -126,6 +127,13 @@ class Observer:
             rows = tuple(run.amphorae.values())
             run.documents[amphora.id] = self.render_with(run.tree, amphora.id, run.bundles, engine, rows)
         return run.documents[amphora.id]
+
+    async def render_last(self, run: Run, amphora: Amphora, last: Tree) -> Configuration:
+        """Return the configuration of an earlier tree of the same load balancer. Raises as `render`."""
+        bundles = await self._certificates.load(list_references(last))
+        engine = await self.find_engine(run, amphora)
+        document = self.render_with(last, amphora.id, bundles, engine, tuple(run.amphorae.values()))
+        return run.configure(document, generation=last.load_balancer.generation, bundles=bundles)
 
     def render_with(
         self,

@@ -23,6 +23,7 @@ from statera.model.ports import ComputeDriver, NetworkDriver, SecretsDriver
 from statera.model.work import Claim
 from statera.plan.failure import decide_failure
 from statera.plan.plan import decide_plan
+from statera.plan.seats import is_live
 from statera.plan.steps import DropLoadBalancer, Settle
 from statera.store.claims import (
     lift_epoch,
@@ -99,6 +100,7 @@ class Reconciler:
 
     async def _converge(self, run: Run) -> bool:
         world = await self._observer.observe(run)
+        run.is_served = any(is_live(world, row) for row in world.amphorae)
         seen = max((one.epoch for one in world.sightings.values() if isinstance(one, AmphoraObserved)), default=0)
         if seen > run.claim.epoch:
             # Either another worker has taken over, or the database is an older one than the agents know.

@@ -1,6 +1,7 @@
 """What one pass carries along: its claim, the snapshot it makes true, and what it has done so far."""
 
 import datetime as dt
+from collections.abc import Mapping
 
 from statera.base.reason import Reason
 from statera.model.amphora import Amphora
@@ -25,6 +26,8 @@ class Run:
         """What has been rendered, by amphora; None: no engine is needed."""
         self.bundles: dict[str, Bundle] | None = None
         """What references to certificates lead to; None until they have been read."""
+        self.is_served = True
+        """Whether some amphora has a configuration live, as far as one can see."""
         self.history: list[Event] = []
         """Written with the end of the pass, in one statement."""
 
@@ -36,12 +39,14 @@ class Run:
     def generation(self) -> int:
         return self.balancer.generation
 
-    def configure(self, document: Document | None) -> Configuration:
-        """Return what an agent is told: a document, and what the files that it names hold."""
-        known = {bundle.digest: bundle.content for bundle in (self.bundles or {}).values()}
+    def configure(
+        self, document: Document | None, *, generation: int | None = None, bundles: Mapping[str, Bundle] | None = None
+    ) -> Configuration:
+        """Return what an agent is told: a document, of this generation unless another is named, and its files."""
+        known = {bundle.digest: bundle.content for bundle in (bundles or self.bundles or {}).values()}
         files = document.files().values() if document is not None else ()
         return Configuration(
-            generation=self.generation,
+            generation=self.generation if generation is None else generation,
             epoch=self.claim.epoch,
             haproxy=document,
             contents={digest: known[digest] for digest in files},

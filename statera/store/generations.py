@@ -53,3 +53,15 @@ async def load_generation(store: Store, load_balancer_id: str, generation: int) 
     mine = (generations.c.load_balancer_id == load_balancer_id) & (generations.c.generation == generation)
     rows = await store.execute(sa.select(generations.c.tree).where(mine))
     return msgspec.json.decode(rows[0][0], type=Tree) if rows else None
+
+
+async def load_newest_generation(store: Store, load_balancer_id: str) -> Tree | None:
+    """Return the tree that was live last, None before the first."""
+    newest = (
+        sa.select(generations.c.tree)
+        .where(generations.c.load_balancer_id == load_balancer_id)
+        .order_by(generations.c.generation.desc())
+        .limit(1)
+    )
+    rows = await store.execute(newest)
+    return msgspec.json.decode(rows[0][0], type=Tree) if rows else None

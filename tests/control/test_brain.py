@@ -18,7 +18,6 @@ from statera.store.failover import load_budget, save_silences
 from tests.control.room import Room
 from tests.control.test_failover import build, expect_one
 
-
 MOST_PASSES = 20
 """Others that wait come due again and again, and may be claimed first."""
 

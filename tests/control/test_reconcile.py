@@ -225,6 +225,27 @@ async def test_a_rejected_configuration_is_an_error_at_once_and_the_old_one_serv
     assert is_active(await room.show(tree))
 
 
+async def test_a_sandbox_that_is_lost_while_an_edit_is_rejected_serves_what_was_live_last(room: Room) -> None:
+    tree = await build(room)
+    bad = make_member(tree.pools[0], 7)
+    room.compute.rejected_words = bad.id
+    await room.edit(tree, edit_add(bad))
+    await room.run_pass()
+    room.compute.hosts["one"].sandboxes.clear()
+    await room.run_pass(tree)
+    [sandbox] = room.compute.list_sandboxes().values()
+    assert tree.members[0].id in sandbox.text
+    assert bad.id not in sandbox.text
+    shown = await room.show(tree)
+    assert shown.load_balancer.provisioning_status == ProvisioningStatus.ERROR
+    assert shown.load_balancer.observed_generation == 1
+    [amphora] = await room.amphorae(tree)
+    assert f"Amphora {amphora.id} serves generation 1 meanwhile." in [one.what for one in await room.history(tree)]
+    await room.edit(tree, edit_delete(bad))
+    await room.run_pass()
+    assert is_active(await room.show(tree))
+
+
 async def test_without_a_host_it_waits_and_says_why(room: Room) -> None:
     room.compute.hosts["one"].reachable = False
     tree = await room.create()

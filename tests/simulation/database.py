@@ -31,6 +31,8 @@ class BalancerRow(msgspec.Struct, kw_only=True):
     lease_until: dt.datetime | None = None
     failures: int = 0
     failing_since: dt.datetime | None = None
+    last: Tree | None = None
+    """What was live last."""
 
 
 class Database(Fleet):
@@ -138,7 +140,12 @@ class Database(Fleet):
             row.tree, msgspec.structs.replace(balancer, **changes), lambda one: self._settle(one, generation)
         )
         self.events += history
+        if tree is not None:
+            row.last = tree
         return row.due_at <= self.now()
+
+    def load_newest_generation(self, load_balancer_id: str) -> Tree | None:
+        return self.balancers[load_balancer_id].last if load_balancer_id in self.balancers else None
 
     def _settle(self, row: Resource, generation: int) -> Resource | None:
         if row.changed_at_generation > generation:
