@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from statera.model.status import StatusChange
 from statera.model.tree import LoadBalancer, Resource
 from statera.store.engine import Store
-from statera.store.rows import encode_told
+from statera.store.rows import among, encode_told
 from statera.store.tables import TABLE_OF
 
 MOST_TOLD = 20
@@ -29,7 +29,8 @@ async def save_statuses(store: Store, changes: Sequence[StatusChange]) -> None:
         for kind in TABLE_OF:
             rows = [_row(change) for change in changes if change.kind is kind]
             if rows:
-                await connection.execute(_SAVE[kind], {"rows": encode_told(rows), "kind": kind.__name__})
+                values = {"rows": encode_told(rows), "kind": kind.__name__, "ids": [row["id"] for row in rows]}
+                await connection.execute(_SAVE[kind], values)
 
     await store.run(work)
 
@@ -56,14 +57,14 @@ def _save_statement(kind: type[Resource]) -> sa.TextClause:
         WITH fresh AS (
             SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS fresh (id uuid, status text, reason jsonb)
         ), known AS (
-            SELECT id, operating_status FROM {table.name} WHERE id IN (SELECT id FROM fresh)
+            SELECT id, operating_status FROM {table.name} WHERE {among(table.name)}
         ), written AS (
             UPDATE {table.name} AS target
             SET operating_status = fresh.status,
                 operating_reason = CASE
                     WHEN fresh.reason ->> 'slug' = target.reason ->> 'slug' THEN target.operating_reason
                     ELSE fresh.reason END
-            FROM fresh WHERE target.id = fresh.id
+            FROM fresh WHERE target.id = fresh.id AND {among("target")}
             RETURNING
                 target.id, target.{_owner(kind)} AS owner, target.changed_at_generation, fresh.status, fresh.reason
         ), news AS (

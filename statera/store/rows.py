@@ -64,7 +64,8 @@ async def update_rows(connection: AsyncConnection, resources: Sequence[Resource]
     A reason in a tree may be the one of the operating status, which is not an edit's to copy.
     """
     if resources:
-        await connection.execute(_UPDATE[type(resources[0])], {"rows": msgspec.json.encode(resources).decode()})
+        values = {"rows": msgspec.json.encode(resources).decode(), "ids": [resource.id for resource in resources]}
+        await connection.execute(_UPDATE[type(resources[0])], values)
 
 
 def _insert_statement(kind: type[Resource]) -> sa.TextClause:
@@ -77,8 +78,16 @@ def _update_statement(kind: type[Resource]) -> sa.TextClause:
     table, fields = TABLE_OF[kind], kind.__struct_fields__
     changes = [f"{field} = fresh.{field}" for field in fields if field not in ("id", "reason")]
     changes.append(f"reason = CASE WHEN fresh.reason IS NULL THEN NULL ELSE {table.name}.reason END")
-    source = f"FROM {recordset(table, fields)} WHERE {table.name}.id = fresh.id"
+    source = f"FROM {recordset(table, fields)} WHERE {table.name}.id = fresh.id AND {among(table.name)}"
     return sa.text(f"UPDATE {table.name} SET {', '.join(changes)} {source}")
+
+
+def among(table: str) -> str:
+    """Return SQL that narrows a table to the ids in the parameter `ids`.
+
+    Beside a recordset: nobody can tell how many rows that will have, and the whole table would be read to join it.
+    """
+    return f"{table}.id = ANY(CAST(:ids AS uuid[]))"
 
 
 def recordset(table: sa.Table, fields: Sequence[str]) -> str:

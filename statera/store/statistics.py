@@ -17,6 +17,7 @@ from statera.model.enums import AmphoraStatus
 from statera.model.heartbeat import ListenerObserved
 from statera.model.statistics import AmphoraTraffic, Counted, Traffic
 from statera.store.engine import Store
+from statera.store.rows import among
 from statera.store.tables import COUNTERS, amphorae, listener_statistics, listeners
 
 FORMER = "00000000-0000-0000-0000-000000000000"
@@ -52,6 +53,7 @@ def _save_statement() -> sa.TextClause:
             AS fresh (listener_id uuid, amphora_id uuid, told_at timestamptz, {types})
         JOIN amphorae ON amphorae.id = fresh.amphora_id
         JOIN listeners ON listeners.id = fresh.listener_id AND listeners.load_balancer_id = amphorae.load_balancer_id
+        WHERE {among("listeners")}
         ORDER BY fresh.listener_id, fresh.amphora_id
         ON CONFLICT (listener_id, amphora_id) DO UPDATE SET
             {", ".join([*raised, *last])},
@@ -66,7 +68,8 @@ _SAVE = _save_statement()
 async def save_counted(store: Store, counted: Iterable[Counted]) -> None:
     """Raise totals by what was counted since the last time. What is older than that, or of nobody, is left out."""
     for batch in _list_batches(sorted(counted, key=lambda one: one.told_at)):
-        values = {"rows": msgspec.json.encode([row for one in batch for row in _rows(one)]).decode()}
+        rows = [row for one in batch for row in _rows(one)]
+        values = {"rows": msgspec.json.encode(rows).decode(), "ids": [row["listener_id"] for row in rows]}
         ids = {"ids": [one.amphora_id for one in batch]}
 
         async def work(connection: AsyncConnection, ids: dict[str, Any] = ids, values: dict[str, Any] = values) -> None:

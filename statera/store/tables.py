@@ -239,6 +239,7 @@ amphorae = sa.Table(
     sa.Column("updated_at", _Time),
     sa.Column("last_heartbeat_at", _Time),
     sa.Column("heartbeat_key", sa.LargeBinary, nullable=False),
+    sa.Index("ix_amphorae_created", "created_at", "id"),
 )
 
 silences = sa.Table(
