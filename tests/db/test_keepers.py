@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 
 from statera.base.reason import Reason
+from statera.base.settings import convert_settings
+from statera.cli.chores import check_watch
 from statera.store.chores import add_chores, claim_chore, list_chores
 from statera.store.engine import Store
 from statera.store.keepers import CHORE, FORGET_S, list_keepers, note_keeper
@@ -31,8 +33,20 @@ async def test_it_stands_among_the_chores_and_no_worker_claims_it(store: Store) 
     await note_keeper(store, "one", next_s=20.0, reason=failed)
     (shown,) = [chore for chore in await list_chores(store) if chore.name == CHORE]
     assert shown.reason == failed
-    assert shown.done_at is not None and shown.due_at > shown.done_at
+    assert shown.done_at is not None
+    assert shown.due_at > shown.done_at
     await note_keeper(store, "one", next_s=0.0)
     claim = await claim_chore(store, ["sweep-orphans"], owner="worker", lease_s=10.0)
-    assert claim is not None and claim.name == "sweep-orphans"
+    assert claim is not None
+    assert claim.name == "sweep-orphans"
     assert [chore.reason for chore in await list_chores(store) if chore.name == CHORE] == [None]
+
+
+async def test_the_doctor_finds_an_authority_on_two_machines(store: Store, database_url: str) -> None:
+    settings = convert_settings({"database": {"url": database_url}}, source="test")
+    await note_keeper(store, "one", next_s=20.0)
+    assert not [told for told in await check_watch(settings) if told[0] == "the authority's key"]
+    await note_keeper(store, "two", next_s=20.0)
+    ((_, found, mend),) = [told for told in await check_watch(settings) if told[0] == "the authority's key"]
+    assert "one, two" in found
+    assert "ca.key" in mend
