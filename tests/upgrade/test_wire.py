@@ -159,6 +159,32 @@ def test_attributes_are_only_added_and_say_since_when(old: type[Any], new: type[
             assert is_left_out or not in_digest, f"{name}: would change all digests of older agents"
 
 
+def _list_structs(kinds: Iterator[type[Any]]) -> set[type[Any]]:
+    """Return these structs and all below them."""
+    found: set[type[Any]] = set()
+    waiting: list[Any] = [msgspec.inspect.type_info(kind) for kind in kinds]
+    while waiting:
+        info = waiting.pop()
+        if isinstance(info, msgspec.inspect.StructType):
+            if info.cls not in found:
+                found.add(info.cls)
+                waiting += [field.type for field in info.fields]
+        elif isinstance(info, msgspec.inspect.Type):
+            below = [getattr(info, name) for name in info.__struct_fields__]
+            waiting += [one for value in below for one in (value if isinstance(value, tuple) else (value,))]
+    return found
+
+
+def test_what_came_later_is_marked_in_newer_messages_too() -> None:
+    """Structs that the first protocol did not have are held to the messages that were recorded with them."""
+    known = {new for _, new in _list_pairs()}
+    recorded = "".join(_read_all(protocol) for protocol in range(FIRST_PROTOCOL, PROTOCOL + 1))
+    for kind in _list_structs(find_kind(_kind_of(path)) for path in JSON_FILES if path.stem != "Record"):
+        for name in kind.__struct_fields__ if kind not in known and not kind.__struct_config__.array_like else ():
+            told = f'"{name}"' in recorded or _read_since(kind, name) is not None
+            assert told, f"{kind.__name__}.{name}: mark it with `since`, raise PROTOCOL, record a message with it"
+
+
 def _read_all(protocol: int) -> str:
     return "".join(path.read_text() for path in (RECORDED / f"protocol_{protocol}").glob("*.json"))
 
