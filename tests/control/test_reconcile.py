@@ -271,8 +271,7 @@ async def test_without_room_it_waits_until_there_is_some(room: Room) -> None:
     assert shown.load_balancer.reason is not None
     assert shown.load_balancer.reason.slug == "host-full"
     await room.delete(first)
-    await room.run_pass()
-    assert await room.load(first) is None
+    await room.run_until_gone(first)
     room.reconciler = room.make_reconciler()
     await room.run_pass(second)
     assert is_active(await room.show(second))
@@ -332,7 +331,7 @@ async def test_a_full_address_range_shows_and_heals(store: Store) -> None:
     with pytest.raises(Refused):
         await room.create()
     await room.delete(first)
-    await room.run_pass()
+    await room.run_until_gone(first)
     await room.run_pass(second)
     assert is_active(await room.show(second))
 
