@@ -6,6 +6,7 @@ import pytest
 from statera.agent.host import AmphoraHost
 from statera.model.agent_wire import ConfigurationRequest, SandboxRequest, pack_configuration, unpack_configuration
 from tests.agent.ground import Ground
+from tests.upgrade import protocol_1
 
 pytestmark = [pytest.mark.root]
 
@@ -59,3 +60,23 @@ async def test_what_another_version_remembered_is_looked_at_anew(ground: Ground,
     await heir.adopt()
     (seen,) = heir.observe()
     assert seen.sandbox_digest == ground.sandbox().digest()
+
+
+async def test_a_record_of_the_first_protocol_is_adopted(ground: Ground, host: AmphoraHost) -> None:
+    """The agent is upgraded: what runs goes on, and a controller finds it as it wants it."""
+    document = ground.document([8001])
+    await host.ensure(ground.request())
+    await host.apply(ground.amphora_id, ground.configuration(document, generation=5))
+    host.forget_processes()
+    sandbox = host.sandboxes[ground.amphora_id]
+    place, pid = sandbox.folders.keep / "record.json", sandbox.engine.find_pid()
+    old = msgspec.json.decode(place.read_bytes(), type=protocol_1.Record)
+    place.write_bytes(msgspec.json.encode(old))
+    heir = ground.make_host()
+    await heir.adopt()
+    (seen,) = heir.observe()
+    assert seen.sandbox_digest == old.sandbox.digest() == ground.sandbox().digest()
+    assert old.document is not None
+    assert seen.configuration_digest == old.document.digest() == document.digest()
+    assert (seen.generation, seen.haproxy_running) == (5, True)
+    assert heir.sandboxes[ground.amphora_id].engine.find_pid() == pid
