@@ -13,7 +13,8 @@ from statera.plan.plan import decide_plan
 from statera.plan.spec import decide_sandbox_spec
 from statera.plan.steps import EnsureSandbox, RemoveSandbox, Settle
 from statera.plan.world import Unseen, World
-from tests.unit.plan.test_plan import BUILT, LIMITS, NETWORKS, make_row, make_tree, make_world, names, see
+from tests.unit.plan.test_plan import BUILT, make_row, make_tree, make_world, names, see
+from tests.unit.plan.test_spec import LIMITS, NETWORKS
 
 SILENT = Unseen(Reason(slug="agent-unreachable", sentence="Host two does not answer."))
 STOOD_BY = ["EnsureSandbox", "Configure"]
