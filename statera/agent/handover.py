@@ -2,7 +2,7 @@
 
 The successor passes on to it what belongs to them (`render/nftables.py`). For that the VIPs move to its loopback
 interface: the kernel still takes packets to them, and tells no neighbour that they are here.
-All functions block for some milliseconds.
+All functions block for some milliseconds, unless they say for how long.
 """
 
 import ipaddress
@@ -13,6 +13,7 @@ from pyroute2 import IPRoute
 
 from statera.agent import namespace
 from statera.agent.links import add_address, missing_is_fine
+from statera.agent.neighbours import ask, open_network
 from statera.base.logging import get_logger
 from statera.model.spec import SandboxSpec
 from statera.render.nftables import render_nftables
@@ -58,3 +59,15 @@ def give_up(spec: SandboxSpec) -> None:
                 address = ipaddress.ip_address(text)
                 with missing_is_fine():
                     inside.addr("del", index=index[0], address=str(address), prefixlen=address.max_prefixlen)
+
+
+def wait_for_successor(spec: SandboxSpec, within_s: float) -> bool:
+    """Wait until somebody else answers for all VIPs, for up to `within_s` seconds; say whether it does.
+
+    Those must not be on the interfaces any more.
+    """
+    home = next(interface for interface in spec.interfaces if interface.vips)
+    with namespace.entered(spec.amphora_id):
+        raw = open_network(home.name)
+    with raw:
+        return len(ask(raw, home.vips, within_s)) == len(set(home.vips))

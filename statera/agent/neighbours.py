@@ -36,19 +36,34 @@ def list_answering(
 
     Raises `Transient` when this host cannot ask there.
     """
-    wanted = {ipaddress.ip_address(text).packed: text for text in addresses}
-    answering: set[bytes] = set()
     try:
         with IPRoute() as host:
             if attachment.kind == "bridge":
                 ensure_bridge(host, attachment, mtu)
             else:
                 find_device(host, attachment.device)
-        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL)) as raw:
-            raw.bind((attachment.device, ETH_P_ALL))
-            _ask(raw, wanted, answering, time.monotonic() + within_s)
+        with open_network(attachment.device) as raw:
+            return ask(raw, addresses, within_s)
     except OSError as error:
         raise Transient("network-not-asked", f"{attachment.device} cannot be asked on: {error}.") from error
+
+
+def open_network(device: str) -> socket.socket:
+    """Return a socket to ask with on a device of this thread's network namespace. Raises `OSError`."""
+    raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+    try:
+        raw.bind((device, ETH_P_ALL))
+    except OSError:
+        raw.close()
+        raise
+    return raw
+
+
+def ask(raw: socket.socket, addresses: Collection[str], within_s: float) -> list[str]:
+    """Return for which addresses somebody answers; blocks until all are answered or the time is over."""
+    wanted = {ipaddress.ip_address(text).packed: text for text in addresses}
+    answering: set[bytes] = set()
+    _ask(raw, wanted, answering, time.monotonic() + within_s)
     return sorted(wanted[address] for address in answering)
 
 

@@ -44,6 +44,8 @@ MOST_FAREWELLS = 16
 CONNECTED_WITHIN_S = 2.0
 LOOK_AGAIN_S = 0.01
 YIELDED_WITHIN_S = 1.5
+HEARD_WITHIN_S = 0.3
+"""Seconds in which neighbours have heard of a successor that has the VIPs."""
 """Until another one has taken the VIPs: three adverts and a little more, if there is one that wants them."""
 
 
@@ -400,6 +402,10 @@ class Sandbox:
                 await asyncio.sleep(LOOK_AGAIN_S)
             await asyncio.to_thread(self.vrrp.stop)
         await asyncio.to_thread(handover.give_up, spec)
+        # keepalived may have given them up before the successor has them; until neighbours have heard of that one, new
+        # connections go on coming here.
+        await asyncio.to_thread(handover.wait_for_successor, spec, max(0.0, deadline - time.monotonic()))
+        await asyncio.sleep(max(0.0, min(HEARD_WITHIN_S, deadline - time.monotonic())))
         await self.engine.finish(deadline)
 
 
