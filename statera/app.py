@@ -438,12 +438,17 @@ async def check_agents(settings: Settings) -> list[Finding]:
 
 
 def _judge_host(host: "Host") -> Finding:
+    from statera.model.protocol import PROTOCOL
+
     what = f"agent {host.name}"
     if not host.reachable:
         why = host.reason.sentence if host.reason else "It does not answer."
         return (what, why, f"Run `statera agent` (or `statera up`) on host {host.name}.")
     engines = ", ".join(f"{name} {version}" for name, version in sorted(host.engine_versions.items()))
     found = f"{host.amphora_count} of {host.amphora_limit} amphorae; {engines or 'no engines'}"
+    if host.protocol < PROTOCOL:
+        told = f"{found}; it speaks protocol {host.protocol}, this version {PROTOCOL}"
+        return (what, told, f"Upgrade Statera on host {host.name}, then restart its agent.")
     return (what, found, "" if "haproxy" in host.engine_versions else f"apt-get install haproxy on host {host.name}")
 
 

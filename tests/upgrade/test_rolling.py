@@ -128,10 +128,9 @@ def test_all_of_one_machine_is_restarted_in_turn_and_as_a_whole() -> None:
                 os.kill(pid, signal.SIGTERM)
                 playground.wait_for(partial(_has_ended, pid), f"The end of {role}")
                 installation.find_process(role)
-            for _ in range(ROUNDS):
-                _wait_edits(playground, editor)
-                playground.stop_installation()
-                playground.start_installation()
+            _wait_edits(playground, editor)
+            playground.stop_installation()
+            playground.start_installation()
             _wait_edits(playground, editor)
         editor.check_kept(playground)
         assert editor.faults == []
