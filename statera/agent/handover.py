@@ -64,7 +64,7 @@ def give_up(spec: SandboxSpec) -> None:
 def wait_for_successor(spec: SandboxSpec, within_s: float) -> bool:
     """Wait until somebody else answers for all VIPs, for up to `within_s` seconds; say whether it does.
 
-    Those must not be on the interfaces any more.
+    Nobody hears its own questions: they may still be on the interfaces here.
     """
     home = next(interface for interface in spec.interfaces if interface.vips)
     with namespace.entered(spec.amphora_id):

@@ -44,6 +44,7 @@ MOST_FAREWELLS = 16
 CONNECTED_WITHIN_S = 2.0
 LOOK_AGAIN_S = 0.01
 YIELDED_WITHIN_S = 1.5
+HAS_THEM_WITHIN_S = 0.1
 HEARD_WITHIN_S = 0.3
 """Seconds in which neighbours have heard of a successor that has the VIPs."""
 """Until another one has taken the VIPs: three adverts and a little more, if there is one that wants them."""
@@ -396,10 +397,9 @@ class Sandbox:
         spec = self.record.sandbox
         await asyncio.to_thread(handover.keep_behind, spec)
         if spec.vrrp is not None:
-            await asyncio.to_thread(self.vrrp.yield_to_others, spec)
-            yields_until = min(deadline, time.monotonic() + YIELDED_WITHIN_S)
-            while namespace.has_vips(spec) and time.monotonic() < yields_until:
-                await asyncio.sleep(LOOK_AGAIN_S)
+            # A successor that shares nothing has them already, and takes them from nobody.
+            if not await asyncio.to_thread(handover.wait_for_successor, spec, HAS_THEM_WITHIN_S):
+                await self._yield(min(deadline, time.monotonic() + YIELDED_WITHIN_S))
             await asyncio.to_thread(self.vrrp.stop)
         await asyncio.to_thread(handover.give_up, spec)
         # keepalived may have given them up before the successor has them; until neighbours have heard of that one, new
@@ -407,6 +407,12 @@ class Sandbox:
         await asyncio.to_thread(handover.wait_for_successor, spec, max(0.0, deadline - time.monotonic()))
         await asyncio.sleep(max(0.0, min(HEARD_WITHIN_S, deadline - time.monotonic())))
         await self.engine.finish(deadline)
+
+    async def _yield(self, deadline: float) -> None:
+        spec = self.record.sandbox
+        await asyncio.to_thread(self.vrrp.yield_to_others, spec)
+        while namespace.has_vips(spec) and time.monotonic() < deadline:
+            await asyncio.sleep(LOOK_AGAIN_S)
 
 
 async def remove_traces(amphora_id: str, folders: AmphoraFolders, spec: SandboxSpec | None) -> None:

@@ -131,6 +131,11 @@ def _has_taken_over(world: World, row: Amphora) -> bool:
     return row.status == AmphoraStatus.ALLOCATED and is_seen(world, row)
 
 
+def _has_vips(world: World, row: Amphora) -> bool:
+    seen = world.sightings.get(row.id)
+    return isinstance(seen, AmphoraObserved) and bool(seen.has_vips)
+
+
 def _has_joined(world: World, row: Amphora) -> bool:
     """Say whether one that is not confirmed yet takes part already: a pass was cut off just there."""
     seen = world.sightings.get(row.id)
@@ -144,7 +149,8 @@ def _end(
     for row in leaving:
         if row.status != AmphoraStatus.PENDING_DELETE:
             yield CondemnAmphora(sentence=f"Amphora {row.id} is to go.", amphora_id=row.id)
-    for row in leaving:
+    # Whoever has the VIPs goes last: they must not move to another one that is to go.
+    for row in sorted(leaving, key=lambda row: _has_vips(world, row)):
         if row not in unseen:
             yield from remove_amphora(row, hands_over=True)
     if len(leaving) > len(unseen):

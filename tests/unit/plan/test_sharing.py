@@ -118,3 +118,15 @@ def test_a_single_one_becomes_two_before_it_goes_and_two_become_one():
     plan = decide_plan(look(make_tree(), MASTER, BACKUP))
     assert names(plan)[:2] == ["AddAmphora", "EnsurePorts"]
     assert names(plan).index("ConfirmAmphora") < names(plan).index("RemoveSandbox")
+
+
+def test_whoever_has_the_vips_goes_last():
+    """Else the next one that is to go would have them for a while."""
+    tree = make_pair(amphorae_to_replace=("m", "b"))
+    world = look(tree, MASTER, BACKUP)
+    for holder in ("m", "b"):
+        seen = {
+            key: msgspec.structs.replace(sighting, has_vips=key == holder) for key, sighting in world.sightings.items()
+        }
+        plan = decide_plan(msgspec.structs.replace(world, sightings=seen))
+        assert [step.amphora_id for step in plan.steps if isinstance(step, RemoveSandbox)][-1] == holder
