@@ -15,6 +15,7 @@ from statera.model.amphora import Amphora
 from statera.model.drafts import Decide
 from statera.model.enums import L7Action, L7CompareType, L7RuleType
 from statera.model.heartbeat import ListenerObserved, ListenerState
+from statera.model.network import PortAddress
 from statera.model.statistics import Counted
 from statera.model.tree import L7Policy, L7Rule, Tree
 from statera.store.amphorae import save_amphora
@@ -49,7 +50,11 @@ _ADDRESS = {"address": "address + n"}
 async def plant(store: Store) -> tuple[Tree, Amphora]:
     """Store a load balancer of every kind of object, settled, with an amphora that has counted."""
     tree = _add_policy(make_tree(project_id="project-1"))
+    vip = tree.load_balancer.vip
     amphora = make_amphora(tree.load_balancer.id, host="host-1")
+    address = PortAddress(subnet_id=vip.subnet_id or "", address="198.18.200.1")
+    port = msgspec.structs.replace(amphora.ports[0], network_id=vip.network_id, addresses=(address,))
+    amphora = msgspec.structs.replace(amphora, ports=(port,))
     await insert_tree(store, tree, actor="bench", what="created")
     claim = await claim_load_balancer(store, owner="bench", lease_s=60)
     assert claim is not None

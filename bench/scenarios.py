@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from bench import (
     answering,
     changing,
+    controllers,
     creation,
     editing,
     failover,
@@ -35,5 +36,6 @@ SCENARIOS: Mapping[str, Scenario] = {
     "heartbeats": heartbeats.run,
     "memory": memory.run,
     "proxy": proxying.run,
+    "controllers": controllers.run,
     "thousand": thousand.run,
 }

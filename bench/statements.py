@@ -16,7 +16,7 @@ from statera.model.statistics import Counted
 from statera.model.status import StatusChange
 from statera.model.tree import Listener, LoadBalancer, Member, Pool, Tree
 from statera.model.work import Event
-from statera.store.amphorae import count_placed, list_amphorae, load_heartbeat_key, save_amphora, touch_amphorae
+from statera.store.amphorae import count_placed, list_voices, load_heartbeat_key, save_amphora, touch_amphorae
 from statera.store.census import take_census
 from statera.store.chores import add_chores, claim_chore, list_known_ids
 from statera.store.claims import claim_load_balancer, load_snapshot, mark_due, renew_claim, save_failure, save_settled
@@ -106,7 +106,7 @@ class _Calls:
             "lookout": lambda: load_lookout(store, self._id, LIMITS),
             "amphorae of hosts": lambda: count_placed(store),
             "amphorae of drained hosts": self._drain,
-            "who should speak": lambda: list_amphorae(store),
+            "who should speak": lambda: list_voices(store),
             "census": lambda: take_census(store, 30),
             "ids that are known": lambda: list_known_ids(store),
             "trimming of events": lambda: trim_events(store, 100),

@@ -15,7 +15,7 @@ from statera.model.amphora import Amphora
 from statera.model.enums import AmphoraStatus
 from statera.model.heartbeat import HeartbeatRefusal
 from statera.model.observed import Silence
-from statera.store.amphorae import list_amphorae
+from statera.store.amphorae import list_voices
 from statera.store.claims import mark_due
 from statera.store.engine import Store
 from statera.store.failover import save_silences
@@ -88,7 +88,7 @@ class Judge:
         """Judge once, and make the load balancers of those fallen silent, or broken, due. Raises `Transient`."""
         asked_at = self._clock.now()
         self._notice_pause(asked_at)
-        amphorae = await list_amphorae(self._store)
+        amphorae = await list_voices(self._store)
         self.learn(amphorae, asked_at)
         silences = decide_silent(
             amphorae,

@@ -21,7 +21,7 @@ from statera.model.amphora import Amphora
 from statera.model.enums import ProvisioningStatus
 from statera.model.status import StatusChange, derive_statuses
 from statera.model.tree import Tree
-from statera.store.amphorae import list_amphorae, touch_amphorae
+from statera.store.amphorae import list_voices, touch_amphorae
 from statera.store.engine import Store
 from statera.store.observations import save_statuses
 from statera.store.statistics import save_counted
@@ -92,7 +92,7 @@ class StatusWriter:
     async def _write(self, load_balancer_ids: list[str], now: dt.datetime) -> int:
         begun = time.monotonic()
         if self._memory.has_strangers(load_balancer_ids):
-            self._learn(await list_amphorae(self._store), now)
+            self._learn(await list_voices(self._store), now)
         gate = asyncio.Semaphore(PARALLEL_LOADS)
         jobs = [self._derive(gate, load_balancer_id, now) for load_balancer_id in load_balancer_ids]
         derived = await asyncio.gather(*jobs)

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -86,6 +87,24 @@ async def list_amphorae(store: Store) -> tuple[Amphora, ...]:
     ordered = owned.order_by(amphorae.c.created_at, amphorae.c.id)
     rows = await store.execute(sa.select(sa.cast(json_list(ordered.subquery().c.item), sa.Text)))
     return msgspec.json.decode(rows[0][0], type=tuple[Amphora, ...])
+
+
+async def list_voices(store: Store) -> tuple[Amphora, ...]:
+    """Return the amphorae of all load balancers without their ports and reasons: who they are, and when last heard."""
+    rows = await store.execute(_VOICES)
+    return msgspec.json.decode(rows[0][0], type=tuple[Amphora, ...])
+
+
+def _voices_statement() -> sa.Select[Any]:
+    # It is asked for every few seconds, and what all of them have would be most of the answer.
+    pairs: list[Any] = []
+    for field in ("id", "load_balancer_id", "host", "status", "created_at", "last_heartbeat_at"):
+        pairs += [sa.literal_column(f"'{field}'"), amphorae.c[field]]
+    items = json_list(sa.func.json_build_object(*pairs))
+    return sa.select(sa.cast(items, sa.Text)).where(amphorae.c.load_balancer_id.is_not(None))
+
+
+_VOICES = _voices_statement()
 
 
 async def list_amphora_ids(store: Store, load_balancer_id: str) -> tuple[str, ...]:

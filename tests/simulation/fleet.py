@@ -80,6 +80,9 @@ class Fleet:
         rows = [row for row in self.amphorae.values() if load_balancer_id in (None, row.load_balancer_id)]
         return tuple(sorted(rows, key=lambda row: (row.created_at, row.id)))
 
+    def list_voices(self) -> tuple[Amphora, ...]:
+        return self.list_amphorae()
+
     def count_placed(self) -> dict[str, int]:
         placed: dict[str, int] = {}
         for row in self.amphorae.values():

@@ -1,0 +1,294 @@
+"""Workers and APIs over one PostgreSQL, without an outside: throughput, the cost of a pass, and of doing nothing."""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import itertools
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import psycopg
+
+from bench.client import connect_api
+from bench.crowd import edit_everything, multiply, plant
+from bench.engines import list_pids, read_cpu_s
+from bench.figures import Figure, median
+from bench.ground import ONE, Ground
+from bench.plans import explaining
+from statera.base.clock import SystemClock
+from statera.base.ids import new_id
+from statera.base.settings import Settings
+from statera.cli.playground import choose_port
+from statera.control.reconcile import Reconciler
+from statera.drivers.compute_noop import NoopCompute
+from statera.drivers.network_noop import NoopNetwork
+from statera.drivers.postgres_embedded import EmbeddedPostgres
+from statera.store.addresses import StoredAddressBook
+from statera.store.claims import claim_load_balancer
+from statera.store.engine import Store
+from statera.store.migrate import upgrade
+from statera.store.trees import TreeEditor
+
+CONTROLLERS = (1, 2, 4)
+SIZES = (100, 1_000, 10_000)
+IDLE_SIZES = (1_000, 10_000)
+CLIENTS = 16
+PHASE_S = 8.0
+IDLE_S = 20.0
+SETTLE_S = 10.0
+WITHIN_S = 120.0
+HOST = "bench"
+
+
+def run(ground: Ground, runs: int) -> list[Figure]:
+    """Measure on a cluster of its own. The clients, PostgreSQL and all controllers share this machine's cores."""
+    del ground
+    with _cluster() as cluster:
+        figures = [one for count in CONTROLLERS for one in _measure_throughput(cluster, count)]
+        figures += [one for size in SIZES for one in asyncio.run(_measure_pass(cluster, size, runs))]
+        return figures + [one for size in IDLE_SIZES for one in _measure_idle(cluster, size)]
+
+
+@contextlib.contextmanager
+def _cluster() -> Iterator[EmbeddedPostgres]:
+    folder = Path(tempfile.mkdtemp(prefix="statera-controllers-"))
+    folder.chmod(0o755)
+    cluster = EmbeddedPostgres(folder / "data", folder / "run")
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+        shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def _database(cluster: EmbeddedPostgres) -> Iterator[str]:
+    name = f"bench_{new_id().replace('-', '')}"
+    with psycopg.connect(cluster.url, autocommit=True) as link:
+        link.execute(f'CREATE DATABASE "{name}"')
+    try:
+        upgrade(cluster.url_of(name))
+        yield cluster.url_of(name)
+    finally:
+        with psycopg.connect(cluster.url, autocommit=True) as link:
+            link.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@contextlib.contextmanager
+def _controllers(cluster: EmbeddedPostgres, url: str, roles: Sequence[str]) -> Iterator[tuple[int, Mapping[str, int]]]:
+    """Run these roles; give the port of the API and the pids by name and number."""
+    port = choose_port(0, socket.SOCK_STREAM)
+    environment = os.environ | {
+        "STATERA_DATA_DIR": str(cluster.data_dir.parent / "statera"),
+        "STATERA_RUN_DIR": str(cluster.run_dir.parent / "statera-run"),
+        "STATERA_DATABASE__URL": url,
+        "STATERA_COMPUTE__DRIVER": "noop",
+        "STATERA_NETWORK__DRIVER": "noop",
+        "STATERA_AGENT__NAME": HOST,
+        "STATERA_API__PORT": str(port),
+        "STATERA_API__PROCESSES": str(max(2, roles.count("api"))),
+        "STATERA_HEALTH__PORT": str(choose_port(0, socket.SOCK_DGRAM)),
+    }
+    processes: dict[str, subprocess.Popen[bytes]] = {}
+    try:
+        with (cluster.data_dir.parent / "log").open("ab") as log:
+            for number, role in enumerate(roles):
+                words = [sys.executable, "-m", "statera", role]
+                processes[f"{role} {number}"] = subprocess.Popen(words, env=environment, stdout=log, stderr=log)
+        if "api" in roles:
+            _wait_for_port(port)
+        yield port, {name: process.pid for name, process in processes.items()}
+    finally:
+        for process in processes.values():
+            process.terminate()
+        for process in processes.values():
+            process.wait(30)
+
+
+def _wait_for_port(port: int) -> None:
+    deadline = time.monotonic() + WITHIN_S
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def _measure_throughput(cluster: EmbeddedPostgres, count: int) -> list[Figure]:
+    roles = ["api"] * count + ["worker"] * count
+    with _database(cluster) as url, _controllers(cluster, url, roles) as (port, _):
+        time.sleep(SETTLE_S)  # Python loads its modules: that is not what is measured.
+        ids: list[str] = []
+        begun = time.monotonic()
+        _repeat(port, lambda number: ("POST", ONE, _wanted(number)), ids)
+        created = len(ids) / PHASE_S
+        _wait_settled(url)
+        live = len(ids) / (time.monotonic() - begun)
+        edits: list[str] = []
+        begun = time.monotonic()
+        _repeat(
+            port,
+            lambda number: ("PUT", f"{ONE}/{ids[number % len(ids)]}", {"loadbalancer": {"name": f"n{number}"}}),
+            edits,
+        )
+        _wait_settled(url)
+        edits_live = len(edits) / (time.monotonic() - begun)
+    whom = f"{count} API{'s' if count > 1 else ''} and workers"
+    load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores, clients among it"
+    return [
+        Figure(what=f"{whom}: creates accepted", value=created, unit="/s", detail=load),
+        Figure(what=f"{whom}: creates to ACTIVE", value=live, unit="/s"),
+        Figure(what=f"{whom}: edits accepted", value=len(edits) / PHASE_S, unit="/s"),
+        Figure(what=f"{whom}: edits to ACTIVE", value=edits_live, unit="/s"),
+    ]
+
+
+def _wanted(number: int) -> object:
+    pool = {
+        "name": "pool",
+        "protocol": "HTTP",
+        "lb_algorithm": "ROUND_ROBIN",
+        "members": [{"address": "192.0.2.9", "protocol_port": 80}],
+        "healthmonitor": {"type": "HTTP", "delay": 5, "timeout": 3, "max_retries": 3},
+    }
+    listeners = [{"name": "listener", "protocol": "HTTP", "protocol_port": 80, "default_pool": pool}]
+    return {"loadbalancer": {"name": f"lb-{number}", "vip_subnet_id": SUBNET_ID, "listeners": listeners}}
+
+
+SUBNET_ID = new_id()
+
+
+class _Answer(msgspec.Struct):
+    class Balancer(msgspec.Struct):
+        id: str
+
+    loadbalancer: Balancer
+
+
+def _repeat(port: int, make: Callable[[int], tuple[str, str, object]], answered: list[str]) -> None:
+    """Send requests from all clients for a while; collect the ids of what they are about."""
+    numbers = itertools.count()
+    lock = threading.Lock()
+    until = time.monotonic() + PHASE_S
+
+    def ask() -> None:
+        with connect_api("127.0.0.1", port) as api:
+            while time.monotonic() < until:
+                with lock:
+                    number = next(numbers)
+                method, path, body = make(number)
+                content = api.request(method, path, body)
+                answered.append(msgspec.json.decode(content, type=_Answer).loadbalancer.id)
+
+    with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
+        for done in [pool.submit(ask) for _ in range(CLIENTS)]:
+            done.result()
+
+
+def _wait_settled(url: str) -> None:
+    deadline = time.monotonic() + WITHIN_S
+    with psycopg.connect(url, autocommit=True) as link:
+        while True:
+            row = link.execute("SELECT count(*) FROM load_balancers WHERE observed_generation < generation").fetchone()
+            if row == (0,):
+                return
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{row} load balancers have not settled after {WITHIN_S:.0f} s")
+            time.sleep(0.1)
+
+
+async def _measure_pass(cluster: EmbeddedPostgres, size: int, runs: int) -> list[Figure]:
+    """Measure edits and passes of one load balancer among so many."""
+    with _database(cluster) as url:
+        store = Store(url)
+        try:
+            tree, _ = await plant(store)
+            _fill(url, size)
+            settings = Settings()
+            network = NoopNetwork((), StoredAddressBook(store))
+            reconciler = Reconciler(store, network, NoopCompute([HOST]), settings, SystemClock())
+            editor = TreeEditor(store)
+            edits_ms: list[float] = []
+            passes_ms: list[float] = []
+            for number in range(runs + 1):
+                edit = edit_everything(f"n{number}")
+                edits_ms.append(await _time(editor.edit(tree.load_balancer.id, edit, actor="bench", what="edited")))
+                passes_ms.append(await _time(_run_pass(store, reconciler)))
+            await editor.edit(tree.load_balancer.id, edit_everything("last"), actor="bench", what="edited")
+            with explaining(store) as plans:
+                await _run_pass(store, reconciler)
+        finally:
+            await store.close()
+    among = f"one of {size:,}"
+    inside = sum(plan.took_ms for plan in plans)
+    detail = f"{len(plans)} statements, {sum(plan.buffers for plan in plans)} pages"
+    # The first pass builds what the database only says there is.
+    return [
+        Figure(what=f"{among}: an edit", value=median(edits_ms[1:]), unit="ms"),
+        Figure(what=f"{among}: a pass, claim to settle", value=median(passes_ms[1:]), unit="ms"),
+        Figure(what=f"{among}: its statements inside PostgreSQL", value=inside, unit="ms", detail=detail),
+    ]
+
+
+async def _run_pass(store: Store, reconciler: Reconciler) -> None:
+    claim = await claim_load_balancer(store, owner="bench", lease_s=60)
+    assert claim is not None
+    await reconciler.run_pass(claim)
+
+
+async def _time(work: Awaitable[object]) -> float:
+    begun = time.monotonic()
+    await work
+    return (time.monotonic() - begun) * 1000
+
+
+def _fill(url: str, size: int) -> None:
+    multiply(url, size - 1)
+    with psycopg.connect(url, autocommit=True) as link:
+        link.execute("UPDATE amphorae SET host = %s", [HOST])
+        link.execute("VACUUM ANALYZE amphorae")
+
+
+def _measure_idle(cluster: EmbeddedPostgres, size: int) -> list[Figure]:
+    """Measure what one worker, one health process and PostgreSQL use while nobody asks for anything."""
+    with _database(cluster) as url:
+        asyncio.run(_plant(url))
+        _fill(url, size)
+        with _controllers(cluster, url, ["worker", "health"]) as (_, pids):
+            time.sleep(SETTLE_S)
+            postmaster = int((cluster.data_dir / "postmaster.pid").read_text(encoding="ascii").split()[0])
+            owners = {name.partition(" ")[0]: [pid] for name, pid in pids.items()}
+            owners["PostgreSQL"] = list_pids(postmaster)
+            # Processes that come and go meanwhile, such as autovacuum's, are left out.
+            groups = [(name, pid) for name, found in owners.items() for pid in found]
+            before = {pid: read_cpu_s([pid]) for _, pid in groups}
+            time.sleep(IDLE_S)
+            used = dict.fromkeys(owners, 0.0)
+            for name, pid in groups:
+                with contextlib.suppress(FileNotFoundError):
+                    used[name] += (read_cpu_s([pid]) - before[pid]) / IDLE_S * 100
+    return [
+        Figure(what=f"idle with {size:,}, without rechecks: {name}", value=percent, unit="%", detail="of one core")
+        for name, percent in used.items()
+    ]
+
+
+async def _plant(url: str) -> None:
+    store = Store(url)
+    try:
+        await plant(store)
+    finally:
+        await store.close()
