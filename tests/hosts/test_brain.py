@@ -31,8 +31,8 @@ def make_options() -> dict[str, Any]:
 
 
 @contextmanager
-def load_balancers(ground: Ground, *names: str) -> Iterator[list[Any]]:
-    made = [ground.wait_active(ground.create_load_balancer(name, ground.servers)["id"]) for name in names]
+def load_balancers(ground: Ground, *names: str, **wanted: Any) -> Iterator[list[Any]]:
+    made = [ground.wait_active(ground.create_load_balancer(name, ground.servers, **wanted)["id"]) for name in names]
     ground.wait_for(lambda: all(one["last_heartbeat_at"] for one in ground.list_amphorae()), "Heartbeats of all")
     try:
         yield made
@@ -203,3 +203,24 @@ def test_a_host_that_is_lost_during_a_failover(ground: Ground) -> None:
         ground.start_host(old["host"])
         ground.wait_for(lambda: len(ground.list_amphorae(balancers[0]["id"])) == 1, "One amphora", 30.0)
         assert [host for host, _ in ground.find_holders(balancers[0]["vip_address"])] != [old["host"]]
+
+
+def test_a_member_of_a_pair_whose_host_is_lost_is_replaced_by_itself(ground: Ground) -> None:
+    """On the host that has none of them yet; the VIP moves to the other member long before."""
+    with load_balancers(ground, "pair", topology="ACTIVE_STANDBY") as (pair,):
+        before = {one["host"]: one["id"] for one in ground.list_amphorae(pair["id"])}
+        assert len(before) == 2
+        (spare,) = set(ground.machines) - set(before)
+        ((holder, _),) = ground.wait_for(lambda: ground.find_holders(pair["vip_address"]), "A holder")
+        ground.stop_host(holder)
+
+        def is_whole() -> bool:
+            serving = {one["host"] for one in ground.list_amphorae(pair["id"]) if one["status"] == "ALLOCATED"}
+            return serving == {spare, *before} - {holder}
+
+        ground.wait_for(is_whole, "Two on the hosts that are left", 40.0, lambda: str(ground.show(pair["id"])))
+        assert ask(pair["vip_address"], timeout_s=2.0) is not None
+        ground.start_host(holder)
+        ground.wait_for(lambda: len(ground.list_amphorae(pair["id"])) == 2, "Two amphorae", 30.0)
+        assert before[holder] not in {one["id"] for one in ground.list_amphorae(pair["id"])}
+        ground.wait_for(lambda: len(ground.find_holders(pair["vip_address"])) == 1, "One holder", 30.0)
