@@ -1,7 +1,7 @@
 # The same names run in CI. Every target is safe to run again.
 PYTHON := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types format golden docs chaos bench simulate lock clean
+.PHONY: help install demo test lint types format golden docs chaos bench simulate fuzz audit lock clean
 
 help: ## Show this help
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,12 @@ bench: install ## Measure against the budgets
 
 simulate: install ## Play 10,000 seeds of the simulation; SEEDS=n so many, SEED=n one with its story
 	@$(PYTHON) -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),10000))
+
+fuzz: install ## Five minutes of changed bytes for every parser of what others send; SECONDS=n
+	@$(PYTHON) -m tests.fuzz --seconds $(or $(SECONDS),300)
+
+audit: install ## Look for advisories on the locked packages, where a database of them can be reached
+	@bash scripts/audit.sh
 
 lock: install ## Resolve the dependencies again into requirements.lock
 	@bash scripts/lock.sh

@@ -18,6 +18,7 @@ from statera.agent.process import Launch
 from statera.base.errors import Lasting, StateraError
 from statera.base.logging import get_logger
 from statera.base.settings import AgentSettings
+from statera.base.unreadable import UNREADABLE
 from statera.model.amphora import AppliedConfiguration
 from statera.model.datagrams import DatagramDocument
 from statera.model.heartbeat import ListenerObserved, ListenerState, MemberObserved
@@ -133,7 +134,7 @@ class Datagrams:
         return render_engine_file(document, SANDBOX_PATHS, failing=failing, module=module)
 
     def _load_failing(self) -> frozenset[Place]:
-        with contextlib.suppress(OSError, msgspec.DecodeError):
+        with contextlib.suppress(OSError, *UNREADABLE):
             return frozenset(
                 msgspec.json.decode((self.launch.folders.run / FAILING).read_bytes(), type=list[tuple[str, str]])
             )

@@ -11,13 +11,13 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from statera.agent import namespace
 from statera.base.files import write_whole
 from statera.base.logging import get_logger
+from statera.base.unreadable import UNREADABLE
 from statera.model.datagrams import DatagramDocument, DatagramListener
 from statera.model.heartbeat import ListenerObserved, ListenerState
 
@@ -50,7 +50,7 @@ class FlowCounters:
         self._amphora_id = amphora_id
         self._file = run / "flows.json"
         self._kept = _Kept()
-        with contextlib.suppress(OSError, msgspec.DecodeError):
+        with contextlib.suppress(OSError, *UNREADABLE):
             self._kept = msgspec.json.decode(self._file.read_bytes(), type=_Kept)
 
     async def ensure(self, document: DatagramDocument) -> None:
@@ -132,15 +132,29 @@ def list_rules(document: DatagramDocument) -> Iterator[str]:
             )
 
 
+class _Counter(msgspec.Struct, frozen=True):
+    name: str
+    packets: int
+    bytes: int
+
+
+class _Line(msgspec.Struct, frozen=True):
+    counter: _Counter | None = None
+
+
+class _Told(msgspec.Struct, frozen=True):
+    nftables: tuple[_Line, ...] = ()
+
+
 def parse_counters(text: str) -> Counts:
-    """Return the counters by listener of `nft -j list counters`."""
+    """Return the counters by listener of `nft -j list counters`. Raises what `UNREADABLE` names."""
     found: dict[str, dict[str, int]] = {}
-    for one in msgspec.json.decode(text).get("nftables", ()):
-        counter: dict[str, Any] = one.get("counter", {})
-        word, _, key = counter.get("name", "").partition("_")
-        if key:
-            value = counter["packets"] if word == "flows" else counter["bytes"]
-            found.setdefault(key.replace("_", "-"), {})[word] = value
+    for one in msgspec.json.decode(text, type=_Told).nftables:
+        if one.counter is not None:
+            word, _, key = one.counter.name.partition("_")
+            if key:
+                value = one.counter.packets if word == "flows" else one.counter.bytes
+                found.setdefault(key.replace("_", "-"), {})[word] = value
     return {key: (one.get("flows", 0), one.get("in", 0), one.get("out", 0)) for key, one in found.items()}
 
 

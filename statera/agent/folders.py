@@ -19,6 +19,7 @@ from statera.base.files import write_whole
 from statera.base.ids import is_uuid
 from statera.base.secret import Secret
 from statera.base.settings import Settings
+from statera.base.unreadable import UNREADABLE
 from statera.model.document import Document
 from statera.model.protocol import FIRST_PROTOCOL, PROTOCOL
 from statera.model.spec import SandboxSpec
@@ -166,7 +167,7 @@ class AmphoraFolders:
         try:
             record = msgspec.json.decode((self.keep / "record.json").read_bytes(), type=Record).read_again()
             key = Secret((self.keep / "key").read_bytes())
-        except (OSError, msgspec.DecodeError):
+        except (OSError, *UNREADABLE):
             return None
         if self.changing.exists():
             # An agent was killed in between: nobody knows what is live, so the next configuration is loaded anew.

@@ -31,6 +31,7 @@ from statera.base.metrics import counter, histogram
 from statera.base.serving import make_server
 from statera.base.settings import Settings
 from statera.base.tracing import span
+from statera.base.unreadable import UNREADABLE
 from statera.model.agent_wire import (
     AgentFault,
     ConfigurationRequest,
@@ -190,7 +191,7 @@ def _explain(error: Exception, request: str) -> Answer:
 def _decode(body: bytes, wanted: type[Any]) -> Any:
     try:
         return msgspec.json.decode(body, type=wanted)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise Malformed(f"The body is not a {wanted.__name__}: {error}") from error
 
 

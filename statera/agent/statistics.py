@@ -3,6 +3,7 @@
 Columns and fields: HAProxy 2.6 management guide, 9.1 and 9.3.
 """
 
+import contextlib
 import csv
 import re
 from collections.abc import Iterator
@@ -38,11 +39,12 @@ def parse_statistics(text: str) -> tuple[tuple[ListenerObserved, ...], tuple[Mem
     listeners: list[ListenerObserved] = []
     members: dict[tuple[str, str], MemberObserved] = {}
     for row in _rows(text):
-        backend = parse_backend_name(row["pxname"])
-        if row["svname"] == "FRONTEND":
-            if len(row["pxname"]) == 36:
+        proxy, server = row.get("pxname") or "", row.get("svname") or ""
+        backend = parse_backend_name(proxy)
+        if server == "FRONTEND":
+            if len(proxy) == 36:
                 listeners.append(_listener(row))
-        elif row["svname"] != "BACKEND" and backend is not None:
+        elif server not in ("", "BACKEND") and backend is not None:
             member = _member(backend[0], row)
             known = members.get((member.pool_id, member.member_id))
             if known is None or _RANK[member.state] > _RANK[known.state]:
@@ -53,7 +55,9 @@ def parse_statistics(text: str) -> tuple[tuple[ListenerObserved, ...], tuple[Mem
 def _rows(text: str) -> Iterator[dict[str, str]]:
     table = text[max(text.find("# pxname"), 0) :]
     lines = table.lstrip("# ").splitlines()
-    yield from csv.DictReader((line for line in lines if line), restval="")
+    # An answer that was cut off, or is none, ends where it cannot be read.
+    with contextlib.suppress(csv.Error):
+        yield from csv.DictReader((line for line in lines if line), restval="")
 
 
 def _number(row: dict[str, str], column: str) -> int:
@@ -63,7 +67,7 @@ def _number(row: dict[str, str], column: str) -> int:
 
 def _listener(row: dict[str, str]) -> ListenerObserved:
     states = {"OPEN": ListenerState.OPEN, "FULL": ListenerState.FULL}
-    status = states.get(row["status"], ListenerState.STOP)
+    status = states.get(row.get("status") or "", ListenerState.STOP)
     current = _number(row, "scur")
     # At its limit HAProxy stops accepting for moments only; the count tells it better than the state.
     if status == ListenerState.OPEN and current >= _number(row, "slim") > 0:
@@ -84,7 +88,7 @@ def _member(pool_id: str, row: dict[str, str]) -> MemberObserved:
     return MemberObserved(
         pool_id=pool_id,
         member_id=row["svname"],
-        state=_member_state(row["status"]),
+        state=_member_state(row.get("status") or ""),
         check=(row.get("check_status") or "").removeprefix("* ")[:16],
         code=int(code) if code.isdigit() else None,
         text=(row.get("last_chk") or row.get("check_desc") or "")[:160],

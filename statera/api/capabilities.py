@@ -14,6 +14,7 @@ from statera.api.errors import Answer
 from statera.api.listing import keep_fields
 from statera.api.unsupported import SERVED_TOPOLOGIES, refuse_option
 from statera.base.errors import Refusal, Refused
+from statera.base.unreadable import UNREADABLE
 from statera.model.catalog import FlavorData, ZoneData
 
 PROVIDER_ALIAS = "octavia"
@@ -37,7 +38,7 @@ def read_data(kind: type[D], text: str, field: str) -> D:
     """Return a profile's data. Raises `Refused`: (INVALID) for no JSON object, (UNSUPPORTED) for no capability."""
     try:
         values = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         values = None
     if not isinstance(values, dict):
         raise Refused(Refusal.INVALID, f"{text} is not a valid option for {field}")

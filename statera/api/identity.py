@@ -5,7 +5,6 @@ Every identity is an `Identity`; `make_identity` chooses by the settings.
 
 import asyncio
 import base64
-import binascii
 import hmac
 import os
 import time
@@ -163,7 +162,7 @@ def _read_basic(header: str) -> tuple[str, bytes]:
         if not colon:
             raise _unauthenticated()
         return name.decode(), password
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # Not base64, not ASCII, not UTF-8.
         raise _unauthenticated() from None
 
 

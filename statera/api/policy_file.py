@@ -119,7 +119,7 @@ def _read_file(file: Path) -> dict[str, str]:
         given: Any = parse_file_contents(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise _bad(file, f"it cannot be read: {error.strerror}") from error
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, UnicodeDecodeError, RecursionError) as error:
         raise _bad(file, f"it is neither YAML nor JSON: {' '.join(str(error).split())}") from error
     if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
         raise _bad(file, "it is not a table of rules by name")

@@ -229,7 +229,7 @@ def merge_pages(pages: Mapping[str, str]) -> str:
         for line in page.splitlines():
             if line.startswith("# HELP "):
                 family = line.split(" ", 3)[2]
-                heads.setdefault(family, [])
+            heads.setdefault(family, [])
             if line.startswith("#"):
                 if line not in heads[family]:
                     heads[family].append(line)

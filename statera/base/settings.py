@@ -388,7 +388,7 @@ def load_settings(path: Path | None, environment: Mapping[str, str] | None = Non
     if found is not None:
         try:
             values = tomllib.loads(found.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except (OSError, UnicodeDecodeError, RecursionError, tomllib.TOMLDecodeError) as error:
             raise BadSettings(f"Configuration file {found} cannot be read: {error}") from error
     for name, text in sorted(environment.items()):
         if name.startswith(ENVIRONMENT_PREFIX) and name != f"{ENVIRONMENT_PREFIX}CONFIG":

@@ -20,6 +20,7 @@ from statera.base.reason import Reason
 from statera.base.secret import Secret
 from statera.base.settings import HostSettings
 from statera.base.tracing import span
+from statera.base.unreadable import UNREADABLE
 from statera.drivers.agent_connections import CONNECT_WITHIN_S, AgentConnections
 from statera.model.agent_wire import (
     AgentFault,
@@ -231,7 +232,7 @@ class LocalCompute:
     def _decode(self, host: str, answer: httpx.Response, wanted: type[T]) -> T:
         try:
             return msgspec.json.decode(answer.content, type=wanted)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise Transient("agent-garbled", f"The agent of host {host} answered what cannot be read.") from error
 
 
@@ -255,7 +256,7 @@ def _explain(error: httpx.TransportError) -> str:
 
 def _error(host: str, answer: httpx.Response, path: str) -> Transient | Lasting | LostClaim:
     fault = None
-    with contextlib.suppress(msgspec.DecodeError):
+    with contextlib.suppress(*UNREADABLE):
         fault = msgspec.json.decode(answer.content, type=AgentFault)
     if fault is None:
         return Transient("agent-garbled", f"The agent of host {host} answered {answer.status_code} to {path}.")

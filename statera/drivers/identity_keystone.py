@@ -23,6 +23,7 @@ from statera.base.errors import Transient
 from statera.base.logging import get_logger
 from statera.base.secret import Secret
 from statera.base.settings import BadSettings, KeystoneSettings
+from statera.base.unreadable import UNREADABLE
 from statera.model.token import Token
 
 log = get_logger("drivers")
@@ -182,7 +183,7 @@ def _make_auth(settings: KeystoneSettings, base: str) -> v3.Auth:
 def _read(text: bytes) -> Token:
     try:
         told = msgspec.json.decode(text, type=_Answer).token
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise _unavailable("It answers what cannot be read.") from error
     return Token(
         user_id=told.user.id,

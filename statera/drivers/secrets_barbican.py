@@ -17,6 +17,7 @@ from statera.base.clock import Clock
 from statera.base.errors import Refusal, Refused, Transient
 from statera.base.secret import Secret
 from statera.base.settings import BadSettings, KeystoneSettings, SecretsSettings
+from statera.base.unreadable import UNREADABLE
 from statera.model.secrets import MOST_PAYLOAD_BYTES, SecretParts, SecretReader, parse_reference
 
 T = TypeVar("T")
@@ -138,7 +139,7 @@ class BarbicanSecrets:
         answer = await self._ask("GET", path, ref, token, headers={"Accept": "application/json"})
         try:
             return msgspec.json.decode(answer.content, type=kind)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise _unavailable("It answers what cannot be read.") from error
 
     async def _ask(self, method: str, path: str, ref: str, token: Secret[str], **more: Any) -> httpx.Response:
@@ -172,7 +173,7 @@ class BarbicanSecrets:
                 raise _unavailable(f"Keystone answers {answer.status_code} when we ask for our own token.")
             told = msgspec.json.decode(answer.content, type=_Answer).token
             return _Own(Secret(answer.headers["X-Subject-Token"]), told.user.id, told.expires_at)
-        except (httpx.HTTPError, msgspec.DecodeError, KeyError) as error:
+        except (httpx.HTTPError, KeyError, *UNREADABLE) as error:
             raise _unavailable(f"Asking Keystone for our own token failed: {type(error).__name__}.") from None
 
 

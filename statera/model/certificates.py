@@ -99,9 +99,10 @@ def _tell(at: dt.datetime) -> str:
 
 def list_names(certificate: x509.Certificate) -> tuple[str, ...]:
     """Return the common names and the DNS names of a certificate, each once."""
-    attributes = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    names = [str(attribute.value) for attribute in attributes]
+    names: list[str] = []
     try:
+        attributes = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        names += [str(attribute.value) for attribute in attributes]
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except (x509.ExtensionNotFound, ValueError):
         pass

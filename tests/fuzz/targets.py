@@ -1,0 +1,205 @@
+"""What is fuzzed: a function of bytes for each parser, and the errors that it may raise; any other is a find."""
+
+import contextlib
+import hmac
+import tempfile
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+import httpx
+import msgspec
+
+from statera.agent.exposition import translate_exposition
+from statera.agent.flows import parse_counters
+from statera.agent.neighbours import read_answer
+from statera.agent.nginx import shorten
+from statera.agent.probes import judge_answer
+from statera.agent.runtime import list_old_workers, parse_processes
+from statera.agent.server import Malformed, _decode
+from statera.agent.server_state import make_state
+from statera.agent.statistics import parse_process, parse_statistics
+from statera.api.identity import _read_basic, _read_htpasswd
+from statera.api.policy_file import load_policy
+from statera.api.wire import read_body, read_list_body
+from statera.base.errand import read_headers
+from statera.base.errors import Refused, StateraError
+from statera.base.exposition import merge_pages
+from statera.base.secret import Secret
+from statera.base.settings import BadSettings, IdentitySettings, load_settings
+from statera.base.unreadable import UNREADABLE
+from statera.drivers.compute_local import _error
+from statera.drivers.identity_keystone import _read as read_token
+from statera.drivers.network_local import networks_from_settings
+from statera.drivers.secrets_barbican import _Access, _Answer, _Container, _Metadata
+from statera.model.agent_wire import ConfigurationRequest, NeighboursQuestion, SandboxRequest, unpack_configuration
+from statera.model.amphora import AmphoraObserved
+from statera.model.certificates import read_authorities, read_certificate, read_revocations
+from statera.model.document import Document, Server, ServersPart
+from statera.model.heartbeat import HeartbeatRefused, decode_heartbeat, encode_heartbeat, join_heartbeat
+from statera.model.regex import compile_regex
+from statera.model.secrets import SecretParts, parse_reference
+from tests.contract.test_tables import CREATED, UPDATED
+
+CORPUS = Path(__file__).with_name("corpus")
+AMPHORA_ID = "0f3e1d5c-8a57-4a53-9d10-2f6d1b0c7e11"
+KEY: Secret[bytes] = Secret(b"k" * 32)
+NOW = 1_700_000_000.0
+
+
+_SERVER = Server(name="a", address="10.0.0.1", port=80, weight=1, enabled=True, checked=True)
+SERVED = Document(parts=(ServersPart(backend="web", servers=(_SERVER,), dynamic=False),))
+
+
+class Target(msgspec.Struct, frozen=True):
+    """One parser: what it is called in the corpus, how it is asked, what it may raise."""
+
+    run: Callable[[bytes], object]
+    allowed: tuple[type[BaseException], ...] = ()
+
+
+def load_corpus(name: str) -> list[bytes]:
+    return [path.read_bytes() for path in sorted((CORPUS / name).iterdir())]
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", errors="replace")
+
+
+def _bodies(data: bytes) -> None:
+    body = msgspec.json.decode(data)
+    for kinds in (CREATED, UPDATED):
+        for name, kind in kinds.items():
+            root = next(iter(body), name) if isinstance(body, dict) else name
+            for read in (read_body, read_list_body):
+                with contextlib.suppress(Refused):
+                    read(kind, body, name, root)
+
+
+def _heartbeat(data: bytes) -> None:
+    with contextlib.suppress(HeartbeatRefused):
+        decode_heartbeat(data, lambda _: KEY, NOW, 30.0)
+    _signed(data)
+
+
+def _signed(data: bytes) -> None:
+    """Sign what is there, as an amphora that was broken into would."""
+    message = uuid.UUID(AMPHORA_ID).bytes + data[16:-32]
+    told = decode_heartbeat(message + hmac.digest(KEY.reveal(), message, "sha256"), lambda _: KEY, NOW, 30.0)
+    join_heartbeat([told])
+    encode_heartbeat(told, KEY)
+
+
+def _certificates(data: bytes) -> None:
+    whole = SecretParts(payload=Secret(data))
+    halves = data.partition(b"\n\n")
+    parts = {
+        "certificate": Secret(halves[0]),
+        "private_key": Secret(halves[2]),
+        "private_key_passphrase": Secret(b"secret"),
+        "intermediates": Secret(data),
+    }
+    for found in (whole, SecretParts(parts=parts)):
+        for read in (read_certificate, read_authorities, read_revocations):
+            with contextlib.suppress(Refused):
+                read(found, "default_tls_container_ref")
+
+
+def _barbican(data: bytes) -> None:
+    for kind in (_Container, _Metadata, _Access, _Answer):
+        with contextlib.suppress(*UNREADABLE):
+            msgspec.json.decode(data, type=kind)
+    parse_reference(_text(data))
+
+
+def _haproxy(data: bytes) -> None:
+    text = _text(data)
+    msgspec.msgpack.encode(parse_statistics(text))
+    msgspec.msgpack.encode(parse_process(text))
+    parse_processes(text)
+    list_old_workers(text)
+    translate_exposition(text, memory_percent=1.0)
+    make_state(text, SERVED, SERVED)
+
+
+def _counters(data: bytes) -> None:
+    parse_counters(_text(data))
+
+
+def _answers_of_members(data: bytes) -> None:
+    for expected in ("200", "200,204", "200-299"):
+        judge_answer(data, expected)
+    read_answer(data)
+    shorten(_text(data))
+
+
+def _requests_to_agents(data: bytes) -> None:
+    for kind in (SandboxRequest, NeighboursQuestion, ConfigurationRequest):
+        with contextlib.suppress(Malformed):
+            request = _decode(data, kind)
+            if isinstance(request, ConfigurationRequest):
+                unpack_configuration(request)
+
+
+def _answers_of_agents(data: bytes) -> None:
+    for status in (404, 409, 422, 500, 503):
+        assert isinstance(_error("local", httpx.Response(status, content=data), "/v1/host"), StateraError)
+    with contextlib.suppress(*UNREADABLE):
+        msgspec.json.decode(data, type=AmphoraObserved)
+
+
+def _in_file(data: bytes, suffix: str, read: Callable[[Path], object]) -> None:
+    with tempfile.NamedTemporaryFile(suffix=suffix) as file:
+        file.write(data)
+        file.flush()
+        read(Path(file.name))
+
+
+def _htpasswd(data: bytes) -> None:
+    _in_file(data, "", _read_htpasswd)
+    _read_basic(_text(data))
+
+
+def _policy(data: bytes) -> None:
+    _in_file(data, ".yaml", lambda path: load_policy(IdentitySettings(policy_file=str(path))))
+
+
+def _configuration(data: bytes) -> None:
+    _in_file(data, ".toml", lambda path: networks_from_settings(load_settings(path, {}).networks))
+
+
+def _headers(data: bytes) -> None:
+    text = _text(data)
+    pairs = dict(line.partition(":")[::2] for line in text.splitlines())
+    read_headers({name.strip().lower(): value.strip() for name, value in pairs.items()})
+    parse_qsl(text)
+
+
+def _regex(data: bytes) -> None:
+    compile_regex(_text(data))
+    compile_regex(_text(data), ignore_case=True)
+
+
+def _pages(data: bytes) -> None:
+    merge_pages({"api": _text(data), "agent": _text(data[::-1])})
+
+
+TARGETS = {
+    "bodies": Target(_bodies, UNREADABLE),
+    "heartbeats": Target(_heartbeat, (HeartbeatRefused,)),
+    "certificates": Target(_certificates),
+    "barbican": Target(_barbican),
+    "keystone": Target(lambda data: read_token(data), (StateraError,)),
+    "haproxy": Target(_haproxy),
+    "counters": Target(_counters, UNREADABLE),
+    "members": Target(_answers_of_members),
+    "requests": Target(_requests_to_agents),
+    "answers": Target(_answers_of_agents),
+    "htpasswd": Target(_htpasswd, (Refused,)),
+    "policies": Target(_policy, (BadSettings,)),
+    "configuration": Target(_configuration, (BadSettings,)),
+    "headers": Target(_headers),
+    "expressions": Target(_regex, (ValueError,)),
+    "pages": Target(_pages),
+}
