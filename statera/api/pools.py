@@ -21,7 +21,6 @@ from statera.api.tls import (
     fill_pool_terms,
     names_authority,
 )
-from statera.api.unsupported import LACK_OF_SCTP, UNSERVED_POOLS, refuse_option
 from statera.api.wire import (
     NULLS_ON_CREATE,
     NULLS_ON_UPDATE,
@@ -147,7 +146,6 @@ COLLECTION = Collection(
 
 def build_pool(wire: PoolUpdate, protocol: PoolProtocol, owner: Place, settings: ApiSettings, **more: Any) -> Pool:
     """Return the pool that a create request asks for. Raises `Refused`."""
-    _check_options(protocol)
     nulls = NULLS_ON_CREATE | {"lb_algorithm": REFUSE, "tls_enabled": False}
     given = list_kept(wire, nulls, Pool.__struct_fields__)
     if isinstance(wire.session_persistence, PersistenceGiven):
@@ -163,7 +161,6 @@ def change_pool(wire: PoolUpdate, settings: ApiSettings) -> Change[Pool]:
     given = list_kept(wire, NULLS_ON_UPDATE | {"lb_algorithm": REFUSE, "tls_enabled": REFUSE}, Pool.__struct_fields__)
 
     def change(pool: Pool) -> Pool:
-        _check_options(pool.protocol)
         values = dict(given)
         if isinstance(wire.session_persistence, PersistenceGiven):
             stored = pool.session_persistence
@@ -175,11 +172,6 @@ def change_pool(wire: PoolUpdate, settings: ApiSettings) -> Change[Pool]:
         return wanted
 
     return change
-
-
-def _check_options(protocol: PoolProtocol) -> None:
-    if protocol in UNSERVED_POOLS:
-        raise refuse_option(f"pool protocol {LACK_OF_SCTP}")
 
 
 def _build_persistence(

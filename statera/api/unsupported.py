@@ -9,19 +9,9 @@ from msgspec import UNSET
 
 from statera.api.wire import Wire
 from statera.base.errors import Refusal, Refused
-from statera.model.enums import ClientAuthentication, ListenerProtocol, PoolProtocol, Topology
+from statera.model.enums import ClientAuthentication, ListenerProtocol, Topology
 
-SERVED_LISTENERS = (
-    ListenerProtocol.HTTP,
-    ListenerProtocol.HTTPS,
-    ListenerProtocol.PROMETHEUS,
-    ListenerProtocol.TCP,
-    ListenerProtocol.TERMINATED_HTTPS,
-    ListenerProtocol.UDP,
-)
 SERVED_TOPOLOGIES = (Topology.SINGLE, Topology.ACTIVE_STANDBY)
-UNSERVED_POOLS = (PoolProtocol.SCTP,)
-LACK_OF_SCTP = "SCTP, which only IPVS balances: no engine that hosts run here can"
 TLS_OFFLOAD = (ListenerProtocol.TERMINATED_HTTPS, ListenerProtocol.PROMETHEUS)
 _CERTIFICATES = ("default_tls_container_ref", "sni_container_refs", "client_ca_tls_container_ref")
 _NOT_WANTED: tuple[Any, ...] = (UNSET, None, (), False, "NONE", {})
@@ -33,11 +23,9 @@ def refuse_option(why: str) -> Refused:
 
 
 def check_listener_options(wire: Wire, protocol: ListenerProtocol, *, is_new: bool) -> None:
-    """Refuse what this protocol cannot have (INVALID), then what is not served (UNSUPPORTED)."""
+    """Refuse (INVALID) what this protocol cannot have."""
     if protocol not in TLS_OFFLOAD:
         _check_plain_listener(wire, protocol, is_new=is_new)
-    if protocol not in SERVED_LISTENERS:
-        raise refuse_option(f"listener protocol {protocol if protocol != ListenerProtocol.SCTP else LACK_OF_SCTP}")
 
 
 def _check_plain_listener(wire: Wire, protocol: ListenerProtocol, *, is_new: bool) -> None:

@@ -20,6 +20,11 @@ SCTP = "sctp"
 EXPORTER = "prometheus-exporter"
 """Named among the versions of a host whose HAProxy was built with it."""
 DATAGRAM_PROTOCOLS = (ListenerProtocol.UDP, ListenerProtocol.SCTP)
+NEEDS = {
+    ListenerProtocol.UDP: "nginx with its stream module, or IPVS in the kernel and keepalived",
+    ListenerProtocol.SCTP: "IPVS in the kernel and keepalived, and SCTP in the kernel",
+}
+"""What a host must have for datagrams."""
 COMMON_ENGINES = (EngineName.HAPROXY, EngineName.NGINX, EXPORTER)
 """Of a host as the installation leaves it."""
 
@@ -28,17 +33,10 @@ def choose_engine(protocol: ListenerProtocol, engines: Collection[str]) -> Engin
     """Return the engine for a listener on a host that has these, or the reason why there is none."""
     if protocol not in DATAGRAM_PROTOCOLS:
         return EngineName.HAPROXY
-    if protocol == ListenerProtocol.UDP:
-        for engine in (EngineName.LVS, EngineName.NGINX):
-            if engine in engines:
-                return engine
-        return _missing("A UDP listener needs nginx with its stream module, or IPVS in the kernel and keepalived.")
-    if EngineName.LVS not in engines:
-        return _missing("An SCTP listener needs IPVS in the kernel and keepalived.")
-    if SCTP not in engines:
-        return _missing("An SCTP listener needs SCTP in the kernel.")
-    return EngineName.LVS
-
-
-def _missing(sentence: str) -> Reason:
-    return Reason(slug="engine-missing", sentence=f"{sentence} The host lacks it.")
+    able = (EngineName.LVS, EngineName.NGINX) if protocol == ListenerProtocol.UDP else (EngineName.LVS,)
+    engine = next((engine for engine in able if engine in engines), None)
+    if engine is not None and (protocol != ListenerProtocol.SCTP or SCTP in engines):
+        return engine
+    article = "A" if protocol == ListenerProtocol.UDP else "An"
+    sentence = f"{article} {protocol} listener needs {NEEDS[protocol]}. The host lacks it."
+    return Reason(slug="engine-missing", sentence=sentence)

@@ -1,17 +1,18 @@
-"""What HAProxy has been able to do since which version, and what a load balancer needs of it. Pure.
+"""What HAProxy has been able to do since which version, and what a load balancer needs of a host. Pure.
 
 Only what tenants choose stands here; all else works with the oldest HAProxy that is named. Versions are those in which
 the keyword appears in HAProxy's configuration manual.
 """
 
-from collections.abc import Collection, Iterator
+import re
+from collections.abc import Collection, Iterator, Mapping
 
 import msgspec
 
 from statera.base.errors import Refusal, Refused
 from statera.base.reason import Reason
 from statera.model.drafts import Decide
-from statera.model.engines import EXPORTER
+from statera.model.engines import DATAGRAM_PROTOCOLS, EXPORTER, NEEDS, EngineName, choose_engine
 from statera.model.enums import MONITOR_TYPES_WITH_HTTP_FIELDS, Algorithm, ListenerProtocol, MonitorType
 from statera.model.tree import HealthMonitor, Listener, Pool, Tree
 
@@ -46,7 +47,7 @@ FEATURES = (HASHES, METRICS, HSTS, PINGS, CHECKS)
 
 
 class Installed(msgspec.Struct, frozen=True, kw_only=True):
-    """The HAProxy of one host."""
+    """What one host has: its HAProxy, and all engines by name."""
 
     host: str = ""
     version: tuple[int, int, int]
@@ -54,6 +55,18 @@ class Installed(msgspec.Struct, frozen=True, kw_only=True):
 
     def has(self, feature: Feature) -> bool:
         return self.version[:2] >= feature.since and (not feature.build or feature.build in self.engines)
+
+
+def read_version(text: str) -> tuple[int, int, int]:
+    """Return the numbers of a version text such as `2.6.12-1+deb12u1`; an unknown one counts as 2.6.0."""
+    found = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", text)
+    major, minor, patch = (int(part or 0) for part in found.groups()) if found else (2, 6, 0)
+    return major, minor, patch
+
+
+def read_installed(host: str, versions: Mapping[str, str]) -> Installed:
+    """Return what a host has, from its versions by engine."""
+    return Installed(host=host, version=read_version(versions.get(EngineName.HAPROXY, "")), engines=tuple(versions))
 
 
 def list_needs(tree: Tree) -> Iterator[tuple[Feature, Listener | Pool | HealthMonitor]]:
@@ -93,13 +106,10 @@ def refuse_lacking(decide: Decide, hosts: Collection[Installed]) -> Decide:
 
     What a load balancer has already is not refused again: it must be possible to edit the rest of it.
     """
-    lacking = list_lacking(hosts)
-    if not lacking:
-        return decide
 
     def guarded(tree: Tree) -> Tree:
         after = decide(tree)
-        before = {feature.words for feature, _ in list_needs(tree)}
+        before = {feature.words for feature, _ in list_needs(tree)} | set(_list_datagrams(tree))
         check_features(after, hosts, known=before)
         return after
 
@@ -113,6 +123,29 @@ def check_features(tree: Tree, hosts: Collection[Installed], known: Collection[s
         if feature in lacking and feature.words not in known:
             newest = max(hosts, key=lambda host: host.version)
             raise Refused(Refusal.UNSUPPORTED, f"{feature.tell_need()}; the newest of all hosts is {_tell(newest)}")
+    for words, protocol in _list_datagrams(tree).items():
+        if words not in known and not _is_carried(protocol, hosts):
+            raise Refused(Refusal.UNSUPPORTED, f"{words}, which needs {NEEDS[protocol]}; no host has it")
+
+
+def _list_datagrams(tree: Tree) -> dict[str, ListenerProtocol]:
+    """Return the protocols of datagrams that the wanted objects of a tree need, by the words for them."""
+    found = [("listener", ListenerProtocol(one.protocol)) for one in tree.listeners if not one.deleting]
+    found += [("pool", ListenerProtocol(one.protocol)) for one in tree.pools if not one.deleting]
+    return {f"{kind} protocol {name}": name for kind, name in sorted(found) if name in DATAGRAM_PROTOCOLS}
+
+
+def _is_carried(protocol: ListenerProtocol, hosts: Collection[Installed]) -> bool:
+    # SCTP is so rare that hosts must have told that they can; everything else is there until all have told otherwise.
+    if not hosts:
+        return protocol != ListenerProtocol.SCTP
+    return any(isinstance(choose_engine(protocol, host.engines), EngineName) for host in hosts)
+
+
+def serves(tree: Tree, installed: Installed) -> bool:
+    """Say whether one host can serve all that a tree wants."""
+    carried = all(_is_carried(protocol, [installed]) for protocol in _list_datagrams(tree).values())
+    return carried and find_lack(tree, installed) is None
 
 
 def _tell(installed: Installed) -> str:

@@ -1,6 +1,5 @@
 """What the engines that are installed on a host can do, from their versions."""
 
-import re
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -8,7 +7,7 @@ import msgspec
 from statera.base.errors import Lasting
 from statera.model.amphora import Host
 from statera.model.engines import COMMON_ENGINES, EngineName
-from statera.model.features import Installed, find_lack
+from statera.model.features import Installed, find_lack, read_installed, read_version
 from statera.model.tree import Tree
 
 
@@ -35,9 +34,8 @@ class EngineCapabilities(msgspec.Struct, frozen=True, kw_only=True):
 
 def haproxy_capabilities(version: str) -> EngineCapabilities:
     """Return the capabilities of a version text such as `2.6.12-1+deb12u1`; an unknown one counts as 2.6.0."""
-    found = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", version)
-    major, minor, patch = (int(part or 0) for part in found.groups()) if found else (2, 6, 0)
-    return EngineCapabilities(version=(major, minor, patch), dynamic_servers=(major, minor) >= (2, 6))
+    found = read_version(version)
+    return EngineCapabilities(version=found, dynamic_servers=found >= (2, 6, 0))
 
 
 def list_installed(hosts: Iterable[Host]) -> tuple[Installed, ...]:
@@ -45,10 +43,7 @@ def list_installed(hosts: Iterable[Host]) -> tuple[Installed, ...]:
     told = {host.name: host.engine_versions for host in hosts}
     if not all(EngineName.HAPROXY in versions for versions in told.values()):
         return ()
-    return tuple(
-        Installed(host=name, version=read_capabilities(versions).version, engines=tuple(versions))
-        for name, versions in told.items()
-    )
+    return tuple(read_installed(name, versions) for name, versions in told.items())
 
 
 def read_capabilities(versions: Mapping[str, str]) -> EngineCapabilities:

@@ -24,7 +24,7 @@ from statera.api.members import MemberCreate, MemberUpdate, NewMember
 from statera.api.policy import POLICY, Caller, RolePolicy, is_allowed
 from statera.api.pools import PersistenceGiven, PoolCreate, PoolUpdate
 from statera.api.quotas import QuotaUpdate
-from statera.api.unsupported import SERVED_LISTENERS, SERVED_TOPOLOGIES
+from statera.api.unsupported import SERVED_TOPOLOGIES
 from statera.api.wire import Wire, fields_of
 from statera.model import enums, l7rules
 from statera.model.catalog import FlavorData, ZoneData
@@ -144,7 +144,6 @@ def test_matrices() -> None:
     assert of_pool == {k: sorted(v) for k, v in table["matrix_pool_protocol_to_healthmonitor_types"].items()}
     transports = {str(k): v for k, v in enums.L4_TRANSPORT.items()}
     assert transports == {k: table["l4_transport"][k] for k in transports}
-    assert set(SERVED_LISTENERS) < set(enums.L4_TRANSPORT)
     compares = {str(k): sorted(v) for k, v in enums.COMPARES_OF_L7RULE.items()}
     assert compares == {k: sorted(v["compare"]) for k, v in table["l7rule_matrix"].items()}
     assert list(enums.REDIRECT_HTTP_CODES) == table["l7policy_redirect_http_codes"]

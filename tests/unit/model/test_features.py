@@ -93,3 +93,27 @@ def test_what_is_there_already_may_be_edited() -> None:
         refuse_lacking(lambda _: hashed, [OLD])(plain)
     decide = refuse_lacking(lambda _: hashed, [NEW])
     assert decide(plain) == hashed
+
+
+@pytest.mark.parametrize(
+    ("protocol", "hosts", "words"),
+    [
+        ("UDP", [], ""),
+        ("UDP", [NEW], "listener protocol UDP, which needs nginx with its stream module, or IPVS"),
+        ("UDP", [NEW, Installed(version=(2, 4, 0), engines=("haproxy", "nginx"))], ""),
+        ("SCTP", [], "listener protocol SCTP, which needs IPVS in the kernel"),
+        ("SCTP", [Installed(version=(2, 6, 0), engines=("haproxy", "ipvs"))], "and SCTP in the kernel; no host has it"),
+        ("SCTP", [NEW, Installed(version=(2, 6, 0), engines=("haproxy", "ipvs", "sctp"))], ""),
+    ],
+)
+def test_datagrams_are_offered_where_a_host_carries_them(protocol: str, hosts: list[Installed], words: str) -> None:
+    tree = tree_with({"protocol": protocol}, protocol=protocol)
+    decide = refuse_lacking(lambda _: tree, hosts)
+    # What is there already may be edited.
+    assert decide(tree) == tree
+    if not words:
+        assert decide(tree_with()) == tree
+        return
+    with pytest.raises(Refused, match=words) as told:
+        decide(tree_with())
+    assert told.value.kind is Refusal.UNSUPPORTED
