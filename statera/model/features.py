@@ -130,9 +130,11 @@ def check_features(tree: Tree, hosts: Collection[Installed], known: Collection[s
 
 def _list_datagrams(tree: Tree) -> dict[str, ListenerProtocol]:
     """Return the protocols of datagrams that the wanted objects of a tree need, by the words for them."""
-    found = [("listener", ListenerProtocol(one.protocol)) for one in tree.listeners if not one.deleting]
-    found += [("pool", ListenerProtocol(one.protocol)) for one in tree.pools if not one.deleting]
-    return {f"{kind} protocol {name}": name for kind, name in sorted(found) if name in DATAGRAM_PROTOCOLS}
+    # A pool's protocol may be none of a listener's.
+    found = [("listener", str(one.protocol)) for one in tree.listeners if not one.deleting]
+    found += [("pool", str(one.protocol)) for one in tree.pools if not one.deleting]
+    wanted = sorted((kind, name) for kind, name in found if name in DATAGRAM_PROTOCOLS)
+    return {f"{kind} protocol {name}": ListenerProtocol(name) for kind, name in wanted}
 
 
 def _is_carried(protocol: ListenerProtocol, hosts: Collection[Installed]) -> bool:

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from statera.base.errors import Refusal, Refused
+from statera.model.engines import DATAGRAM_PROTOCOLS
+from statera.model.enums import PoolProtocol
 from statera.model.features import (
     FEATURES,
     HASHES,
@@ -15,6 +17,7 @@ from statera.model.features import (
     list_lacking,
     list_needs,
     refuse_lacking,
+    serves,
 )
 from statera.model.tree import Tree
 from statera.render.engine import haproxy_capabilities
@@ -117,3 +120,9 @@ def test_datagrams_are_offered_where_a_host_carries_them(protocol: str, hosts: l
     with pytest.raises(Refused, match=words) as told:
         decide(tree_with())
     assert told.value.kind is Refusal.UNSUPPORTED
+
+
+@pytest.mark.parametrize("protocol", list(PoolProtocol))
+def test_pools_of_every_protocol_are_judged(protocol: PoolProtocol) -> None:
+    tree = tree_with({"protocol": "TCP"}, protocol=protocol)
+    assert serves(tree, NEW) == (protocol not in DATAGRAM_PROTOCOLS)
