@@ -5,6 +5,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 from statera.base.reason import Reason
 from statera.model.amphora import Host
+from statera.model.features import read_installed, serves
+from statera.model.tree import Tree
 
 
 def choose_host(
@@ -41,6 +43,14 @@ def choose_host(
     if not roomy:
         return Reason(slug="host-full", sentence=_tell_full([host for host in answering if not host.draining]))
     return min(roomy, key=lambda host: (host.name in avoid, loads[host.name], _draw_lot(whose, host.name))).name
+
+
+def list_able(hosts: Sequence[Host], tree: Tree) -> Sequence[Host]:
+    """Return the hosts whose engines can serve all of a tree; all hosts when none can: then it is said what is missing.
+
+    One that does not answer tells nothing of its engines.
+    """
+    return [one for one in hosts if one.reachable and serves(tree, read_installed("", one.engine_versions))] or hosts
 
 
 def _draw_lot(whose: str, host: str) -> tuple[bytes, str]:

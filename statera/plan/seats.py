@@ -9,7 +9,7 @@ from statera.base.reason import Reason
 from statera.model.amphora import Amphora, AmphoraObserved
 from statera.model.enums import AmphoraRole, AmphoraStatus, Topology
 from statera.plan.brain import Replace, judge_amphora
-from statera.plan.placement import choose_host
+from statera.plan.placement import choose_host, list_able
 from statera.plan.steps import AddAmphora, AnyStep, CondemnAmphora, GiveUpAmphora
 from statera.plan.world import Unseen, World
 
@@ -64,7 +64,8 @@ def place(world: World, role: AmphoraRole, row: Amphora | None, others: Sequence
     # Only beside the others: anti-affinity is worth more than a moment.
     spares = {host: one for host, one in world.spares.items() if host not in others}
     balancer = world.tree.load_balancer
-    host = choose_host(world.hosts, world.placed, others, zone=balancer.compute_zone, spares=spares, whose=balancer.id)
+    hosts = list_able(world.hosts, world.tree)
+    host = choose_host(hosts, world.placed, others, zone=balancer.compute_zone, spares=spares, whose=balancer.id)
     if isinstance(host, Reason):
         sighting = world.sightings.get(row.id) if row is not None else None
         return None, (), sighting.reason if isinstance(sighting, Unseen) else host

@@ -7,7 +7,8 @@ import pytest
 
 from statera.base.reason import Reason
 from statera.model.amphora import Host
-from statera.plan.placement import choose_host
+from statera.plan.placement import choose_host, list_able
+from tests.golden.cases import make_tree
 
 
 def host(name: str, count: int = 0, *, limit: int = 10, reachable: bool = True, why: str | None = None) -> Host:
@@ -86,3 +87,20 @@ def test_load_balancers_that_are_created_at_once_do_not_all_go_to_one_host() -> 
     assert min(chosen.values()) > 60
     assert choose_host(hosts, {}, whose="balancer-1") == choose_host(hosts[::-1], {}, whose="balancer-1")
     assert choose_host(hosts, {"a": 1, "b": 1}, whose="balancer-1") == "c"
+
+
+def test_hosts_that_can_serve_the_tree_are_preferred() -> None:
+    tree = make_tree(
+        {
+            "listeners": [{"id": "listener", "protocol": "UDP", "protocol_port": 53}],
+            "pools": [{"id": "pool", "protocol": "UDP", "lb_algorithm": "SOURCE_IP_PORT"}],
+        }
+    )
+    versions = {"a": {"haproxy": "2.6.12"}, "b": {"haproxy": "2.4.22", "nginx": "1.22"}}
+    hosts = [msgspec.structs.replace(host(name), engine_versions=told) for name, told in versions.items()]
+    # None can: what is missing is said of the one that is chosen.
+    assert list_able(hosts, tree) == hosts
+    good = msgspec.structs.replace(host("c", 9), engine_versions={"haproxy": "2.6.12", "nginx": "1.22"})
+    assert list_able([*hosts, good], tree) == [good]
+    assert list_able([*hosts, msgspec.structs.replace(good, reachable=False)], tree)[0].name == "a"
+    assert len(list_able([*hosts, good], make_tree({"listeners": [], "pools": []}))) == 3
