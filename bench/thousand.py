@@ -70,10 +70,10 @@ def _create(ground: Ground, number: int) -> str:
     playground = ground.playground
     server = ground.servers[number % len(ground.servers)]
     members = [{"address": server.address6, "protocol_port": WEB_PORT}]
-    pool = {"protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "members": members}
+    pool = {"name": "web", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "members": members}
     wanted = {
         "vip_subnet_id": playground.find_subnet_id(SUBNET6_NAME),
-        "listeners": [{"protocol": "HTTP", "protocol_port": 80, "default_pool": pool}],
+        "listeners": [{"name": "http", "protocol": "HTTP", "protocol_port": 80, "default_pool": pool}],
     }
     return str(playground.create_load_balancer(f"thousand-{number}", [], **wanted)["id"])
 

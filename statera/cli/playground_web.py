@@ -1,6 +1,7 @@
 """A web server small enough to run many: answers every request with its name. Only the standard library is loaded."""
 
 import http.server
+import socket
 import sys
 
 
@@ -21,10 +22,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
+    address_family = socket.AF_INET6
+
+    def server_bind(self) -> None:
+        """Answer IPv4 on the same socket, whatever the machine's default is."""
+        self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Stay silent: a health check hangs up when it has seen enough."""
 
 
 if __name__ == "__main__":
-    Server(("0.0.0.0", int(sys.argv[2])), Handler).serve_forever()
+    Server(("::", int(sys.argv[2])), Handler).serve_forever()
