@@ -207,8 +207,9 @@ def _judge_listener(tree: Tree, listener: Listener, observed: Observed) -> _Verd
     if seen is not None:
         slug, sentence = "listener-stopped", "HAProxy has stopped the listener although it is wanted."
     if observed.stopped and (seen is None or _engine_of(listener) is not EngineName.HAPROXY):
-        dead = _engine_of(listener)
-        slug, sentence = f"{dead}-not-running", f"{_ENGINE_WORDS[dead]} does not run in the listener's amphora."
+        slug, sentence = "haproxy-not-running", "HAProxy does not run in the listener's amphora."
+        if _engine_of(listener) is EngineName.NGINX:
+            slug, sentence = "nginx-not-running", "nginx does not run in the listener's amphora."
     settled = tree.load_balancer.provisioning_status is ProvisioningStatus.ACTIVE
     status = OperatingStatus.ERROR if settled else OperatingStatus.OFFLINE
     return _Verdict(status, Reason(slug=slug, sentence=sentence))
@@ -264,8 +265,10 @@ def _judge_load_balancer(
         return _admin_down("The load balancer is administratively down.")
     dead = _list_dead(tree, observed)
     if dead and len(observed.stopped) == observed.heard:
-        reason = Reason(slug=f"{dead[0]}-not-running", sentence=_tell_dead(dead, observed))
-        return _Verdict(OperatingStatus.ERROR, reason)
+        slug = "haproxy-not-running"
+        if dead[0] is EngineName.NGINX:
+            slug = "nginx-not-running"
+        return _Verdict(OperatingStatus.ERROR, Reason(slug=slug, sentence=_tell_dead(dead, observed)))
     broken = [pool for pool in tree.pools if pools[pool.id].status is OperatingStatus.ERROR and not pool.deleting]
     if broken:
         sentence = _name_some([_tell(pool, pools[pool.id]) for pool in broken])
