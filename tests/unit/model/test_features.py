@@ -125,4 +125,4 @@ def test_datagrams_are_offered_where_a_host_carries_them(protocol: str, hosts: l
 @pytest.mark.parametrize("protocol", list(PoolProtocol))
 def test_pools_of_every_protocol_are_judged(protocol: PoolProtocol) -> None:
     tree = tree_with({"protocol": "TCP"}, protocol=protocol)
-    assert serves(tree, NEW) == (protocol not in DATAGRAM_PROTOCOLS)
+    assert serves(tree, NEW) == (protocol.value not in {one.value for one in DATAGRAM_PROTOCOLS})

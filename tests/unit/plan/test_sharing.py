@@ -5,14 +5,14 @@ from typing import Any
 import msgspec
 
 from statera.base.reason import Reason
-from statera.model.amphora import Amphora
+from statera.model.amphora import Amphora, AmphoraObserved
 from statera.model.enums import AmphoraRole, Topology
 from statera.model.network import Port, PortAddress
 from statera.model.tree import Tree
 from statera.plan.plan import decide_plan
 from statera.plan.spec import decide_sandbox_spec
 from statera.plan.steps import EnsureSandbox, RemoveSandbox, Settle
-from statera.plan.world import Unseen, World
+from statera.plan.world import Sighting, Unseen, World
 from tests.unit.plan.test_plan import BUILT, make_row, make_tree, make_world, names, see
 from tests.unit.plan.test_spec import LIMITS, NETWORKS
 
@@ -125,8 +125,10 @@ def test_whoever_has_the_vips_goes_last():
     tree = make_pair(amphorae_to_replace=("m", "b"))
     world = look(tree, MASTER, BACKUP)
     for holder in ("m", "b"):
-        seen = {
-            key: msgspec.structs.replace(sighting, has_vips=key == holder) for key, sighting in world.sightings.items()
+        seen: dict[str, Sighting] = {
+            key: msgspec.structs.replace(sighting, has_vips=key == holder)
+            for key, sighting in world.sightings.items()
+            if isinstance(sighting, AmphoraObserved)
         }
         plan = decide_plan(msgspec.structs.replace(world, sightings=seen))
         assert [step.amphora_id for step in plan.steps if isinstance(step, RemoveSandbox)][-1] == holder
