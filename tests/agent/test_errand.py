@@ -1,5 +1,6 @@
 """What a call to an agent is for goes along with it."""
 
+import asyncio
 import itertools
 
 import pytest
@@ -16,6 +17,7 @@ from tests.agent.test_server import Served, served
 
 __all__ = ["served"]
 pytestmark = pytest.mark.root
+WITHIN_S = 10.0
 
 
 async def test_the_agent_logs_and_traces_for_whom_it_works(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,6 +33,10 @@ async def test_the_agent_logs_and_traces_for_whom_it_works(served: Served, monke
     amphora_id = new_id()
     with tracing(Settings(), "test", exporter), on_errand(errand), span("pass"):
         await served.compute.remove_amphora("local", amphora_id, epoch=1)
+        # The agent tells of a request when its answer is on its way.
+        async with asyncio.timeout(WITHIN_S):
+            while not lines:
+                await asyncio.sleep(0.01)
     assert lines == [
         {
             "event": "request",

@@ -142,7 +142,10 @@ def test_planned_changes_lose_no_request(ground: Ground) -> None:
             seen = len(clients.answered)
             ground.wait_for(partial(clients.has_more_than, seen + 20), "Answers afterwards", explain=clients.tell)
         print(f"{what}: {clients.tell()}")
-        assert clients.failed == 0, f"{what}: {clients.tell()}"
+        # A single amphora does not share the VIP: at the moment when it passes from or to one, a connection may be
+        # reset (docs/design/active-standby.md). A failover loses none.
+        most = 1 if what in ("SINGLE", "ACTIVE_STANDBY") else 0
+        assert clients.failed <= most, f"{what}: {clients.tell()}"
     _delete(ground, balancer)
 
 
