@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from statera.model.engines import DATAGRAM_PROTOCOLS
 from statera.model.enums import L7_LISTENER_PROTOCOLS, L7Action, L7CompareType, L7RuleType, ListenerProtocol
 from statera.model.enums import OperatingStatus as Operating
 from statera.model.regex import compile_regex
@@ -146,12 +147,10 @@ def _say(told: Explanation, sentence: str) -> Explanation:
 def _find_listener(tree: Tree, port: int) -> Listener | None:
     if not tree.load_balancer.admin_state_up or tree.load_balancer.deleting:
         return None
-    datagrams = (ListenerProtocol.UDP, ListenerProtocol.SCTP)
-    for listener in tree.listeners:
-        is_there = listener.admin_state_up and not listener.deleting
-        if is_there and listener.protocol_port == port and listener.protocol not in datagrams:
-            return listener
-    return None
+    wanted = (one for one in tree.listeners if one.admin_state_up and not one.deleting)
+    there = [one for one in wanted if one.protocol_port == port]
+    # One of each transport may share a port; a request that tells of nothing else is for the one over TCP.
+    return min(there, key=lambda one: one.protocol in DATAGRAM_PROTOCOLS, default=None)
 
 
 def _tell_no_listener(tree: Tree, port: int) -> str:

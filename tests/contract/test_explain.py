@@ -96,3 +96,14 @@ async def test_a_listener_of_metrics_answers_itself(api: Api, method: str, path:
     balancer = await api.create_balancer(listeners=[{"protocol": "PROMETHEUS", "protocol_port": 9090}])
     told = await ask(api, balancer, port=9090, method=method, path=path)
     assert (told["status_code"], told["pool_id"], told["members"]) == (code, None, [])
+
+
+async def test_a_port_of_datagrams_meets_its_listener_unless_one_over_tcp_has_it_too(api: Api) -> None:
+    pool = {"name": "dns", "protocol": "UDP", "lb_algorithm": "ROUND_ROBIN"}
+    pool["members"] = [{"address": "10.7.0.1", "protocol_port": 53}]  # type: ignore[assignment]
+    balancer = await api.create_balancer(listeners=[{"protocol": "UDP", "protocol_port": 53, "default_pool": pool}])
+    told = await ask(api, balancer, port=53)
+    assert told["sentence"] == "The default pool dns takes it."
+    assert [one["takes_requests"] for one in told["members"]] == [True]
+    await api.create_listener(loadbalancer_id=balancer["id"], protocol="TCP", protocol_port=53)
+    assert (await ask(api, balancer, port=53))["sentence"] == "No policy matched, and the default pool is missing."
