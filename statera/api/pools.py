@@ -40,8 +40,7 @@ from statera.base.errors import Refusal, Refused
 from statera.base.ids import new_id
 from statera.base.settings import ApiSettings
 from statera.model.edits import Change, create_pool, delete_pool, update_pool
-from statera.model.enums import Algorithm, PersistenceType, PoolProtocol
-from statera.model.rules import DATAGRAM_PROTOCOLS
+from statera.model.enums import DATAGRAM_POOL_PROTOCOLS, Algorithm, PersistenceType, PoolProtocol
 from statera.model.tree import Listener, LoadBalancer, Pool, SessionPersistence
 from statera.model.views import PoolView
 from statera.store.views import load_view
@@ -188,7 +187,7 @@ def _build_persistence(
 
 def _check_persistence(persistence: SessionPersistence, protocol: PoolProtocol) -> None:
     cookie = persistence.cookie_name
-    if protocol in DATAGRAM_PROTOCOLS:
+    if protocol in DATAGRAM_POOL_PROTOCOLS:
         _check_datagram_persistence(persistence)
     if persistence.type == PersistenceType.APP_COOKIE:
         if not cookie:
@@ -200,7 +199,7 @@ def _check_persistence(persistence: SessionPersistence, protocol: PoolProtocol) 
     elif cookie:
         raise _invalid('Field "cookie_name" can only be specified with session persistence of type "APP_COOKIE".')
     ranged = (persistence.persistence_timeout, persistence.persistence_granularity)
-    if ranged != (None, None) and protocol not in DATAGRAM_PROTOCOLS:
+    if ranged != (None, None) and protocol not in DATAGRAM_POOL_PROTOCOLS:
         raise _invalid("persistence_timeout and persistence_granularity is only for UDP and SCTP protocol pools.")
 
 

@@ -152,6 +152,7 @@ L4_TRANSPORT: dict[ListenerProtocol, str] = {
 }
 """Listener ports are unique per layer 4 transport (rules.md section 13)."""
 
+DATAGRAM_POOL_PROTOCOLS = (PoolProtocol.UDP, PoolProtocol.SCTP)
 _PROXY = (PoolProtocol.PROXY, PoolProtocol.PROXYV2)
 
 POOL_PROTOCOLS_OF_LISTENER: dict[ListenerProtocol, tuple[PoolProtocol, ...]] = {
@@ -170,7 +171,7 @@ _STREAM_MONITORS = (
 _DATAGRAM_MONITORS = (MonitorType.HTTP, MonitorType.SCTP, MonitorType.TCP, MonitorType.UDP_CONNECT)
 
 MONITOR_TYPES_OF_POOL: dict[PoolProtocol, tuple[MonitorType, ...]] = {
-    protocol: _DATAGRAM_MONITORS if protocol in (PoolProtocol.UDP, PoolProtocol.SCTP) else _STREAM_MONITORS
+    protocol: _DATAGRAM_MONITORS if protocol in DATAGRAM_POOL_PROTOCOLS else _STREAM_MONITORS
     for protocol in PoolProtocol
 }
 

@@ -5,13 +5,13 @@ from collections.abc import Iterable
 
 from statera.base.errors import Refusal, Refused
 from statera.model.enums import (
+    DATAGRAM_POOL_PROTOCOLS,
     L4_TRANSPORT,
     L7_LISTENER_PROTOCOLS,
     MONITOR_TYPES_OF_POOL,
     POOL_PROTOCOLS_OF_LISTENER,
     ListenerProtocol,
     MonitorType,
-    PoolProtocol,
 )
 from statera.model.tree import HealthMonitor, L7Policy, L7Rule, Listener, LoadBalancer, Member, Pool, Resource, Tree
 
@@ -26,7 +26,6 @@ WORDS: dict[type[Resource], str] = {
 }
 """What sentences call each resource (rules.md section 5)."""
 
-DATAGRAM_PROTOCOLS = (PoolProtocol.UDP, PoolProtocol.SCTP)
 _DATAGRAM_MONITORS = (MonitorType.UDP_CONNECT, MonitorType.SCTP)
 
 
@@ -118,7 +117,7 @@ def check_member_place(others: Iterable[Member], member: Member) -> None:
 def check_monitor_type(pool: Pool, monitor: HealthMonitor) -> None:
     """Refuse (INVALID) a kind of check that does not go with the pool's protocol."""
     if monitor.type in MONITOR_TYPES_OF_POOL[pool.protocol]:
-        if monitor.expected_body is not None and pool.protocol in (PoolProtocol.UDP, PoolProtocol.SCTP):
+        if monitor.expected_body is not None and pool.protocol in DATAGRAM_POOL_PROTOCOLS:
             why = f"expected_body is not a valid option for health monitors of {pool.protocol} pools"
             raise Refused(Refusal.INVALID, why)
         return
