@@ -3,7 +3,6 @@
 Entry: `derive_statuses`. From what is wanted, what the amphorae said last and what was shown before, to what changes.
 Statuses flow upwards: listeners and members are seen, pools follow from members, the load balancer from all of them.
 An object that the live configuration does not hold yet, or that is being deleted, keeps what it shows.
-A sentence holds no number that moves by itself (ages, counts of connections): it would be news with every heartbeat.
 """
 
 import datetime as dt
@@ -13,11 +12,12 @@ import msgspec
 
 from statera.base.reason import Reason
 from statera.model.engines import DATAGRAM_PROTOCOLS, EngineName
-from statera.model.enums import MonitorType, OperatingStatus, ProvisioningStatus
+from statera.model.enums import OperatingStatus, ProvisioningStatus
 from statera.model.expiry import EXPIRED, EXPIRES, judge_certificates
-from statera.model.heartbeat import ListenerState, MemberObserved, MemberState
+from statera.model.heartbeat import ListenerObserved, ListenerState, MemberState
 from statera.model.observed import Observed
-from statera.model.tree import HealthMonitor, Listener, Member, Pool, Resource, Tree
+from statera.model.sentences import name_members, name_some, tell_check, tell_dead, tell_silence
+from statera.model.tree import Listener, Member, Pool, Resource, Tree
 
 OBSERVED_SLUGS = frozenset(
     {
@@ -45,26 +45,12 @@ OBSERVED_SLUGS = frozenset(
 """The reasons given here. Any other on an object is the reconciler's, which covers ours until it settles."""
 
 WARN_DAYS = 30.0
-_MOST_NAMED = 3
-"""Objects that a sentence names before it says "and n more"."""
 
-_CHECK_WORDS = {
-    "SOCKERR": "no socket could be opened",
-    "L4TOUT": "no connection within the timeout (layer 4)",
-    "L4CON": "the connection failed (layer 4)",
-    "L6TOUT": "no TLS handshake within the timeout (layer 6)",
-    "L6RSP": "the TLS handshake failed (layer 6)",
-    "L7TOUT": "no answer within the timeout (layer 7)",
-    "L7RSP": "the answer was not understood (layer 7)",
-    "L7STS": "the answer was not the expected one (layer 7)",
-    "PROCTOUT": "the check took longer than its timeout",
-    "PROCERR": "the check could not be run to its end",
+_DOWN = {
+    EngineName.HAPROXY: Reason(slug="haproxy-not-running", sentence="HAProxy does not run in the listener's amphora."),
+    EngineName.NGINX: Reason(slug="nginx-not-running", sentence="nginx does not run in the listener's amphora."),
 }
-"""HAProxy's short check statuses (management guide 9.1, `check_status`) in words."""
-_PING_WORDS = {"PROCTOUT": "no answer within the timeout", "PROCERR": "the member did not answer"}
-_ENGINE_WORDS = {EngineName.HAPROXY: "HAProxy", EngineName.NGINX: "nginx"}
-_NOT_IN_BODY = "HTTP content check did not match"
-"""HAProxy's words for a body without the expected text; its short status says any bad answer."""
+"""Why a listener does not listen whose engine is down."""
 
 
 class StatusChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,7 +115,7 @@ def _judge_unheard(tree: Tree, observed: Observed) -> _Verdict:
         return _admin_down("The load balancer is administratively down.")
     if not observed.silent:
         return _as_shown(tree.load_balancer)
-    reason = Reason(slug="amphora-silent", sentence=_tell_silence(observed), since=observed.silent[0].since)
+    reason = Reason(slug="amphora-silent", sentence=tell_silence(observed), since=observed.silent[0].since)
     return _Verdict(OperatingStatus.ERROR, reason)
 
 
@@ -151,7 +137,7 @@ def _judge_member(tree: Tree, member: Member, observed: Observed, now: dt.dateti
         return _as_shown(member) if not _is_live(monitor, observed) else _Verdict(OperatingStatus.NO_MONITOR)
     if seen.state is MemberState.DOWN:
         since = now - dt.timedelta(seconds=seen.since_s)
-        sentence = _tell_check(member, monitor, seen)
+        sentence = tell_check(member, monitor, seen)
         return _Verdict(OperatingStatus.ERROR, Reason(slug="member-check-failed", sentence=sentence, since=since))
     if member.weight == 0 or seen.state is MemberState.DRAIN:
         return _DRAINING
@@ -203,16 +189,19 @@ def _judge_listener(tree: Tree, listener: Listener, observed: Observed) -> _Verd
         return _Verdict(OperatingStatus.DEGRADED, Reason(slug="listener-full", sentence=sentence))
     if not _is_live(listener, observed):
         return _as_shown(listener)
-    slug, sentence = "listener-not-reported", "The listener is wanted, but the live configuration does not hold it."
-    if seen is not None:
-        slug, sentence = "listener-stopped", "HAProxy has stopped the listener although it is wanted."
-    if observed.stopped and (seen is None or _engine_of(listener) is not EngineName.HAPROXY):
-        slug, sentence = "haproxy-not-running", "HAProxy does not run in the listener's amphora."
-        if _engine_of(listener) is EngineName.NGINX:
-            slug, sentence = "nginx-not-running", "nginx does not run in the listener's amphora."
     settled = tree.load_balancer.provisioning_status is ProvisioningStatus.ACTIVE
     status = OperatingStatus.ERROR if settled else OperatingStatus.OFFLINE
-    return _Verdict(status, Reason(slug=slug, sentence=sentence))
+    return _Verdict(status, _why_not_open(listener, seen, observed))
+
+
+def _why_not_open(listener: Listener, seen: ListenerObserved | None, observed: Observed) -> Reason:
+    engine = _engine_of(listener)
+    if observed.stopped and (seen is None or engine is not EngineName.HAPROXY):
+        return _DOWN[engine]
+    if seen is None:
+        sentence = "The listener is wanted, but the live configuration does not hold it."
+        return Reason(slug="listener-not-reported", sentence=sentence)
+    return Reason(slug="listener-stopped", sentence="HAProxy has stopped the listener although it is wanted.")
 
 
 def _judge_pool(tree: Tree, pool: Pool, observed: Observed, members: Mapping[str, _Verdict]) -> _Verdict:
@@ -241,10 +230,10 @@ def _judge_used_pool(live: list[Member], members: Mapping[str, _Verdict]) -> _Ve
     if live and not any(members[member.id].status in _WORKING for member in live):
         resting = len(live) - len(failing)
         rest = f"; {resting} disabled or draining" if resting else ""
-        sentence = f"No member takes traffic: {_name_members(failing)} failing{rest}."
+        sentence = f"No member takes traffic: {name_members(failing)} failing{rest}."
         return _Verdict(OperatingStatus.ERROR, Reason(slug="pool-no-member-works", sentence=sentence))
     if failing:
-        sentence = f"{len(failing)} of {len(live)} members fail their health check: {_name_members(failing)}."
+        sentence = f"{len(failing)} of {len(live)} members fail their health check: {name_members(failing)}."
         return _Verdict(OperatingStatus.DEGRADED, Reason(slug="pool-members-failing", sentence=sentence))
     return _ONLINE
 
@@ -265,18 +254,16 @@ def _judge_load_balancer(
         return _admin_down("The load balancer is administratively down.")
     dead = _list_dead(tree, observed)
     if dead and len(observed.stopped) == observed.heard:
-        slug = "haproxy-not-running"
-        if dead[0] is EngineName.NGINX:
-            slug = "nginx-not-running"
-        return _Verdict(OperatingStatus.ERROR, Reason(slug=slug, sentence=_tell_dead(dead, observed)))
+        reason = msgspec.structs.replace(_DOWN[dead[0]], sentence=tell_dead(dead, observed))
+        return _Verdict(OperatingStatus.ERROR, reason)
     broken = [pool for pool in tree.pools if pools[pool.id].status is OperatingStatus.ERROR and not pool.deleting]
     if broken:
-        sentence = _name_some([_tell(pool, pools[pool.id]) for pool in broken])
+        sentence = name_some([_tell(pool, pools[pool.id]) for pool in broken])
         return _Verdict(OperatingStatus.ERROR, Reason(slug="load-balancer-failing", sentence=sentence))
     troubles = _list_troubles(tree, observed, listeners, pools)
     if not troubles:
         return _tell_expiring(tree, listeners, pools)
-    sentence = _name_some(troubles)
+    sentence = name_some(troubles)
     return _Verdict(OperatingStatus.DEGRADED, Reason(slug="load-balancer-degraded", sentence=sentence))
 
 
@@ -290,7 +277,7 @@ def _tell_expiring(tree: Tree, listeners: Mapping[str, _Verdict], pools: Mapping
     ]
     if not told:
         return _ONLINE
-    sentence = _name_some([words for _, words in told])
+    sentence = name_some([words for _, words in told])
     return _Verdict(OperatingStatus.ONLINE, Reason(slug=EXPIRES, sentence=sentence, since=min(told)[0]))
 
 
@@ -299,10 +286,10 @@ def _list_troubles(
 ) -> list[str]:
     # A failing member is told by its pool.
     bad = (OperatingStatus.DEGRADED, OperatingStatus.ERROR)
-    troubles = [_tell_silence(observed)] if observed.silent else []
+    troubles = [tell_silence(observed)] if observed.silent else []
     dead = _list_dead(tree, observed)
     if dead and len(observed.stopped) < observed.heard:
-        troubles.append(_tell_dead(dead, observed))
+        troubles.append(tell_dead(dead, observed))
     troubles += [
         _tell(listener, listeners[listener.id])
         for listener in tree.listeners
@@ -326,11 +313,6 @@ def _list_dead(tree: Tree, observed: Observed) -> list[EngineName]:
 def _engine_of(listener: Listener) -> EngineName:
     """Return what serves it, as far as the tree tells: no host has IPVS yet."""
     return EngineName.NGINX if listener.protocol in DATAGRAM_PROTOCOLS else EngineName.HAPROXY
-
-
-def _tell_dead(dead: list[EngineName], observed: Observed) -> str:
-    words = " and ".join(_ENGINE_WORDS[engine] for engine in dead)
-    return f"{words} {'do' if len(dead) > 1 else 'does'} not run in amphora {_name_some(observed.stopped)}."
 
 
 def _only_news(judged: list[tuple[Resource, _Verdict]], now: dt.datetime) -> tuple[StatusChange, ...]:
@@ -379,40 +361,6 @@ def _users(tree: Tree, pool: Pool) -> list[Listener]:
     return [user for user in tree.list_listeners_using(pool.id) if user.admin_state_up and not user.deleting]
 
 
-def _tell_check(member: Member, monitor: HealthMonitor, seen: MemberObserved) -> str:
-    target = _endpoint(member.monitor_address or member.address, member.monitor_port or member.protocol_port)
-    words = _CHECK_WORDS.get(seen.check, "the member is down")
-    if monitor.type is MonitorType.PING:
-        words = _PING_WORDS.get(seen.check, words)
-    elif seen.check == "L7RSP" and seen.text.startswith(_NOT_IN_BODY):
-        words = "the answer does not hold the expected text (layer 7)"
-    code = f", code {seen.code}" if seen.code else ""
-    text = "".join(sign for sign in seen.text if sign.isprintable()).strip()
-    said = f": {text}" if text else ""
-    short = f" [{seen.check}{code}{said}]" if seen.check else ""
-    return f"The {monitor.type.value} check of {target} fails: {words}{short}."
-
-
-def _tell_silence(observed: Observed) -> str:
-    first = observed.silent[0]
-    more = f", nor of {len(observed.silent) - 1} more" if len(observed.silent) > 1 else ""
-    since = first.since.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    return f"Nothing was heard of amphora {first.amphora_id} on host {first.host} since {since}{more}."
-
-
 def _tell(resource: Resource, verdict: _Verdict) -> str:
     why = verdict.reason.sentence if verdict.reason else f"{verdict.status.value}."
     return f"{type(resource).__name__} {resource.name or resource.id}: {why}"
-
-
-def _name_members(failing: list[Member]) -> str:
-    return _name_some([_endpoint(member.address, member.protocol_port) for member in failing], ", ") or "none"
-
-
-def _name_some(names: "list[str] | tuple[str, ...]", between: str = " ") -> str:
-    more = len(names) - _MOST_NAMED
-    return between.join(names[:_MOST_NAMED]) + (f"{between}and {more} more" if more > 0 else "")
-
-
-def _endpoint(address: str, port: int) -> str:
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
