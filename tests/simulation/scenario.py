@@ -308,6 +308,7 @@ def simulate(seed: int) -> Story:
         with mock.patch("uuid.uuid4", simulation[0].make_uuid):
             await simulation[0].run()
 
+    before, dice = structlog.get_config(), random.getstate()
     random.seed(seed)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
@@ -317,4 +318,7 @@ def simulate(seed: int) -> Story:
         story = "\n".join(simulation[0].story.lines[-120:])
         kinds = ", ".join(simulation[0].faults.kinds)
         raise Failed(f"seed {seed} ({kinds}):\n{story}\n{type(error).__name__}: {error}") from error
+    finally:
+        random.setstate(dice)
+        structlog.configure(**before)
     return simulation[0].story
