@@ -40,6 +40,7 @@ class Memory:
         self._amphorae_of: dict[str, set[str]] = {}
         self._owner_of: dict[str, str] = {}
         self._silent: dict[str, Silence] = {}
+        self._silent_of: dict[str, list[Silence]] = {}
         self._news: dict[str, None] = {}
         self._heard: dict[str, dt.datetime] = {}
         self._stopped: set[str] = set()
@@ -140,8 +141,12 @@ class Memory:
             if self._owner_of.get(amphora_id) == load_balancer_id and amphora_id not in self._silent
         ]
         spoken = [whole for amphora_id in mine if (whole := self._voices[amphora_id].whole) is not None]
-        silent = [silence for silence in self._silent.values() if silence.load_balancer_id == load_balancer_id]
-        return merge_heartbeats(spoken, silent)
+        return merge_heartbeats(spoken, self._list_silent(load_balancer_id))
+
+    def _list_silent(self, load_balancer_id: str) -> list[Silence]:
+        # Those that have spoken since the judge's last word are silent no more.
+        judged = self._silent_of.get(load_balancer_id, ())
+        return [silence for silence in judged if silence.amphora_id in self._silent]
 
     def count_voices(self) -> int:
         """Return how many amphorae have spoken."""
@@ -153,8 +158,7 @@ class Memory:
 
     def concerns(self, load_balancer_id: str) -> bool:
         """Say whether any amphora of the load balancer was heard or is known to keep silent."""
-        silent = (silence.load_balancer_id for silence in self._silent.values())
-        return load_balancer_id in self._amphorae_of or load_balancer_id in silent
+        return load_balancer_id in self._amphorae_of or bool(self._list_silent(load_balancer_id))
 
     def has_strangers(self, load_balancer_ids: Iterable[str]) -> bool:
         """Say whether somebody speaks for these load balancers whose owner is not known yet."""
@@ -192,6 +196,9 @@ class Memory:
         self._news.update(dict.fromkeys(silence.load_balancer_id for silence in (*fresh, *ended)))
         # The first word on a silence stays, so that its sentence does not move.
         self._silent = {amphora_id: self._silent.get(amphora_id, silence) for amphora_id, silence in current.items()}
+        self._silent_of = {}
+        for silence in self._silent.values():
+            self._silent_of.setdefault(silence.load_balancer_id, []).append(silence)
         return fresh
 
     def _forget(self, amphora_id: str, load_balancer_id: str) -> None:
