@@ -18,6 +18,7 @@ from statera.store.amphorae import (
     KEY_BYTES,
     count_placed,
     list_amphorae,
+    list_voices,
     load_heartbeat_key,
     remove_amphora,
     save_amphora,
@@ -82,6 +83,18 @@ async def test_rows_count_per_host(store: Store) -> None:
         for host in hosts:
             await save_amphora(store, claim, make_amphora(tree.load_balancer.id, host=host))
     assert await count_placed(store) == {"one": 2, "two": 1}
+
+
+async def test_voices_say_who_they_are_and_when_they_were_heard(store: Store) -> None:
+    assert await list_voices(store) == ()
+    tree, claim = await plant(store)
+    saved = [make_amphora(tree.load_balancer.id, host=host) for host in ("one", "two")]
+    for amphora in saved:
+        await save_amphora(store, claim, amphora)
+    await touch_amphorae(store, {saved[1].id: NOW})
+    saved[1] = msgspec.structs.replace(saved[1], last_heartbeat_at=NOW)
+    brief = {msgspec.structs.replace(one, ports=(), reason=None, updated_at=None) for one in saved}
+    assert set(await list_voices(store)) == brief
 
 
 async def test_when_it_was_heard_only_goes_forward_and_survives_a_save(store: Store) -> None:
