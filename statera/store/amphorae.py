@@ -91,7 +91,7 @@ async def list_amphorae(store: Store) -> tuple[Amphora, ...]:
 
 
 class _Voices(msgspec.Struct):
-    """One list for each attribute, all in the same order: the database makes that faster than an object for each amphora."""
+    """One list for each attribute, all in the same order: they cost the database less than one object per amphora."""
 
     id: list[str]
     load_balancer_id: list[str]
