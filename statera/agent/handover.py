@@ -8,6 +8,7 @@ All functions block for some milliseconds, unless they say for how long.
 import ipaddress
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from pyroute2 import IPRoute
 
@@ -43,11 +44,32 @@ def take_over(spec: SandboxSpec) -> None:
 
 def keep_behind(spec: SandboxSpec) -> None:
     """Put the VIPs where the amphora still serves what it has begun, and no neighbour hears of them."""
-    vips = [text for interface in spec.interfaces for text in interface.vips]
-    with namespace.entered(spec.amphora_id), IPRoute() as inside:
+    with namespace.entered(spec.amphora_id):
         Path("/proc/sys/net/ipv4/conf/all/arp_ignore").write_text(ONLY_OWN_INTERFACE, encoding="ascii")
-        for text in vips:
+    put_on_loopback(spec)
+
+
+def put_on_loopback(spec: SandboxSpec) -> None:
+    """Take what comes for the VIPs wherever they are on; over IPv4 the neighbours are answered, too."""
+    with namespace.entered(spec.amphora_id), IPRoute() as inside:
+        for text in _list_vips(spec):
             add_address(inside, LOOPBACK, f"{text}/{ipaddress.ip_address(text).max_prefixlen}", is_vip=True)
+
+
+def take_from_loopback(spec: SandboxSpec) -> None:
+    with namespace.entered(spec.amphora_id), IPRoute() as inside:
+        for text in _list_vips(spec):
+            _take(inside, LOOPBACK, text)
+
+
+def _list_vips(spec: SandboxSpec) -> list[str]:
+    return [text for interface in spec.interfaces for text in interface.vips]
+
+
+def _take(inside: Any, index: int, vip: str) -> None:
+    address = ipaddress.ip_address(vip)
+    with missing_is_fine():
+        inside.addr("del", index=index, address=str(address), prefixlen=address.max_prefixlen)
 
 
 def give_up(spec: SandboxSpec) -> None:
@@ -56,9 +78,7 @@ def give_up(spec: SandboxSpec) -> None:
         for interface in spec.interfaces:
             index = inside.link_lookup(ifname=interface.name)
             for text in interface.vips if index else ():
-                address = ipaddress.ip_address(text)
-                with missing_is_fine():
-                    inside.addr("del", index=index[0], address=str(address), prefixlen=address.max_prefixlen)
+                _take(inside, index[0], text)
 
 
 def wait_for_successor(spec: SandboxSpec, within_s: float) -> bool:

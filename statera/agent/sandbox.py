@@ -17,6 +17,7 @@ from statera.agent.engine import Engine
 from statera.agent.folders import AmphoraFolders, Record
 from statera.agent.intact import is_intact
 from statera.agent.process import Launch
+from statera.agent.turning import ensure_vrrp
 from statera.agent.vrrp import Keepalived, is_sharing
 from statera.base.errors import LostClaim, StateraError, Transient
 from statera.base.logging import get_logger
@@ -44,10 +45,9 @@ MOST_FAREWELLS = 16
 CONNECTED_WITHIN_S = 2.0
 LOOK_AGAIN_S = 0.01
 YIELDED_WITHIN_S = 1.5
-HAS_THEM_WITHIN_S = 0.1
+"""Until another one has taken the VIPs: three adverts and a little more, if there is one that wants them."""
 HEARD_WITHIN_S = 0.3
 """Seconds in which neighbours have heard of a successor that has the VIPs."""
-"""Until another one has taken the VIPs: three adverts and a little more, if there is one that wants them."""
 
 
 class Farewell(msgspec.Struct, frozen=True, kw_only=True):
@@ -236,7 +236,7 @@ class Sandbox:
         namespace.ensure_namespace(self.record.sandbox)
         self._is_intact = True
         self._limit()
-        self.vrrp.ensure(self.record.sandbox, self.engine.launch)
+        ensure_vrrp(self.vrrp, self.record.sandbox, self.engine.launch)
         self._remember(is_built=True)
         self._has_stood = True
 
@@ -251,7 +251,7 @@ class Sandbox:
             self.engine.launch,
             limits=self.record.sandbox.limits,
             groups=tuple(groups),
-            has_lifeline=self.record.sandbox.vrrp is not None,
+            has_lifeline=self.record.sandbox.vrrp is not None and self.record.sandbox.has_lifeline,
         )
         self.datagrams.launch = self.engine.launch
 
@@ -397,9 +397,7 @@ class Sandbox:
         spec = self.record.sandbox
         await asyncio.to_thread(handover.keep_behind, spec)
         if spec.vrrp is not None:
-            # A successor that shares nothing has them already, and takes them from nobody.
-            if not await asyncio.to_thread(handover.wait_for_successor, spec, HAS_THEM_WITHIN_S):
-                await self._yield(min(deadline, time.monotonic() + YIELDED_WITHIN_S))
+            await self._yield(min(deadline, time.monotonic() + YIELDED_WITHIN_S))
             await asyncio.to_thread(self.vrrp.stop)
         await asyncio.to_thread(handover.give_up, spec)
         # keepalived may have given them up before the successor has them; until neighbours have heard of that one, new

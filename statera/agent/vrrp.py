@@ -50,6 +50,11 @@ class Keepalived:
             self._child = None
         return process.find_master(self._folders.vrrp_pid, self._amphora_id)
 
+    @property
+    def has_shared(self) -> bool:
+        """Say whether it has been brought up, and not been ended on purpose since."""
+        return self._folders.vrrp.exists()
+
     def is_missed(self, spec: SandboxSpec) -> bool:
         """Say whether it should run and does not."""
         return is_sharing(spec) and self.find_pid() is None
@@ -61,7 +66,7 @@ class Keepalived:
             self.stop()
             return
         mark = self._mark_interfaces(spec)
-        known = self._folders.vrrp.read_text(encoding="ascii") if self._folders.vrrp.exists() else ""
+        known = self._folders.vrrp.read_text(encoding="ascii") if self.has_shared else ""
         if mark + wanted != known:
             self._folders.write(self._folders.vrrp.name, mark + wanted)
         pid = self.find_pid()

@@ -218,6 +218,8 @@ class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """How it shares the VIPs with others; None: they are its own, or it has none."""
     handed_over_by: Annotated[tuple[str, ...], since(2)] = ()
     """Addresses of amphorae that are giving the VIPs up to this one, and still serve the connections they have."""
+    has_lifeline: Annotated[bool, since(3, "a change of topology without a pause")] = True
+    """Whether it gives shared VIPs up when HAProxy dies: one that shares them only meanwhile was started without."""
 
     def digest(self) -> str:
         return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()[:32]

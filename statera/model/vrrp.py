@@ -10,6 +10,8 @@ from statera.model.enums import AmphoraRole
 
 PRIORITIES = {AmphoraRole.MASTER: 100, AmphoraRole.BACKUP: 90}
 """Of those that share: they decide who begins, no more."""
+SINGLE_PRIORITY = 100
+"""Of a single one, which shares the VIPs only until a pair has taken them from it."""
 TAKING_PRIORITY, YIELDING_PRIORITY = 50, 1
 """Of one that takes the VIPs from one that is to go, and of that one once it is ready to go: not a moment earlier."""
 ADVERT_MS = 80

@@ -37,6 +37,7 @@ from statera.model.tree import (
     Tree,
     Vip,
 )
+from statera.model.vrrp import PRIORITIES
 from statera.plan.tls import decide_listener_tls, decide_pool_tls, lacks_certificates, list_own_references
 from statera.plan.vrrp import decide_handover, decide_peers, decide_vrrp
 
@@ -277,13 +278,15 @@ def decide_sandbox_spec(
         is_home = port.network_id == home
         interface = _interface_spec(tree, f"eth{number}", port, network, is_home=is_home)
         interfaces.append(msgspec.structs.replace(interface, vips=vips) if is_home else interface)
+    vrrp = decide_vrrp(tree.load_balancer, amphora, others)
     return SandboxSpec(
         amphora_id=amphora.id,
         load_balancer_id=tree.load_balancer.id,
         interfaces=tuple(interfaces),
         limits=limits,
-        vrrp=decide_vrrp(tree.load_balancer, amphora, others),
+        vrrp=vrrp,
         handed_over_by=decide_handover(tree.load_balancer, amphora, others) if with_vips else (),
+        has_lifeline=vrrp is None or amphora.role in PRIORITIES,
     )
 
 

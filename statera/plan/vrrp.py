@@ -6,7 +6,8 @@ from statera.model.amphora import Amphora
 from statera.model.enums import AmphoraStatus
 from statera.model.spec import PeersSpec
 from statera.model.tree import LoadBalancer
-from statera.model.vrrp import ADVERT_MS, PRIORITIES, TAKING_PRIORITY, VrrpSpec
+from statera.model.vrrp import ADVERT_MS, PRIORITIES, SINGLE_PRIORITY, TAKING_PRIORITY, VrrpSpec
+from statera.plan.seats import ROLES
 
 _GOING = (AmphoraStatus.PENDING_DELETE, AmphoraStatus.ERROR)
 
@@ -15,21 +16,20 @@ def decide_vrrp(balancer: LoadBalancer, amphora: Amphora, others: Sequence[Ampho
     """Return how an amphora shares the VIPs, None for one that has them for itself.
 
     `others` are all other rows of the load balancer. Those that are to go take part until they are gone: each must hear
-    each other, or two would take the VIPs.
+    each other, or two would take the VIPs. So does a single one beside a pair, as long as both are there.
     """
-    priority = PRIORITIES.get(amphora.role)
-    if priority is None:
+    rows = (amphora, *others)
+    if all(row.role not in PRIORITIES for row in rows):
         return None
-    sharing = [row for row in others if row.role in PRIORITIES]
-    staying = [row for row in (amphora, *sharing) if not is_going(balancer, row)]
+    staying = [row for row in rows if not is_going(balancer, row)]
     first = min(staying, key=lambda row: (row.created_at, row.id), default=None)
     # Only one takes the VIPs from those that go, so that they move once.
     preempts = first is amphora and any(is_going(balancer, row) for row in others)
     return VrrpSpec(
-        priority=TAKING_PRIORITY if preempts else priority,
+        priority=TAKING_PRIORITY if preempts else PRIORITIES.get(amphora.role, SINGLE_PRIORITY),
         preempts=preempts,
         advert_ms=ADVERT_MS,
-        peers=list_home_addresses(balancer, sharing),
+        peers=list_home_addresses(balancer, others),
     )
 
 
@@ -50,8 +50,9 @@ def decide_peers(balancer: LoadBalancer, amphora_id: str, rows: Sequence[Amphora
 
 
 def is_going(balancer: LoadBalancer, row: Amphora) -> bool:
-    """Say whether an amphora is to go."""
-    return row.status in _GOING or row.id in balancer.amphorae_to_replace
+    """Say whether an amphora is to go: also one whose role the topology does not have any more."""
+    is_asked = row.id in balancer.amphorae_to_replace or row.role not in ROLES[balancer.topology]
+    return is_asked or row.status in _GOING
 
 
 def list_home_addresses(balancer: LoadBalancer, rows: Sequence[Amphora]) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ def render_keepalived(spec: SandboxSpec) -> str:
 
 def _lines(spec: SandboxSpec, home: InterfaceSpec, vrrp: VrrpSpec) -> Iterator[str]:
     families = list_families(home, vrrp)
+    tracked = list(_lifeline_lines()) if spec.has_lifeline else []
     yield f"# Load balancer {tokens.name(spec.load_balancer_id)}, amphora {tokens.name(spec.amphora_id)}"
     yield "global_defs {"
     yield f"    router_id {tokens.name(spec.amphora_id)}"
@@ -51,10 +52,10 @@ def _lines(spec: SandboxSpec, home: InterfaceSpec, vrrp: VrrpSpec) -> Iterator[s
         yield "    group {"
         yield from (f"        ipv{family}" for family in families)
         yield "    }"
-        yield from _lifeline_lines()
+        yield from tracked
         yield "}"
     for family in families:
-        yield from _instance_lines(family, families, home, vrrp)
+        yield from _instance_lines(family, families, home, vrrp, tracked if len(families) == 1 else [])
 
 
 def _lifeline_lines() -> Iterator[str]:
@@ -70,7 +71,9 @@ def list_families(home: InterfaceSpec, vrrp: VrrpSpec) -> Sequence[int]:
     return sorted(own & wanted) or sorted(own)[:1]
 
 
-def _instance_lines(family: int, families: Sequence[int], home: InterfaceSpec, vrrp: VrrpSpec) -> Iterator[str]:
+def _instance_lines(
+    family: int, families: Sequence[int], home: InterfaceSpec, vrrp: VrrpSpec, tracked: Sequence[str]
+) -> Iterator[str]:
     own = next(one for one in map(ipaddress.ip_interface, home.addresses) if one.version == family)
     vips = [ipaddress.ip_address(text) for text in home.vips]
     # A VIP of a family in which this amphora has no address goes along with the first instance.
@@ -83,8 +86,7 @@ def _instance_lines(family: int, families: Sequence[int], home: InterfaceSpec, v
     if not vrrp.preempts:
         yield "    nopreempt"
     yield f"    interface {tokens.name(home.name)}"
-    if len(families) == 1:
-        yield from _lifeline_lines()
+    yield from tracked
     yield f"    virtual_router_id {VIRTUAL_ROUTER_ID}"
     yield f"    priority {tokens.number(vrrp.priority)}"
     yield f"    advert_int {vrrp.advert_ms / 1000:.2f}"

@@ -44,8 +44,7 @@ class Pair:
         """Build both, with one member on this port of the host."""
         self.port = port
         for number in (0, 1):
-            request = SandboxRequest(epoch=1, sandbox=self.spec(number), heartbeat_key=HEARTBEAT_KEY)
-            await self.host.ensure(request)
+            await self.ensure(self.spec(number))
         for amphora_id in self.ids:
             await self.host.apply(amphora_id, self.ground.configuration(self.ground.document([port])))
 
@@ -54,7 +53,10 @@ class Pair:
         spec = self.spec(self.ids.index(amphora_id))
         assert spec.vrrp is not None
         changed = msgspec.structs.replace(spec, vrrp=msgspec.structs.replace(spec.vrrp, peers=peers))
-        await self.host.ensure(SandboxRequest(epoch=1, sandbox=changed, heartbeat_key=HEARTBEAT_KEY))
+        await self.ensure(changed)
+
+    async def ensure(self, spec: SandboxSpec) -> None:
+        await self.host.ensure(SandboxRequest(epoch=1, sandbox=spec, heartbeat_key=HEARTBEAT_KEY))
 
     def sandbox(self, amphora_id: str) -> Sandbox:
         return self.host.sandboxes[amphora_id]

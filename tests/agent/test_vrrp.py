@@ -1,16 +1,20 @@
 """Two sandboxes share the VIPs: keepalived moves them when one dies, and never leaves them in two places."""
 
+import asyncio
 import os
 import signal
 import subprocess
 from collections.abc import AsyncIterator
 from functools import partial
 
+import msgspec
 import pytest
 import pytest_asyncio
 
+from statera.agent.addresses import list_addresses
 from statera.agent.host import AmphoraHost
-from statera.agent.namespace import outside_name
+from statera.agent.intact import is_intact
+from statera.agent.namespace import entered, has_vips, outside_name
 from tests.agent.ground import Ground, eventually, fetch, web_server
 from tests.agent.pair import Pair
 
@@ -109,3 +113,25 @@ async def test_a_change_of_peers_leaves_the_vips_where_they_are(pair: Pair):
     assert await pair.stays_one(1.0)
     assert pair.masters() == [first]
     assert pair.sandbox(first).vrrp.find_pid() == pid
+
+
+async def test_a_single_one_begins_and_ends_to_share_and_answers_all_the_time(ground: Ground, host: AmphoraHost):
+    with web_server() as port:
+        one = Pair(ground, host)
+        sharing = msgspec.structs.replace(one.spec(0), has_lifeline=False)
+        alone = msgspec.structs.replace(sharing, vrrp=None, has_lifeline=True)
+        one.port = port
+        await one.ensure(alone)
+        await host.apply(one.ids[0], ground.configuration(ground.document([port])))
+        await eventually(one.answers, "answers")
+        for spec, runs in ((sharing, True), (alone, False)) * 2:
+            changing = asyncio.create_task(one.ensure(spec))
+            while not changing.done():
+                assert await one.answers()
+            await changing
+            sandbox = one.sandbox(one.ids[0])
+            assert has_vips(spec)
+            assert (sandbox.vrrp.find_pid() is not None, sandbox.has_vips()) == (runs, runs or None)
+            assert is_intact(spec)
+            with entered(one.ids[0]):
+                assert list_addresses("lo") == {"127.0.0.1", "::1"}

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import msgspec
+
 from statera.model.network import Attachment
 from statera.model.spec import InterfaceSpec, LimitsSpec, SandboxSpec
 from statera.model.vrrp import ADVERT_MS, VrrpSpec
@@ -33,6 +35,10 @@ CASES = {
         ("192.0.2.10", "2001:db8::10", "192.0.2.11"),
         ("192.0.2.22", "192.0.2.23", "2001:db8::22", "2001:db8::23"),
         preempts=True,
+    ),
+    "single": msgspec.structs.replace(
+        make_spec(("192.0.2.21/24", "2001:db8::21/64"), ("192.0.2.10", "2001:db8::10"), ("192.0.2.22",)),
+        has_lifeline=False,
     ),
     "alone": make_spec(("192.0.2.21/24",), ("192.0.2.10",), ()),
     "other-family": make_spec(("192.0.2.21/24",), ("192.0.2.10", "2001:db8::10"), ("192.0.2.22",)),

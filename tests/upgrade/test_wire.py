@@ -114,7 +114,7 @@ def test_digests_are_those_that_the_first_protocol_computes() -> None:
 
 def test_records_of_other_versions_say_what_they_hold_not_what_they_heard() -> None:
     """A digest that came is believed only by an agent that has kept all that came with it."""
-    old, new = _load("Record"), _load("Record", 2)
+    old, new = _load("Record"), _load("Record", PROTOCOL)
     assert old.protocol == FIRST_PROTOCOL
     assert old.read_again().tell_sandbox_digest() == new.sandbox_digest == old.sandbox.digest()
     assert old.read_again().tell_document_digest() == new.document_digest

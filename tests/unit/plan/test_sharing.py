@@ -120,6 +120,25 @@ def test_a_single_one_becomes_two_before_it_goes_and_two_become_one():
     assert names(plan).index("ConfirmAmphora") < names(plan).index("RemoveSandbox")
 
 
+def test_a_single_one_and_a_pair_share_the_vips_until_they_have_moved():
+    """Two that have them, each for itself, would reset connections that the other one knows."""
+    single = make_one("s", AmphoraRole.STANDALONE, 20, "one")
+    rows = (single, MASTER, BACKUP)
+    for tree, going, coming in ((make_pair(), (single,), BACKUP), (make_tree(), (MASTER, BACKUP), single)):
+        specs = {row.id: decide_sandbox_spec(tree, row, NETWORKS, LIMITS, rows=rows) for row in rows}
+        shares = {row_id: spec.vrrp for row_id, spec in specs.items() if spec.vrrp is not None}
+        assert shares.keys() == specs.keys()
+        assert all(len(one.peers) == len(rows) - 1 for one in shares.values())
+        assert [row_id for row_id, one in shares.items() if one.preempts] == [coming.id]
+        assert all(shares[row.id].priority > shares[coming.id].priority for row in going)
+        given_up = tuple(place.address for row in going for place in row.ports[0].addresses)
+        assert specs[coming.id].handed_over_by == given_up
+        # HAProxy of a single one was started without a lifeline, or is to go on without.
+        assert [row_id for row_id, spec in specs.items() if not spec.has_lifeline] == ["s"]
+    alone = decide_sandbox_spec(make_tree(), single, NETWORKS, LIMITS, rows=(single,))
+    assert (alone.vrrp, alone.has_lifeline) == (None, True)
+
+
 def test_whoever_has_the_vips_goes_last():
     """Else the next one that is to go would have them for a while."""
     tree = make_pair(amphorae_to_replace=("m", "b"))
