@@ -81,6 +81,8 @@ def decide_change(live: Document | None, wanted: Document, engine: EngineCapabil
         return Reload(why="No configuration is live yet.")
     if live == wanted:
         return Unchanged()
+    if _has_fixed_files(live, wanted):
+        return Reload(why=_FIXED_FILE)
     commands = [*_file_commands(live, wanted)]
     doubt = _LONG_FILE if any(command.file for command in commands) else ""
     before, after = _other_parts(live), _other_parts(wanted)
@@ -127,12 +129,35 @@ def _without_l7(parts: list[Part]) -> tuple[list[TextPart], int]:
 
 _LONG_FILE = "Certificates or revocations that together are longer than 16 KiB can only be replaced by a reload."
 """HAProxy reads commands into one buffer (configuration manual 3.2, tune.bufsize)."""
+_FIXED_FILE = "CA certificates and revocations of members that are shown no certificate can only change by a reload."
 _KEYWORDS: dict[FileKind, str] = {"certificate": "cert", "authorities": "ca-file", "revocations": "crl-file"}
 
 
+def _files(document: Document) -> dict[str, FilePart]:
+    return {part.name: part for part in document.parts if isinstance(part, FilePart)}
+
+
+def _has_fixed_files(live: Document, wanted: Document) -> bool:
+    """Say whether a file differs of which HAProxy would take the new content, say so, and not use it.
+
+    It knows who uses CA certificates and revocations by the certificate that goes with them: of listeners, which have
+    one always, and of servers that show one.
+    """
+    before, after = _files(live), _files(wanted)
+    owners = {_owner(name) for name, part in after.items() if part.kind == "certificate"}
+    return any(
+        part.kind != "certificate" and _owner(name) not in owners and name in before and before[name] != part
+        for name, part in after.items()
+    )
+
+
+def _owner(name: str) -> str:
+    """Return the listener or the pool that a file is of; see `render/tls.py`."""
+    return name.partition("/")[0].partition(".")[0]
+
+
 def _file_commands(live: Document, wanted: Document) -> Iterator[Command]:
-    before = {part.name: part for part in live.parts if isinstance(part, FilePart)}
-    after = {part.name: part for part in wanted.parts if isinstance(part, FilePart)}
+    before, after = _files(live), _files(wanted)
     for name, part in after.items():
         if name not in before:
             if _folder(name):

@@ -23,6 +23,7 @@ from statera.render.tls import (
     list_pool_files,
     list_response_lines,
     list_server_words,
+    list_session_lines,
 )
 
 HARD_STOP_AFTER = "30m"
@@ -108,6 +109,7 @@ def _global_lines(spec: AmphoraSpec, engine: EngineCapabilities, paths: HaproxyP
         # Nothing here uses HAProxy's own HTTP client; for it every check and start would read all CA certificates of
         # the system, which takes four times as long as the rest.
         yield "    httpclient.ssl.verify none"
+    yield from list_session_lines(spec.listeners)
     if pings:
         yield "    insecure-fork-wanted"
         yield "    external-check"

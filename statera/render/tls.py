@@ -5,7 +5,7 @@ names that no other has. Files are named by their place, not by their content: o
 that HAProxy can take the new content while it runs.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from statera.model.document import FilePart
 from statera.model.enums import TLS_VERSIONS, ClientAuthentication
@@ -45,7 +45,19 @@ def list_bind_words(listener: ListenerSpec, paths: HaproxyPaths) -> Iterator[str
         if tls.revocations is not None:
             yield f"crl-file {paths.tls_file(_revocations(listener.id))}"
         yield "verify required" if tls.client_authentication == ClientAuthentication.MANDATORY else "verify optional"
+        yield "no-tls-tickets"
     yield from _term_words(tls, tls.alpn_protocols)
+
+
+def list_session_lines(listeners: Iterable[ListenerSpec]) -> Iterator[str]:
+    """Yield the lines of the global section that keep sessions from being resumed where clients are verified.
+
+    A session that is resumed is not verified again: who was revoked would come back for minutes (tune.ssl.lifetime).
+    Tickets are a bind line's, the cache of sessions, which few clients use, is the process's.
+    """
+    verified = (one.tls for one in listeners if one.tls is not None and one.tls.authorities is not None)
+    if any(tls.client_authentication != ClientAuthentication.NONE for tls in verified):
+        yield "    tune.ssl.cachesize 0"
 
 
 def list_response_lines(listener: ListenerSpec) -> Iterator[str]:

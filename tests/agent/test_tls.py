@@ -164,6 +164,21 @@ class Stage:
 
         return await asyncio.to_thread(look)
 
+    async def visit(self, context: ssl.SSLContext, session: ssl.SSLSession | None = None) -> ssl.SSLSession | None:
+        """Ask once, with a session of an earlier visit; return the one to come back with. Raises `OSError`."""
+
+        def ask() -> ssl.SSLSession | None:
+            with (
+                socket.create_connection((self.ground.vip, 443), timeout=5) as plain,
+                context.wrap_socket(plain, server_hostname="www.test", session=session) as secure,
+            ):
+                secure.sendall(b"GET / HTTP/1.1\r\nHost: www.test\r\n\r\n")
+                if secure.recv(1000).split()[1:2] != [b"200"]:
+                    raise ConnectionError("no answer")
+                return secure.session
+
+        return await asyncio.to_thread(ask)
+
     def paper(self, name: str, issued: Issued) -> list[str]:
         """Return the words with which curl shows a certificate."""
         path = self.folder / f"{name}.pem"
@@ -395,6 +410,34 @@ async def test_authorities_and_revocations_are_replaced_without_a_reload(stage: 
     assert (await stage.curl("www.test", *stage.paper("bob", other.issue("bob")))).returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("version", "options"),
+    [
+        (ssl.TLSVersion.TLSv1_2, ssl.Options(0)),
+        (ssl.TLSVersion.TLSv1_2, ssl.OP_NO_TICKET),
+        (ssl.TLSVersion.TLSv1_3, ssl.Options(0)),
+    ],
+)
+async def test_whoever_is_revoked_does_not_come_back_with_an_old_session(
+    stage: Stage, version: ssl.TLSVersion, options: ssl.Options
+) -> None:
+    ann = STAFF.issue("ann")
+    context = ssl.create_default_context(cadata=ROOT.pem.decode())
+    context.load_cert_chain(stage.paper("ann", ann)[1])
+    context.minimum_version = context.maximum_version = version
+    context.options |= options
+    wanted = Wanted(WWW)
+    wanted.ask_clients(ClientAuthentication.OPTIONAL, STAFF, STAFF.revoke())
+    await stage.apply(wanted)
+    session = await stage.visit(context)
+    await stage.visit(context, session)
+    wanted = Wanted(WWW)
+    wanted.ask_clients(ClientAuthentication.OPTIONAL, STAFF, STAFF.revoke(ann))
+    assert means(await stage.apply(wanted)) == "runtime"
+    with pytest.raises(OSError, match="revoked"):
+        await stage.visit(context, session)
+
+
 async def test_a_content_too_long_for_the_socket_is_reloaded(stage: Stage) -> None:
     wanted = Wanted(WWW)
     wanted.ask_clients(ClientAuthentication.MANDATORY, STAFF, STAFF.revoke())
@@ -470,6 +513,30 @@ async def test_members_are_spoken_to_with_tls(host: AmphoraHost, ground: Ground,
             await stage.apply(wanted)
             done = await stage.curl("www.test", "-o", "/dev/null", "-w", "%{http_code}")
             assert (done.stdout == "200") == is_served, done.stderr
+
+
+@pytest.mark.parametrize("shown", [None, STAFF.issue("us")])
+async def test_members_are_verified_by_what_counts_now(
+    host: AmphoraHost, ground: Ground, tmp_path: Path, shown: Issued | None
+) -> None:
+    """For servers without a certificate HAProxy takes other CA certificates, says so, and does not use them."""
+    context, member = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ROOT.issue("member.test")
+    (tmp_path / "member.pem").write_bytes(member.bundle_pem)
+    context.load_cert_chain(tmp_path / "member.pem")
+    with echo_server(context) as port:
+        await host.ensure(ground.request())
+        stage = Stage(host, ground, port, tmp_path)
+        for number, (authority, revoked, is_served) in enumerate(
+            ((ROOT, (), True), (STAFF, (), False), (ROOT, (), True), (ROOT, (member,), False), (ROOT, (), True))
+        ):
+            wanted = Wanted(WWW)
+            wanted.pool = {} if shown is None else {"certificate": wanted.add(bundle_of(shown))}
+            wanted.pool["authorities"] = wanted.add(read_authorities(whole(authority.pem), "x"))
+            wanted.pool["revocations"] = wanted.add(read_revocations(whole(authority.revoke(*revoked)), "x"))
+            applied = await stage.apply(wanted)
+            assert means(applied) == ("runtime" if shown is not None and number else "reload")
+            done = await stage.curl("www.test", "-o", "/dev/null", "-w", "%{http_code}")
+            assert (done.stdout == "200") == is_served, (number, done.stderr)
 
 
 async def test_keys_are_in_memory_only(stage: Stage) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from statera.model.document import Document, FilePart, TextPart
+from statera.model.document import Document, FileKind, FilePart, TextPart
 from statera.model.enums import ListenerProtocol
 from statera.model.spec import ListenerSpec, ListenerTlsSpec
 from statera.render.change import Reload, RuntimeChange, Unchanged, decide_change
@@ -44,10 +44,23 @@ def test_nothing_changes() -> None:
 )
 def test_a_new_content_under_the_old_name(part: FilePart, keyword: str) -> None:
     after = FilePart(name=part.name, digest="new", kind=part.kind)
-    assert commands(document(part), document(after)) == [
+    # Who has CA certificates has a certificate, too; it stays.
+    beside = certificate(1, "b")
+    assert commands(document(part, beside), document(after, beside)) == [
         f"set ssl {keyword} {TLS}/{part.name} [{part.name}]",
         f"commit ssl {keyword} {TLS}/{part.name}",
     ]
+
+
+@pytest.mark.parametrize("kind", ["authorities", "revocations"])
+def test_members_that_are_shown_no_certificate_are_verified_anew_by_a_reload(kind: FileKind) -> None:
+    before, after = (FilePart(name="pool.ca.pem", digest=digest, kind=kind) for digest in ("old", "new"))
+    others = (certificate(0, "a"), FilePart(name="other.pem", digest="b"))
+    change = decide_change(document(before, *others), document(after, *others), ENGINE)
+    assert isinstance(change, Reload)
+    assert "shown no certificate" in change.why
+    own = FilePart(name="pool.pem", digest="c")
+    assert isinstance(decide_change(document(before, own), document(after, own), ENGINE), RuntimeChange)
 
 
 def test_certificates_of_a_listener_come_and_go() -> None:
