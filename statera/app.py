@@ -74,6 +74,7 @@ def check_settings(settings: Settings) -> None:
 
     _check_drivers(settings)
     networks_from_settings(settings.networks)
+    _check_spares(settings)
     make_identity(settings.identity, open_tokens(settings))
     load_policy(settings.identity)
 
@@ -81,6 +82,12 @@ def check_settings(settings: Settings) -> None:
 def _check_drivers(settings: Settings) -> None:
     if settings.network.driver == "noop" and has_agents(settings):
         raise BadSettings("Option network.driver is `noop`: then compute.driver must be `noop`, too.")
+
+
+def _check_spares(settings: Settings) -> None:
+    name = settings.compute.spares_network
+    if name and all(name != network.name for network in settings.networks):
+        raise BadSettings(f"Option compute.spares_network names no network of `networks`: {name}.")
 
 
 def upgrade_database(settings: Settings) -> str:

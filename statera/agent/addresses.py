@@ -1,4 +1,6 @@
-"""The addresses of one interface, as the kernel tells them at once: no netlink, so also for those who must not wait."""
+"""The interfaces of a namespace and their addresses, as the kernel tells them at once: no netlink, so also for those
+who must not wait.
+"""
 
 import array
 import contextlib
@@ -8,10 +10,32 @@ import socket
 import struct
 from pathlib import Path
 
-SIOCGIFCONF = 0x8912
+import msgspec
+
+# netdevice(7), linux/sockios.h, linux/if.h
+SIOCGIFCONF, SIOCGIFFLAGS, SIOCGIFHWADDR = 0x8912, 0x8913, 0x8927
+IFF_UP = 0x1
+REQUEST = struct.Struct("16s24x")
 ENTRY_BYTES, NAME_BYTES, ADDRESS_AT = 40, 16, 20
 """Of `struct ifreq` on 64 bits, with a `struct sockaddr_in` in it (netdevice(7))."""
 MOST_ENTRIES = 256
+
+
+class Link(msgspec.Struct, frozen=True):
+    """One interface: whether it is up, and its MAC in lower case."""
+
+    is_up: bool
+    mac_address: str
+
+
+def read_link(device: str) -> Link:
+    """Return an interface of this thread's namespace. Raises `OSError` when there is none of this name."""
+    request = REQUEST.pack(device.encode())
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        (flags,) = struct.unpack_from("H", fcntl.ioctl(asking, SIOCGIFFLAGS, request), NAME_BYTES)
+        found = fcntl.ioctl(asking, SIOCGIFHWADDR, request)
+    # Behind the name stands a sockaddr: two bytes of its family, then the address.
+    return Link(bool(flags & IFF_UP), found[NAME_BYTES + 2 : NAME_BYTES + 8].hex(":"))
 
 
 def list_addresses(device: str) -> set[str]:

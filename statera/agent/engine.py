@@ -95,9 +95,7 @@ class Engine:
             await self.stop()
             return AppliedConfiguration(means="unchanged" if live is None else "reload", why="No listener is enabled.")
         if self.find_pid() is None:
-            await self._check(wanted, contents)
-            self._folders.write_document(wanted)
-            await self.start(wanted)
+            await self._start_first(live, wanted, contents)
             return AppliedConfiguration(means="reload", why="HAProxy was not running.")
         change = decide_change(live, wanted, self._capabilities)
         if isinstance(change, Unchanged):
@@ -111,6 +109,22 @@ class Engine:
             change = Reload(why=f"HAProxy did not take the change at run time: {refused}")
         await self._reload(live, wanted)
         return AppliedConfiguration(means="reload", why=change.why)
+
+    async def _start_first(
+        self, live: Document | None, wanted: Document, contents: Mapping[str, Secret[bytes]]
+    ) -> None:
+        """Start HAProxy on a document. Where nothing is live there is nothing to protect: the start is the check."""
+        if live is not None:
+            await self._check(wanted, contents)
+        self._folders.write_document(wanted)
+        try:
+            await self.start(wanted)
+        except Lasting:
+            # HAProxy tells more of a configuration that is wrong than of a start that failed.
+            if live is None:
+                await self.stop()
+                await self._check(wanted, contents)
+            raise
 
     # Files
 

@@ -4,20 +4,11 @@ It takes some 0.1 ms and no netlink, so that a thousand sandboxes can be looked 
 """
 
 import contextlib
-import fcntl
 import ipaddress
-import socket
-import struct
 
-from statera.agent.addresses import list_addresses
+from statera.agent.addresses import list_addresses, read_link
 from statera.agent.namespace import entered
 from statera.model.spec import InterfaceSpec, SandboxSpec
-
-# netdevice(7), linux/sockios.h, linux/if.h
-SIOCGIFFLAGS, SIOCGIFHWADDR = 0x8913, 0x8927
-IFF_UP = 0x1
-REQUEST = struct.Struct("16s24x")
-NAME_BYTES = 16
 
 
 def is_intact(spec: SandboxSpec) -> bool:
@@ -31,12 +22,8 @@ def is_intact(spec: SandboxSpec) -> bool:
 
 
 def _holds(interface: InterfaceSpec, *, is_sharing: bool) -> bool:
-    request = REQUEST.pack(interface.name.encode())
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-        (flags,) = struct.unpack_from("H", fcntl.ioctl(asking, SIOCGIFFLAGS, request), NAME_BYTES)
-        found = fcntl.ioctl(asking, SIOCGIFHWADDR, request)
-    # Behind the name stands a sockaddr: two bytes of its family, then the address.
-    mac = found[NAME_BYTES + 2 : NAME_BYTES + 8].hex(":")
+    link = read_link(interface.name)
     wanted = (*interface.addresses, *(() if is_sharing else interface.vips))
     addresses = {str(ipaddress.ip_interface(text).ip) for text in wanted}
-    return bool(flags & IFF_UP) and mac == interface.mac_address.lower() and addresses <= list_addresses(interface.name)
+    is_it = link.is_up and link.mac_address == interface.mac_address.lower()
+    return is_it and addresses <= list_addresses(interface.name)

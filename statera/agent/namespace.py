@@ -9,14 +9,15 @@ import ctypes
 import hashlib
 import ipaddress
 import os
-from collections.abc import Iterator, Sequence
+import socket
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pyroute2 import IPRoute, netns
 from pyroute2.netlink.exceptions import NetlinkError
 
-from statera.agent.addresses import list_addresses
+from statera.agent.addresses import list_addresses, read_link
 from statera.agent.announce import announce
 from statera.agent.bridges import ensure_bridge
 from statera.agent.links import add_address, find_device, missing_is_fine
@@ -134,8 +135,7 @@ def ensure_namespace(spec: SandboxSpec) -> None:
         with entered(spec.amphora_id), IPRoute() as inside:
             _write_sysctls()
             inside.link("set", index=1, state="up")
-    with IPRoute() as host:
-        _ensure_interfaces(host, spec)
+    _ensure_interfaces(spec)
     with entered(spec.amphora_id), IPRoute() as inside:
         for interface in spec.interfaces:
             _ensure_addresses(inside, interface, is_sharing=spec.vrrp is not None)
@@ -188,14 +188,23 @@ def _write_sysctls() -> None:
 # Interfaces
 
 
-def _ensure_interfaces(host: Any, spec: SandboxSpec) -> None:
+def _ensure_interfaces(spec: SandboxSpec) -> None:
     wanted = {interface.name: interface for interface in spec.interfaces}
     there = _list_interfaces(spec.amphora_id)
+    macs = {name: interface.mac_address.lower() for name, interface in wanted.items()}
+    if there == macs and all(_is_attached(spec.amphora_id, one) for one in spec.interfaces):
+        return
     for name, mac in there.items():
-        if name not in wanted or mac != wanted[name].mac_address:
+        if mac != macs.get(name):
             _delete_inside(spec.amphora_id, name)
-    for name, interface in wanted.items():
-        if there.get(name) != interface.mac_address:
+    with IPRoute() as host:
+        _add_interfaces(host, spec, there)
+
+
+def _add_interfaces(host: Any, spec: SandboxSpec, there: Mapping[str, str]) -> None:
+    for interface in spec.interfaces:
+        name = interface.name
+        if there.get(name) != interface.mac_address.lower():
             _add_interface(host, spec.amphora_id, interface)
         elif not _is_attached(spec.amphora_id, interface):
             bridge = ensure_bridge(host, interface.attachment, interface.mtu)
@@ -204,10 +213,9 @@ def _ensure_interfaces(host: Any, spec: SandboxSpec) -> None:
 
 def _list_interfaces(amphora_id: str) -> dict[str, str]:
     """Return the MAC by name of all interfaces in the namespace but loopback."""
-    with entered(amphora_id), IPRoute() as inside:
-        links = [link for link in inside.get_links() if link["index"] != 1]
-        links = [link for link in links if link.get_attr("IFLA_IFNAME") != LIFELINE]
-        return {link.get_attr("IFLA_IFNAME"): link.get_attr("IFLA_ADDRESS") for link in links}
+    with entered(amphora_id):
+        names = [name for index, name in socket.if_nameindex() if index != 1 and name != LIFELINE]
+        return {name: read_link(name).mac_address for name in names}
 
 
 def _delete_inside(amphora_id: str, name: str) -> None:

@@ -220,6 +220,10 @@ class ComputeSettings(Section, frozen=True, kw_only=True):
     spares_per_host: Annotated[
         int, Meta(ge=0, le=100, description="Sandboxes that stand ready on each host, for load balancers to come.")
     ] = 0
+    spares_network: Annotated[
+        str,
+        Meta(description="Name of the network on which a spare has its link already; empty: the first of `networks`."),
+    ] = ""
     agent_timeout_s: Annotated[Seconds, Meta(description="Longest wait for an agent's answer, in seconds.")] = 10.0
 
 

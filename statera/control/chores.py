@@ -81,7 +81,7 @@ class Chores:
             Chore("refill-spares", REFILL_S, self.refill_spares),
             Chore("drain-hosts", DRAIN_S, self.drain_hosts),
         )
-        self._spares = SparePool(store, compute, settings, clock)
+        self._spares = SparePool(store, network, compute, settings, clock)
         self._sweeper = Sweeper(store, network, compute, clock, grace_s=self._options.orphan_grace_s)
         self._chores = {chore.name: chore for chore in chores}
         self._poll_s = min([POLL_MOST_S, *(chore.interval_s / 2 for chore in chores)])

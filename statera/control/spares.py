@@ -9,9 +9,9 @@ from statera.base.logging import get_logger
 from statera.base.settings import Settings
 from statera.control.draining import mark_draining
 from statera.model.amphora import Spare
-from statera.model.ports import ComputeDriver
-from statera.model.spec import SandboxSpec
-from statera.plan.spares import decide_spares
+from statera.model.network import Network
+from statera.model.ports import ComputeDriver, NetworkDriver
+from statera.plan.spares import choose_home, decide_spare_sandbox, decide_spares
 from statera.plan.spec import decide_limits
 from statera.store.amphorae import count_placed
 from statera.store.deployment import load_deployment
@@ -31,11 +31,15 @@ AT_ONCE = 4
 class SparePool:
     """Keeps `compute.spares_per_host` spares on each host. The row comes before the sandbox and goes after it."""
 
-    def __init__(self, store: Store, compute: ComputeDriver, settings: Settings, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, network: NetworkDriver, compute: ComputeDriver, settings: Settings, clock: Clock
+    ) -> None:
         self._store = store
+        self._network = network
         self._compute = compute
         self._clock = clock
         self._per_host = settings.compute.spares_per_host
+        self._home_name = settings.compute.spares_network
         self._limits = decide_limits(
             memory_mib=settings.compute.memory_mib,
             file_descriptors=settings.compute.file_descriptors,
@@ -55,7 +59,8 @@ class SparePool:
         fresh = [Spare(id=new_id(), host=host) for host in moves.add]
         for spare in fresh:
             await add_spare(self._store, spare.id, spare.host)
-        work = [self._build(spare, deployment.id) for spare in (*moves.build, *fresh)]
+        home = choose_home(await self._network.observe_networks(), self._home_name)
+        work = [self._build(spare, home, deployment.id) for spare in (*moves.build, *fresh)]
         await asyncio.gather(*work, *(self._remove(spare) for spare in moves.remove))
 
     async def drop_lost(self) -> None:
@@ -74,11 +79,11 @@ class SparePool:
                 log.info("spare lost", host=spare.host, amphora_id=spare.id)
                 await condemn_spare(self._store, spare.id)
 
-    async def _build(self, spare: Spare, deployment_id: str) -> None:
+    async def _build(self, spare: Spare, home: Network | None, deployment_id: str) -> None:
         key = await load_spare_key(self._store, spare.id)
         if key is None:
             return
-        sandbox = SandboxSpec(amphora_id=spare.id, load_balancer_id="", interfaces=(), limits=self._limits)
+        sandbox = decide_spare_sandbox(spare.id, home, self._limits)
         async with self._gate:
             try:
                 await self._compute.ensure_amphora(

@@ -3,7 +3,6 @@
 The driver never touches an interface; agents do that from the sandbox spec. It answers who has which address.
 """
 
-import hashlib
 import ipaddress
 from collections.abc import Collection, Sequence
 
@@ -11,7 +10,7 @@ from statera.base.errors import Refusal, Refused
 from statera.base.ids import derive_id, is_uuid
 from statera.base.settings import BadSettings, NetworkSettings, SubnetSettings
 from statera.model.addressing import AddressBook, AddressWanted
-from statera.model.network import Attachment, Network, Port, Subnet, VipRequest
+from statera.model.network import Attachment, Network, Port, Subnet, VipRequest, derive_mac_address
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -87,12 +86,6 @@ class LocalNetwork:
                 f"The VIP IP address is already in use: {text} in subnet {subnet.id} is the gateway's or a host's."
             )
             raise Refused(Refusal.CONFLICT, sentence, slug="vip-address-in-use")
-
-
-def derive_mac_address(device_id: str, network_id: str) -> str:
-    """Return a locally administered unicast MAC that is always the same for a device on a network (IEEE 802)."""
-    digest = hashlib.sha256(f"{device_id}/{network_id}".encode()).digest()
-    return ":".join(f"{byte:02x}" for byte in (0x02, *digest[:5]))
 
 
 def networks_from_settings(settings: Sequence[NetworkSettings]) -> tuple[Network, ...]:

@@ -11,8 +11,8 @@ import msgspec
 
 from statera.base.errors import Refused
 from statera.base.ids import derive_id, is_uuid
-from statera.drivers.network_local import LocalNetwork, derive_mac_address
-from statera.model.network import Attachment, Network, Port, PortAddress, Subnet, VipRequest
+from statera.drivers.network_local import LocalNetwork
+from statera.model.network import Attachment, Network, Port, PortAddress, Subnet, VipRequest, derive_mac_address
 
 CIDR = "198.18.0.0/15"
 """Reserved for benchmarks (RFC 2544). The blocks for documentation hold 254 addresses each, too few for a load test."""

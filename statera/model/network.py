@@ -1,5 +1,6 @@
 """Networks, subnets and ports, as a network driver shows them."""
 
+import hashlib
 import ipaddress
 
 import msgspec
@@ -72,3 +73,9 @@ class VipRequest(msgspec.Struct, frozen=True, kw_only=True):
     """(subnet id, address or None), the primary VIP first."""
     port_id: str | None = None
     """An existing port that the tenant brings."""
+
+
+def derive_mac_address(device_id: str, network_id: str) -> str:
+    """Return a locally administered unicast MAC that is always the same for a device on a network (IEEE 802)."""
+    digest = hashlib.sha256(f"{device_id}/{network_id}".encode()).digest()
+    return ":".join(f"{byte:02x}" for byte in (0x02, *digest[:5]))

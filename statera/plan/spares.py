@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from statera.model.amphora import Host, Spare
+from statera.model.network import Network, derive_mac_address
+from statera.model.spec import InterfaceSpec, LimitsSpec, SandboxSpec
 
 
 class SpareMoves(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,3 +42,28 @@ def decide_spares(
         load = max(host.amphora_count, placed.get(host.name, 0))
         add += [host.name] * max(0, min(wanted - len(kept), host.amphora_limit - load - 1))
     return SpareMoves(build=tuple(build), add=tuple(add), remove=tuple(remove))
+
+
+def decide_spare_sandbox(spare_id: str, home: Network | None, limits: LimitsSpec) -> SandboxSpec:
+    """Return what a spare is built to: its link to the network of VIPs to come is there, without addresses.
+
+    A load balancer whose VIP is on another network, or whose ports have MACs of another making, has it made anew.
+    """
+    interfaces = []
+    if home is not None:
+        interfaces.append(
+            InterfaceSpec(
+                name="eth0",
+                network_id=home.id,
+                attachment=home.attachment,
+                mtu=home.mtu,
+                mac_address=derive_mac_address(spare_id, home.id),
+                addresses=(),
+            )
+        )
+    return SandboxSpec(amphora_id=spare_id, load_balancer_id="", interfaces=tuple(interfaces), limits=limits)
+
+
+def choose_home(networks: Sequence[Network], name: str) -> Network | None:
+    """Return the network of this name, the first one for none."""
+    return next((network for network in networks if name in ("", network.name)), None)

@@ -8,9 +8,9 @@ import pytest
 from statera.base.errors import Refusal, Refused
 from statera.base.ids import derive_id
 from statera.base.settings import BadSettings, NetworkSettings, SubnetSettings
-from statera.drivers.network_local import LocalNetwork, derive_mac_address, networks_from_settings
+from statera.drivers.network_local import LocalNetwork, networks_from_settings
 from statera.model.addressing import AddressWanted, PortRecord
-from statera.model.network import Network, Port, VipRequest
+from statera.model.network import Network, Port, VipRequest, derive_mac_address
 
 NETWORK_ID = "00000000-0000-4000-8000-000000000001"
 SUBNET_ID = "00000000-0000-4000-8000-000000000002"

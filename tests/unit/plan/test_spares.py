@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from statera.model.amphora import Host, Spare
-from statera.plan.spares import SpareMoves, decide_spares
+from statera.model.network import Attachment, Network, derive_mac_address
+from statera.model.spec import LimitsSpec
+from statera.plan.spares import SpareMoves, choose_home, decide_spare_sandbox, decide_spares
 
 
 def spare(name: str, host: str = "one", **values: Any) -> Spare:
@@ -82,3 +84,22 @@ def test_the_pool_comes_to_rest(hosts: list[Host], pool: list[Spare], per_host: 
             *built,
             *(Spare(id=f"{turn}-{number}", host=host, is_ready=True) for number, host in enumerate(moves.add)),
         ]
+
+
+ATTACHMENT = Attachment(kind="bridge", device="br")
+FIRST, SECOND = (Network(id=name, name=f"net-{name}", attachment=ATTACHMENT) for name in ("one", "two"))
+LIMITS = LimitsSpec(memory_mib=64, file_descriptors=256, cpu_percent=0, max_connections=10)
+
+
+def test_a_spare_has_its_link_under_the_mac_that_its_port_will_have() -> None:
+    spec = decide_spare_sandbox("spare", choose_home((FIRST, SECOND), ""), LIMITS)
+    [link] = spec.interfaces
+    assert (link.name, link.network_id, link.addresses, link.vips) == ("eth0", "one", (), ())
+    assert link.mac_address == derive_mac_address("spare", "one")
+    assert (spec.load_balancer_id, spec.limits) == ("", LIMITS)
+
+
+def test_the_network_of_spares_is_the_one_that_is_named() -> None:
+    assert choose_home((FIRST, SECOND), "net-two") == SECOND
+    assert choose_home((FIRST, SECOND), "net-three") is None
+    assert decide_spare_sandbox("spare", None, LIMITS).interfaces == ()
