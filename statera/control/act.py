@@ -177,8 +177,7 @@ class Actor:
         rejected must not take the traffic with it. What cannot be had is left out.
         """
         with contextlib.suppress(Transient, Lasting):
-            seen = await self._compute.observe_amphora(amphora.host, amphora.id)
-            last = await load_newest_generation(self._store, run.balancer.id) if seen and not seen.generation else None
+            last = await load_newest_generation(self._store, run.balancer.id)
             if last is None:
                 return
             configuration = await self._observer.render_last(run, amphora, last)

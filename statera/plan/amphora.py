@@ -1,6 +1,7 @@
 """Steps for one amphora: its ports, its sandbox, its configuration, its end."""
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -9,6 +10,7 @@ from statera.base.reason import Reason
 from statera.model.amphora import Amphora, AmphoraObserved
 from statera.model.enums import AmphoraStatus
 from statera.plan.brain import Hold, judge_amphora
+from statera.plan.seats import is_seen
 from statera.plan.spec import decide_sandbox_spec, list_wanted_networks
 from statera.plan.steps import (
     AnyStep,
@@ -118,15 +120,18 @@ def _plan_sandbox(
 def take_vips(world: World, worn: Sequence[Amphora]) -> Iterator[AnyStep]:
     """Take the VIPs from amphorae that are to be replaced and do not keep them."""
     for row in worn:
-        if (
-            row.status != AmphoraStatus.PENDING_DELETE
-            and isinstance(world.sightings.get(row.id), AmphoraObserved)
-            and has_ports(world, row)
-        ):
-            steps = plan_amphora(world, row, [], with_vips=False)
-            first = next((step for step in steps if isinstance(step, EnsureSandbox | Configure)), None)
-            if isinstance(first, EnsureSandbox):
-                yield first
+        if row.status != AmphoraStatus.PENDING_DELETE and is_seen(world, row) and has_ports(world, row):
+            yield from _prepare(plan_amphora(world, row, [], with_vips=False))
+
+
+def give_vips(world: World, row: Amphora, blocked: list[Reason]) -> Iterator[AnyStep]:
+    """Give the VIPs to an amphora that is live, before anything is configured. What hinders it goes into `blocked`."""
+    yield from _prepare(plan_amphora(world, row, blocked))
+
+
+def _prepare(steps: Iterable[AnyStep]) -> Iterator[AnyStep]:
+    """Pass what makes a sandbox ready for its configuration."""
+    return itertools.takewhile(lambda step: isinstance(step, EnsurePorts | EnsureSandbox), steps)
 
 
 def confirm(amphora: Amphora) -> ConfirmAmphora:

@@ -5,14 +5,25 @@ no repair: the next plan holds what is left. The order keeps two rules. A row is
 its id and deleted after the last such thing is gone. Traffic is moved before what it used is taken away.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from statera.base.reason import Reason
 from statera.model.amphora import Amphora
 from statera.model.enums import AmphoraStatus
-from statera.plan.amphora import confirm, join, plan_amphora, remove_amphora, take_vips, wait
+from statera.plan.amphora import confirm, give_vips, join, plan_amphora, remove_amphora, take_vips, wait
 from statera.plan.brain import needs_lookout
-from statera.plan.seats import ROLES, Seat, doubt_end, give_up, is_live, is_seen, is_unbuilt, list_seats, place
+from statera.plan.seats import (
+    ROLES,
+    Seat,
+    doubt_end,
+    find_heir,
+    give_up,
+    is_live,
+    is_seen,
+    is_unbuilt,
+    list_seats,
+    place,
+)
 from statera.plan.sharing import needs_sharing, plan_sharing
 from statera.plan.steps import (
     AddAmphora,
@@ -68,15 +79,16 @@ def _plan_service(world: World) -> Iterator[AnyStep]:
         yield from steps
         added += [step.amphora.host for step in steps if isinstance(step, AddAmphora)]
         troubles = [reason] if reason is not None else []
+        keeper = _find_keeper(world, amphora, seat)
+        outlived = _list_outlived(world, amphora, seat, keeper)
         if amphora is not None:
             serving.add(amphora.id)
             successors.append(amphora)
-            keeper = _find_keeper(world, amphora, seat)
-            outlived = _list_outlived(world, seat, keeper)
             yield from _plan_seat(world, amphora, seat, troubles, keeper=keeper, outlived=outlived)
             gone += outlived
-        if troubles:
-            yield from _plan_incumbent(world, seat.worn, troubles)
+        if troubles and keeper in seat.worn:
+            # It serves on, edits included, while nobody can take over from it.
+            yield from _plan_server(world, keeper, troubles, outlived if amphora is None else ())
         blocked += troubles
     if blocked:
         yield wait(blocked[0])
@@ -98,30 +110,35 @@ def _plan_service(world: World) -> Iterator[AnyStep]:
 # Taking over: the successor is made ready beside the amphora that serves, then the VIP moves, then the old one goes
 
 
-def _find_keeper(world: World, amphora: Amphora, seat: Seat) -> Amphora | None:
+def _find_keeper(world: World, amphora: Amphora | None, seat: Seat) -> Amphora | None:
     """Return who has the VIP while the successor is made ready, None when nobody is left to.
 
     One that has taken over already keeps it, whoever else is to go now. A row that is condemned counts only for a
     successor that has nothing live: when its host comes back it serves, and the other may have been rejected since.
     """
-    if amphora.status == AmphoraStatus.ALLOCATED and is_seen(world, amphora):
-        return amphora
-    others = [*seat.worn, *(() if is_live(world, amphora) else seat.condemned)]
-    there = [row for row in others if is_seen(world, row) and (row in seat.worn or is_live(world, row))]
-    # The one that serves, else one that could, else any: the first of each, which is the oldest.
-    return min(there, key=lambda row: (row.status != AmphoraStatus.ALLOCATED, not is_live(world, row)), default=None)
+    heir = find_heir(world, [*([amphora] if amphora is not None else []), *seat.worn])
+    if heir is not None and (heir.status == AmphoraStatus.ALLOCATED or _list_seen(world, seat.condemned)):
+        return heir
+    condemned = seat.condemned if amphora is None or not is_live(world, amphora) else ()
+    former = [row for row in condemned if is_live(world, row)]
+    there = [*_list_seen(world, seat.worn), *former]
+    # One that serves, else one that could: the first, which is the oldest.
+    return min(there, key=lambda row: not is_live(world, row), default=None)
 
 
-def _list_outlived(world: World, seat: Seat, keeper: Amphora | None) -> list[Amphora]:
+def _list_outlived(world: World, amphora: Amphora | None, seat: Seat, keeper: Amphora | None) -> list[Amphora]:
     """Return those that are removed before a successor is configured: it or another one is live and has the VIP.
 
     A configuration that is rejected then keeps the VIP from being on two of them for as long as it is wanted.
     """
-    is_kept = keeper is not None and is_live(world, keeper)
-    has_taken_over = seat.row is not None and is_live(world, seat.row)
-    if not (is_kept or has_taken_over):
+    heir = amphora if keeper is None else keeper
+    if heir is None or not is_live(world, heir):
         return []
     return [row for row in seat.condemned if row != keeper and not isinstance(world.sightings.get(row.id), Unseen)]
+
+
+def _list_seen(world: World, rows: Sequence[Amphora]) -> list[Amphora]:
+    return [row for row in rows if is_seen(world, row)]
 
 
 def _plan_seat(
@@ -138,16 +155,15 @@ def _plan_seat(
     doubts = [reason for row in worn if (reason := doubt_end(world, row)) is not None]
     stands_by = keeper not in (None, amphora) or (keeper is None and bool(doubts))
     yield from take_vips(world, [row for row in worn if row != keeper])
-    steps = [*plan_amphora(world, amphora, troubles, with_vips=not stands_by)]
-    at = next((number for number, step in enumerate(steps) if isinstance(step, Configure)), len(steps))
-    yield from steps[:at]
-    for row in outlived:
-        yield from remove_amphora(row, hands_over=True)
-    yield from steps[at:]
+    hindrances: list[Reason] = []
+    if outlived and keeper in worn:
+        yield from give_vips(world, keeper, hindrances)
+    yield from _plan_server(world, amphora, troubles, outlived if not hindrances else (), with_vips=not stands_by)
     troubles += doubts
     if troubles:
         return
-    for row in worn:
+    # Whoever has the VIP comes last: a pass that is cut off here leaves it with one that is not condemned.
+    for row in sorted(worn, key=lambda row: row == keeper):
         # From here on the successor is the one that serves, wherever this pass is cut off.
         yield CondemnAmphora(sentence=f"Amphora {amphora.id} takes over from amphora {row.id}.", amphora_id=row.id)
     if stands_by:
@@ -155,11 +171,18 @@ def _plan_seat(
         yield confirm(amphora)
 
 
-def _plan_incumbent(world: World, worn: Sequence[Amphora], troubles: list[Reason]) -> Iterator[AnyStep]:
-    """Let the amphora that is to be replaced serve, edits included, while nobody can take over from it."""
-    incumbent = next((row for row in worn if is_seen(world, row)), None)
-    if incumbent is not None:
-        yield from plan_amphora(world, incumbent, troubles)
+def _plan_server(
+    world: World, amphora: Amphora, troubles: list[Reason], outlived: Iterable[Amphora], *, with_vips: bool = True
+) -> Iterator[AnyStep]:
+    """Plan one amphora; others are removed before anything is configured, which may be rejected for long."""
+    hindrances: list[Reason] = []
+    steps = [*plan_amphora(world, amphora, hindrances, with_vips=with_vips)]
+    at = next((number for number, step in enumerate(steps) if isinstance(step, Configure)), len(steps))
+    yield from steps[:at]
+    for row in outlived if not hindrances else ():
+        yield from remove_amphora(row, hands_over=True)
+    yield from steps[at:]
+    troubles += hindrances
 
 
 # A load balancer that is to go

@@ -98,6 +98,12 @@ def is_live(world: World, row: Amphora) -> bool:
     return isinstance(seen, AmphoraObserved) and seen.generation > 0
 
 
+def find_heir(world: World, rows: Sequence[Amphora]) -> Amphora | None:
+    """Return which of those that are not condemned has the VIPs, or is to have them alone: it serves, or could."""
+    there = [row for row in rows if row.status == AmphoraStatus.ALLOCATED and is_seen(world, row)]
+    return next(iter([*there, *(row for row in rows if is_live(world, row))]), None)
+
+
 def is_seen(world: World, row: Amphora) -> bool:
     return isinstance(world.sightings.get(row.id), AmphoraObserved)
 

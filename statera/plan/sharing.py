@@ -15,6 +15,7 @@ from statera.plan.amphora import (
     confirm,
     decide_digest,
     ensure_ports,
+    give_vips,
     has_ports,
     join,
     plan_amphora,
@@ -22,8 +23,8 @@ from statera.plan.amphora import (
     take_vips,
     wait,
 )
-from statera.plan.seats import Seat, doubt_end, give_up, is_live, is_seen, list_seats, place
-from statera.plan.steps import AddAmphora, AnyStep, CondemnAmphora, Configure, EnsureSandbox, Settle
+from statera.plan.seats import Seat, doubt_end, find_heir, give_up, is_live, is_seen, list_seats, place
+from statera.plan.steps import AddAmphora, AnyStep, CondemnAmphora, Configure, Settle
 from statera.plan.world import Unseen, World
 
 
@@ -46,9 +47,8 @@ def plan_sharing(world: World) -> Iterator[AnyStep]:
     refresh = is_new or not all(has_ports(world, row) for row in told)
     if serving:
         yield from take_vips(world, [row for row in leaving if row not in serving])
-    outlived = _list_outlived(world, leaving)
-    if outlived:
-        yield from _finish_takeover(world, leaving, outlived)
+    finish, outlived = _finish_takeover(world, leaving)
+    yield from finish
     for row in told:
         yield from ensure_ports(world, row)
 
@@ -100,27 +100,21 @@ def _fill_seats(world: World, found: Iterable[Seat]) -> tuple[list[Amphora], lis
     return members, steps, blocked
 
 
-def _list_outlived(world: World, leaving: Sequence[Amphora]) -> list[Amphora]:
-    """Return the amphorae from which a single one was taking over when sharing was asked for."""
+def _finish_takeover(world: World, leaving: Sequence[Amphora]) -> tuple[list[AnyStep], list[Amphora]]:
+    """Finish a take-over between single ones in which sharing was asked for. Return the steps and who is removed.
+
+    The heir has the VIP alone before anything is configured, which may be rejected for long.
+    """
     singles = [row for row in leaving if row.role not in PRIORITIES]
     former = [row for row in singles if row.status == AmphoraStatus.PENDING_DELETE and is_seen(world, row)]
-    return former if _find_heir(world, leaving) is not None else []
-
-
-def _find_heir(world: World, leaving: Sequence[Amphora]) -> Amphora | None:
-    singles = (row for row in leaving if row.role not in PRIORITIES and row.status != AmphoraStatus.PENDING_DELETE)
-    return next((row for row in singles if is_live(world, row)), None)
-
-
-def _finish_takeover(world: World, leaving: Sequence[Amphora], outlived: Sequence[Amphora]) -> Iterator[AnyStep]:
-    """Let the heir have the VIP alone before anything is configured, which may be rejected for long."""
-    heir = _find_heir(world, leaving)
-    steps = plan_amphora(world, heir, []) if heir is not None and has_ports(world, heir) else ()
-    first = next((step for step in steps if isinstance(step, EnsureSandbox | Configure)), None)
-    if isinstance(first, EnsureSandbox):
-        yield first
-    for row in outlived:
-        yield from remove_amphora(row, hands_over=True)
+    heir = find_heir(world, [row for row in singles if row.status != AmphoraStatus.PENDING_DELETE])
+    if heir is None or not is_live(world, heir) or not former:
+        return [], []
+    hindrances: list[Reason] = []
+    steps = [*give_vips(world, heir, hindrances)]
+    if hindrances:
+        return [], []
+    return [*steps, *(step for row in former for step in remove_amphora(row, hands_over=True))], former
 
 
 def _doubt(world: World, row: Amphora) -> Reason | None:

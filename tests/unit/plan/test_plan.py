@@ -12,7 +12,7 @@ from statera.model.enums import AmphoraRole, AmphoraStatus, Topology
 from statera.model.tree import Tree
 from statera.plan.plan import decide_plan, needs_hosts
 from statera.plan.spec import decide_sandbox_spec
-from statera.plan.steps import AddAmphora, Configure, EnsureSandbox, Plan, Settle, Wait
+from statera.plan.steps import AddAmphora, CondemnAmphora, Configure, EnsureSandbox, Plan, RemoveSandbox, Settle, Wait
 from statera.plan.world import Sighting, Unseen, World
 from tests.unit.plan.test_spec import LIMITS, NETWORKS, make_port, small_tree
 
@@ -290,3 +290,34 @@ def test_a_failover_of_a_failover_replaces_both():
     assert (taken.amphora_id, taken.with_vips) == ("new", False), "only the one that serves keeps the VIP"
     moved = ["CondemnAmphora", "CondemnAmphora", "EnsureSandbox", "ConfirmAmphora"]
     assert names(plan) == [*built, *moved, *REMOVED, *FORGOTTEN]
+    condemned = [step.amphora_id for step in plan.steps if isinstance(step, CondemnAmphora)]
+    assert condemned == ["new", "old"], "a pass that is cut off there leaves the VIP with one that is not to go yet"
+
+
+def test_whoever_is_condemned_goes_after_the_vip_has_moved():
+    """A pass was cut off between two condemnations, of which neither was ever accepted."""
+    first = make_row("first", status=AmphoraStatus.PENDING_DELETE)
+    second = make_row("second", status=AmphoraStatus.PENDING_CREATE)
+    new = make_row("new", status=AmphoraStatus.PENDING_CREATE)
+    standing_by = {row.id: decide_sandbox_spec(WORN, row, NETWORKS, LIMITS, with_vips=False) for row in (second, new)}
+    sightings: dict[str, Sighting] = {
+        "first": see(first, generation=0, configuration_digest="", haproxy_running=False),
+        "second": see(second, generation=0, configuration_digest="", sandbox_digest=standing_by["second"].digest()),
+        "new": see(new, sandbox_digest=standing_by["new"].digest()),
+    }
+    both = make_tree(amphorae_to_replace=("first", "second"))
+    plan = decide_plan(make_world(first, second, new, tree=both, sightings=sightings))
+    [moved, *_] = [place for place, step in enumerate(plan.steps) if isinstance(step, EnsureSandbox) and step.with_vips]
+    [removed, *_] = [place for place, step in enumerate(plan.steps) if isinstance(step, RemoveSandbox)]
+    assert moved < removed
+
+
+def test_one_that_is_to_go_finishes_its_take_over_while_there_is_no_room():
+    """The one before it is condemned and has the VIP yet; it is to be replaced, too, and no host can take a third."""
+    former = make_row("former", status=AmphoraStatus.PENDING_DELETE)
+    worn = make_row("old", status=AmphoraStatus.PENDING_CREATE)
+    full = (Host(name="one", reachable=True, amphora_count=9, amphora_limit=9),)
+    standing_by = decide_sandbox_spec(WORN, worn, NETWORKS, LIMITS, with_vips=False).digest()
+    sightings: dict[str, Sighting] = {"former": see(former), "old": see(worn, generation=2, sandbox_digest=standing_by)}
+    plan = decide_plan(make_world(former, worn, tree=WORN, hosts=full, sightings=sightings))
+    assert names(plan) == ["EnsureSandbox", *REMOVED, "Configure", "ConfirmAmphora", "Wait"]
