@@ -93,6 +93,12 @@ class Datagrams:
         if self._document is not None and self.is_running and self.nginx.is_misheld:
             await self.nginx.start()
 
+    async def end_parting(self) -> None:
+        """End what has answered all that it was asked before another one took over."""
+        if self._document is not None and not self._lock.locked():
+            async with self._lock:
+                await asyncio.to_thread(self.nginx.parting.end, self.nginx.find_pid())
+
     def _adopt(self, document: DatagramDocument) -> None:
         self._document = document
         self._checks.follow(document)
@@ -156,8 +162,9 @@ class Datagrams:
         except StateraError:
             if was_running and before:
                 self.launch.folders.write(self.nginx.file.name, before)
-                with contextlib.suppress(StateraError):
-                    await self.nginx.reload()
+                if not self.is_running:
+                    with contextlib.suppress(StateraError):
+                        await self.nginx.start()
             raise
 
     # Members that fail and come back
@@ -190,7 +197,7 @@ class Datagrams:
         document = self._document
         if document is None:
             return (), ()
-        counted = await self._flows.count(document, process, self.nginx.find_pid())
+        counted = await self._flows.count(document, process, self.nginx.find_pid(), self.nginx.parting)
         state = ListenerState.OPEN if self.is_running else ListenerState.STOP
         listeners = []
         for listener in document.listeners:

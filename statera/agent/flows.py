@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from statera.agent import namespace
+from statera.agent.parting import Parting, read_connected
 from statera.base.files import write_whole
 from statera.base.logging import get_logger
 from statera.base.unreadable import UNREADABLE
@@ -28,8 +29,6 @@ MOST_FLOWS = 65_536
 """Clients that a listener remembers, to tell a new flow; beyond it new ones are not counted."""
 MOST_S = 3600
 ASK_WITHIN_S = 5.0
-ESTABLISHED = "01"
-"""Of `/proc/net/udp`: a socket that is connected to one other."""
 
 Counts = dict[str, tuple[int, int, int]]
 """By listener: (flows, bytes in, bytes out)."""
@@ -60,15 +59,16 @@ class FlowCounters:
             log.warning("UDP traffic is not counted: nftables does not take it", amphora_id=self._amphora_id)
 
     async def count(
-        self, document: DatagramDocument, process: int, nginx: int | None
+        self, document: DatagramDocument, process: int, nginx: int | None, parting: Parting
     ) -> Mapping[str, ListenerObserved]:
         """Return what each listener has carried since `process`, whoever that is, was first seen here.
 
-        The controller adds counters up by process, which for it is HAProxy's: when that one changes, all begin anew.
+        Flows that only wait for a last answer are not active any more. The controller adds counters up by process,
+        which for it is HAProxy's: when that one changes, all begin anew.
         """
         told = await asyncio.to_thread(self._run, ["-j", "list", "counters", "table", "inet", TABLE], "")
         counts = parse_counters(told) if told else {}
-        active = await asyncio.to_thread(count_active, document, nginx) if nginx is not None else {}
+        active = await asyncio.to_thread(count_active, document, nginx, parting) if nginx is not None else {}
         kept = self._kept
         if process != kept.process:
             kept.process, kept.base = process, kept.last
@@ -158,7 +158,7 @@ def parse_counters(text: str) -> Counts:
     return {key: (one.get("flows", 0), one.get("in", 0), one.get("out", 0)) for key, one in found.items()}
 
 
-def count_active(document: DatagramDocument, nginx: int) -> dict[str, int]:
+def count_active(document: DatagramDocument, nginx: int, parting: Parting) -> dict[str, int]:
     """Return the flows of each listener: for each one nginx has a socket that is connected to a member."""
     owners: dict[tuple[str, int], str] = {}
     for listener in document.listeners:
@@ -167,14 +167,11 @@ def count_active(document: DatagramDocument, nginx: int) -> dict[str, int]:
             # A member of two listeners is told with the first.
             owners.setdefault((_hex_address(server.address), server.port), listener.id)
     active: dict[str, int] = {}
-    for name in ("udp", "udp6"):
-        with contextlib.suppress(OSError):
-            for line in Path(f"/proc/{nginx}/net/{name}").read_text(encoding="ascii").splitlines()[1:]:
-                words = line.split()
-                address, _, port = words[2].partition(":")
-                owner = owners.get((address, int(port, 16)))
-                if owner is not None and words[3] == ESTABLISHED:
-                    active[owner] = active.get(owner, 0) + 1
+    left = parting.list_flows()
+    for address, port, inode in read_connected(nginx):
+        owner = owners.get((address, port))
+        if owner is not None and inode not in left:
+            active[owner] = active.get(owner, 0) + 1
     return active
 
 

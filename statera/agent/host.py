@@ -309,6 +309,7 @@ class AmphoraHost:
                     self._announce_soon(sandbox)
                 self._watch_process(sandbox)
             await sandbox.engine.finish_deletes()
+            await sandbox.datagrams.end_parting()
             await self._exporter.tend(sandbox)
             # A neighbour that missed the first announcement learns it from a later one.
             if turn and turn % ANNOUNCE_EVERY == 0 and sandbox.may_announce:

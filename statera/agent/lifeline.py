@@ -21,18 +21,19 @@ from statera.model.vrrp import LIFELINE
 
 DEVICE = Path("/dev/net/tun")
 TUNSETIFF = 0x400454CA
-IFF_TUN, IFF_NO_PI = 0x0001, 0x1000
+IFF_TUN, IFF_MULTI_QUEUE, IFF_NO_PI = 0x0001, 0x0100, 0x1000
 BUSY_WITHIN_S = 1.0
 LOOK_AGAIN_S = 0.005
 
 
-def hold_lifeline(amphora_id: str) -> int | None:
+def hold_lifeline(amphora_id: str, *, shares: bool = False) -> int | None:
     """Make it; return the descriptor that holds it, None while another process does.
 
-    Blocks for some milliseconds. Raises `Transient` (slug `tun-missing`).
+    With `shares`, several hold it together: it goes with the last of them. Blocks for some milliseconds.
+    Raises `Transient` (slug `tun-missing`).
     """
     with entered(amphora_id), IPRoute() as inside:
-        descriptor = _open()
+        descriptor = _open(IFF_MULTI_QUEUE if shares else 0)
         if descriptor is not None:
             # Nothing is ever sent over it.
             with contextlib.suppress(OSError):
@@ -41,25 +42,26 @@ def hold_lifeline(amphora_id: str) -> int | None:
         return descriptor
 
 
-def _open() -> int | None:
+def _open(flags: int) -> int | None:
     deadline = time.monotonic() + BUSY_WITHIN_S
-    while (descriptor := _try_to_open()) is None and time.monotonic() < deadline:
+    while (descriptor := _try_to_open(flags)) is None and time.monotonic() < deadline:
         # One that has just been killed lets go of it a moment after it has left the namespace.
         time.sleep(LOOK_AGAIN_S)
     return descriptor
 
 
-def _try_to_open() -> int | None:
+def _try_to_open(flags: int) -> int | None:
     try:
         descriptor = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
         sentence = f"This host has no {DEVICE}, which amphorae that share VIPs need: {error.strerror}."
         raise Transient("tun-missing", sentence) from error
     try:
-        fcntl.ioctl(descriptor, TUNSETIFF, struct.pack("16sH22x", LIFELINE.encode(), IFF_TUN | IFF_NO_PI))
+        fcntl.ioctl(descriptor, TUNSETIFF, struct.pack("16sH22x", LIFELINE.encode(), IFF_TUN | IFF_NO_PI | flags))
     except OSError as error:
         os.close(descriptor)
-        if error.errno == errno.EBUSY:
+        # The latter when only one of the two would share it.
+        if error.errno in (errno.EBUSY, errno.EINVAL):
             return None
         raise
     return descriptor

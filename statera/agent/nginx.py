@@ -13,13 +13,12 @@ from pathlib import Path
 
 from statera.agent import process
 from statera.agent.lifeline import DEVICE
+from statera.agent.parting import PROGRAM, Parting, list_children
 from statera.agent.process import Launch
 from statera.base.errors import Lasting, Transient
 from statera.base.settings import AgentSettings
 from statera.render.paths import SANDBOX_PATHS
 
-PROGRAM = "nginx"
-"""As the kernel names it."""
 UP_WITHIN_S = 10.0
 END_WITHIN_S = 2.0
 LOOK_AGAIN_S = 0.02
@@ -76,7 +75,8 @@ class Nginx:
     def __init__(self, launch: Launch, agent: AgentSettings) -> None:
         self.launch = launch
         self._agent = agent
-        self._child: subprocess.Popen[bytes] | None = None
+        self._children: list[subprocess.Popen[bytes]] = []
+        self.parting = Parting(launch.amphora_id, agent.drain_s)
         self.takes_lifeline = False
         """Whether it is the one that keeps the VIPs here: nothing else serves."""
 
@@ -94,56 +94,53 @@ class Nginx:
 
     def find_pid(self) -> int | None:
         """Return the master's pid if it runs."""
-        if self._child is not None and self._child.poll() is not None:
-            self._child = None
+        self._children = [child for child in self._children if child.poll() is None]
         return process.find_master(self._pid_file, self.launch.amphora_id)
 
     async def start(self) -> None:
         """Start it on the live file and wait until a worker serves. Raises `Lasting` with its words, `Transient`."""
         await process.end_all(self.launch.amphora_id, only=(PROGRAM,))
+        await self._begin()
+
+    async def _begin(self) -> None:
         self._trim()
         begun = self._size()
         words = [*_words(self._agent), "-g", "daemon off;"]
         command = process.make_command(self.launch, self._agent, words, pid_file=str(self._pid_file), is_inside=True)
         if self.takes_lifeline:
-            self._child = child = await asyncio.to_thread(process.start_holding, self.launch, command, self._told)
+            child = await asyncio.to_thread(process.start_sharing, self.launch, command, self._told)
         else:
-            self._child = child = await asyncio.to_thread(process.start_program, command, self._told)
+            child = await asyncio.to_thread(process.start_program, command, self._told)
+        self._children.append(child)
         deadline = time.monotonic() + UP_WITHIN_S
         while time.monotonic() < deadline:
             if child.poll() is not None:
                 raise Lasting("engine-not-started", f"nginx does not start: {shorten(self._read(begun))}")
             pid = self.find_pid()
-            if pid is not None and len(await asyncio.to_thread(self.list_workers, pid)):
+            if pid == child.pid and await asyncio.to_thread(self._has_worker, pid):
                 return
             await asyncio.sleep(LOOK_AGAIN_S)
+        child.terminate()
         raise Transient("engine-not-started", f"nginx did not serve within {UP_WITHIN_S:.0f} s of its start.")
 
-    async def reload(self) -> None:
-        """Make it read its file anew, and wait until the workers of before hear nothing any more.
+    def _has_worker(self, master: int) -> bool:
+        return any(True for _ in list_children(self.launch.amphora_id, master))
 
-        Raises `Lasting` with its words, `Transient`; the workers of before serve on then.
+    async def reload(self) -> None:
+        """Let another one take over with the live file; the one of before answers its flows to their end.
+
+        Raises `Lasting` with its words, `Transient`; the one of before serves on then.
         """
-        pid = self.find_pid()
-        if pid is None or self.is_misheld:
+        before = self.find_pid()
+        if before is None or self.is_misheld:
             await self.start()
             return
-        before = await asyncio.to_thread(self.list_workers, pid)
-        self._trim()
-        begun = self._size()
-        os.kill(pid, signal.SIGHUP)
-        deadline = time.monotonic() + UP_WITHIN_S
-        while time.monotonic() < deadline:
-            now = await asyncio.to_thread(self.list_workers, pid)
-            if now and not now & before:
-                return
-            words = self._read(begun)
-            if EMERGENCY in words:
-                raise Lasting("configuration-rejected", f"nginx could not load the configuration: {shorten(words)}")
-            if self.find_pid() is None:
-                raise Transient("engine-not-reloaded", "nginx ended while it loaded its configuration.")
-            await asyncio.sleep(LOOK_AGAIN_S)
-        raise Transient("engine-not-reloaded", f"nginx did not load it within {UP_WITHIN_S:.0f} s.")
+        try:
+            await self._begin()
+        except BaseException:
+            self._pid_file.write_text(f"{before}\n", encoding="ascii")
+            raise
+        self.parting.note(before)
 
     @property
     def is_misheld(self) -> bool:
@@ -154,17 +151,6 @@ class Nginx:
         with contextlib.suppress(OSError):
             return any(os.readlink(path) == str(DEVICE) for path in Path(f"/proc/{self.find_pid()}/fd").iterdir())
         return False
-
-    def list_workers(self, master: int) -> set[int]:
-        """Return the workers that hear clients: one that is on its way out says so in its title."""
-        found = set()
-        for pid in process.list_running(self.launch.amphora_id, only=(PROGRAM,)):
-            with contextlib.suppress(OSError, IndexError, ValueError):
-                parent = int(Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[1])
-                title = Path(f"/proc/{pid}/cmdline").read_bytes()
-                if parent == master and b"worker process" in title and b"shutting down" not in title:
-                    found.add(pid)
-        return found
 
     async def stop(self) -> None:
         """End it; its file goes."""

@@ -144,12 +144,22 @@ def start(launch: Launch, agent: AgentSettings) -> subprocess.Popen[bytes]:
 def start_holding(launch: Launch, command: Sequence[str], words: Path) -> subprocess.Popen[bytes]:
     """Start a program that holds the sandbox's lifeline, if there is one and nobody else does."""
     lifeline = hold_lifeline(launch.amphora_id) if launch.has_lifeline else None
+    return _start_with(lifeline, command, words)
+
+
+def _start_with(lifeline: int | None, command: Sequence[str], words: Path) -> subprocess.Popen[bytes]:
     if lifeline is None:
         return start_program(command, words)
     try:
         return start_program(command, words, kept=[lifeline])
     finally:
         os.close(lifeline)
+
+
+def start_sharing(launch: Launch, command: Sequence[str], words: Path) -> subprocess.Popen[bytes]:
+    """Start a program that holds the sandbox's lifeline together with the one that it takes over from."""
+    lifeline = hold_lifeline(launch.amphora_id, shares=True) if launch.has_lifeline else None
+    return _start_with(lifeline, command, words)
 
 
 def start_program(command: Sequence[str], words: Path, *, kept: Sequence[int] = ()) -> subprocess.Popen[bytes]:

@@ -1,7 +1,7 @@
 """A document of datagrams as nginx's configuration: the stream module, which relays each flow to one member.
 
-A flow is what comes from one address and port of a client. It ends when it is idle, or when nginx reads a new
-configuration: its next datagram then begins a new one. So no flow outlives the member that it was sent to.
+A flow is what comes from one address and port of a client. It ends when it is idle. Another nginx takes over with each
+new configuration: the client's next datagram then begins a new flow, so none is sent to a member that is no more.
 Directives are those of nginx 1.18 and later, modules `core`, `stream_core`, `stream_proxy`, `stream_upstream`,
 `stream_access`, `stream_limit_conn`, `stream_map`.
 """
@@ -26,8 +26,6 @@ CONNECTIONS_PER_FLOW = 2
 CONNECTIONS_KEPT = 64
 BUFFER = "64k"
 """The largest datagram. It is taken per flow, but the kernel gives memory only for what is touched."""
-SHUTDOWN = "1s"
-"""An old worker can neither hear nor answer clients any more: nothing is gained by keeping it."""
 NOBODY = "127.0.0.1:9"
 """Stands in an upstream that has no members: nginx wants at least one."""
 
@@ -44,7 +42,6 @@ def _lines(document: DatagramDocument, paths: HaproxyPaths, failing: Failing, mo
         yield f"load_module {module};"
     # One worker, as HAProxy has one thread: a sandbox is small, and hashes need no second opinion.
     yield "worker_processes 1;"
-    yield f"worker_shutdown_timeout {SHUTDOWN};"
     yield f"pid {paths.nginx_pid};"
     # Everything below is told by the agent's checks, or would be a line for each refused flow.
     yield "error_log stderr emerg;"

@@ -14,6 +14,8 @@ import pytest
 
 from statera.agent import process
 from statera.agent.host import AmphoraHost
+from statera.agent.namespace import entered
+from statera.agent.parting import MOST, list_masters
 from statera.base.errors import Lasting
 from statera.base.ids import new_id
 from statera.model.document import Document
@@ -204,6 +206,99 @@ async def test_no_flow_stays_with_a_removed_member(host: AmphoraHost, ground: Gr
             assert {await ask_once(ground.vip) for _ in range(4)} == {str(stays.port)}
 
 
+class SlowMember:
+    """Answers when it is told to."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.settimeout(ANSWER_WITHIN_S)
+        self._socket.bind(("0.0.0.0", 0))
+        self.port = int(self._socket.getsockname()[1])
+
+    def __enter__(self) -> "SlowMember":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    async def hear(self) -> Any:
+        """Return who asked."""
+        return (await asyncio.to_thread(self._socket.recvfrom, 65535))[1]
+
+    def answer(self, sender: Any) -> None:
+        self._socket.sendto(b"late", sender)
+
+
+@pytest.mark.parametrize("family", ["vip", "vip6"])
+async def test_answers_under_way_outlive_changes(host: AmphoraHost, ground: Ground, family: str) -> None:
+    listener = udp_listener(ground, timeout_client_ms=1000, timeout_server_ms=1000)
+    with echo_servers(1) as servers, SlowMember() as slow, Client(getattr(ground, family)) as client:
+        await host.ensure(ground.request())
+        before = make_document(ground, [listener], [make_pool(ground, [slow.port], protocol=PoolProtocol.UDP)])
+        after = make_document(ground, [listener], [udp_pool(ground, servers)])
+        await apply(host, ground, before)
+        sandbox = host.sandboxes[ground.amphora_id]
+        answer = asyncio.create_task(client.ask())
+        sender = await slow.hear()
+        assert await apply(host, ground, after, 2) == "reload"
+        # The client's next datagram meets the new member, and the old one may still answer the first.
+        slow.answer(sender)
+        assert await answer == "late"
+        assert await client.ask() == str(servers[0].port)
+        (listener_seen,) = (await host.measure(sandbox)).listeners
+        assert listener_seen.active_connections == 1
+
+        async def is_alone() -> bool:
+            return list_masters(ground.amphora_id) == {sandbox.datagrams.nginx.find_pid()}
+
+        # One without flows is not kept.
+        await eventually(is_alone, "the end of the one before")
+        assert await client.ask() == str(servers[0].port)
+
+
+async def test_those_that_only_answer_never_pile_up(host: AmphoraHost, ground: Ground) -> None:
+    with echo_servers(2) as servers, Client(ground.vip) as client:
+        await host.ensure(ground.request())
+        for generation in range(1, MOST + 4):
+            document = udp_document(ground, servers[: 1 + generation % 2])
+            assert await apply(host, ground, document, generation) == "reload"
+            assert await client.ask()
+
+        async def are_few() -> bool:
+            return len(list_masters(ground.amphora_id)) <= 1 + MOST
+
+        await eventually(are_few, "the end of the oldest")
+        assert await client.ask()
+        # The next life of the agent knows them, too.
+        current = host.sandboxes[ground.amphora_id].datagrams.nginx.find_pid()
+        heir = ground.make_host()
+        await heir.adopt()
+        assert heir.sandboxes[ground.amphora_id].datagrams.nginx.find_pid() == current
+        heir.forget_processes()
+    await host.remove(ground.amphora_id, 10)
+    assert ground.list_leftovers() == []
+
+
+async def test_who_cannot_take_over_leaves_the_one_before(host: AmphoraHost, ground: Ground) -> None:
+    with echo_servers(1) as servers:
+        await host.ensure(ground.request())
+        await apply(host, ground, udp_document(ground, servers))
+        nginx = host.sandboxes[ground.amphora_id].datagrams.nginx
+        pid, file = nginx.find_pid(), nginx.file.read_text()
+        with entered(ground.amphora_id):
+            taken = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with taken:
+            # Not to be shared: the file is right, and nginx cannot serve it.
+            taken.bind((ground.vip, PORT + 1))
+            document = make_document(ground, [udp_listener(ground, port=PORT + 1)], [udp_pool(ground, servers)])
+            with pytest.raises(Lasting, match=r"nginx does not start: .*Address already in use"):
+                await apply(host, ground, document, 2)
+        assert (nginx.find_pid(), nginx.file.read_text()) == (pid, file)
+        assert await ask_once(ground.vip) == str(servers[0].port)
+        assert await apply(host, ground, document, 3) == "reload"
+        assert await ask_once(ground.vip, PORT + 1) == str(servers[0].port)
+
+
 @pytest.mark.parametrize(
     "terms",
     [
@@ -387,7 +482,14 @@ async def test_a_pair_that_serves_only_udp_moves_its_vips(host: AmphoraHost, gro
             await host.apply(amphora_id, ground.configuration(udp_document(ground, servers), 2))
         await eventually(pair.has_one_master, "one master")
         first, second = await pair.order()
-        assert not pair.sandbox(first).datagrams.nginx.is_misheld
+        nginx = pair.sandbox(first).datagrams.nginx
+        assert not nginx.is_misheld
+        # A change is no reason to move: both hold the lifeline until the one before has answered.
+        pid = nginx.find_pid()
+        changed = udp_document(ground, servers, algorithm=Algorithm.LEAST_CONNECTIONS)
+        for amphora_id in pair.ids:
+            assert means(await host.apply(amphora_id, ground.configuration(changed, 3))) == "reload"
+        assert (nginx.find_pid() != pid, nginx.is_misheld, pair.masters()) == (True, False, [first])
         # A worker serves on without its master: only when all are gone nobody serves.
         for pid in process.list_running(first, only=("nginx",)):
             os.kill(pid, signal.SIGKILL)
@@ -396,10 +498,10 @@ async def test_a_pair_that_serves_only_udp_moves_its_vips(host: AmphoraHost, gro
             return pair.masters() == [second] and await ask_once(ground.vip) == str(servers[0].port)
 
         await eventually(has_moved, "the VIPs at the other one")
-        await host.apply(second, ground.configuration(ground.document([port]), 3))
+        await host.apply(second, ground.configuration(ground.document([port]), 4))
 
         async def is_http() -> bool:
             return await pair.has_one_master() and await fetch(ground.vip) == str(port)
 
-        await host.apply(first, ground.configuration(ground.document([port]), 3))
+        await host.apply(first, ground.configuration(ground.document([port]), 4))
         await eventually(is_http, "HTTP again")
