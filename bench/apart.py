@@ -9,26 +9,28 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import msgspec
 import psycopg
 
 from bench.client import connect_api
+from bench.engines import read_cpu_s
 from bench.ground import ONE, Ground
 from statera.app import open_embedded_postgres
 from statera.base.errors import Lasting
 from statera.base.ids import new_id
 from statera.cli.playground import choose_port
+from statera.drivers.postgres_embedded import EmbeddedPostgres
 from statera.model.enums import Algorithm, ListenerProtocol, PoolProtocol, ProvisioningStatus
 from statera.model.tree import Listener, LoadBalancer, Member, Pool, Tree, Vip
 from statera.store.engine import Store
+from statera.store.migrate import upgrade
 from statera.store.trees import insert_tree
 
 HOST = "127.0.0.1"
 COUNT = 1000
 MEMBERS = 2
-DATABASE = "bench"
+WITHIN_S = 120.0
 INSERTS_AT_ONCE = 8
 PROJECT_ID = "00000000000000000000000000000000"
 """That of a caller without identity, so that the list is one of a tenant's own."""
@@ -43,28 +45,31 @@ class Apart(msgspec.Struct, frozen=True, kw_only=True):
 
     def cpu_s(self) -> float:
         """Return the seconds of a core that the process has used up to now."""
-        # After the name in brackets, which may hold anything: state, ten numbers, then user and system time.
-        numbers = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        return (int(numbers[11]) + int(numbers[12])) / os.sysconf("SC_CLK_TCK")
+        return read_cpu_s([self.pid])
 
 
 @contextlib.contextmanager
 def serve_apart(ground: Ground) -> Iterator[Apart]:
     """Give an API process with a full database; both are gone in the end."""
-    cluster = open_embedded_postgres(ground.playground.settings)
-    url = cluster.url_of(DATABASE)
+    with make_database(open_embedded_postgres(ground.playground.settings)) as url, _serving(ground, url) as (port, pid):
+        ids = asyncio.run(_fill(url))
+        with psycopg.connect(url, autocommit=True) as link:
+            link.execute("VACUUM ANALYZE")
+        yield Apart(port=port, pid=pid, ids=ids)
+
+
+@contextlib.contextmanager
+def make_database(cluster: EmbeddedPostgres) -> Iterator[str]:
+    """Give the URL of an empty database with our schema; it is dropped at the end of the block."""
+    name = f"bench_{new_id().replace('-', '')}"
     with psycopg.connect(cluster.url, autocommit=True) as link:
-        link.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
-        link.execute(f"CREATE DATABASE {DATABASE}")
+        link.execute(f'CREATE DATABASE "{name}"')
     try:
-        with _serving(ground, url) as (port, pid):
-            ids = asyncio.run(_fill(url))
-            with psycopg.connect(url, autocommit=True) as link:
-                link.execute("VACUUM ANALYZE")
-            yield Apart(port=port, pid=pid, ids=ids)
+        upgrade(cluster.url_of(name))
+        yield cluster.url_of(name)
     finally:
         with psycopg.connect(cluster.url, autocommit=True) as link:
-            link.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
+            link.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 @contextlib.contextmanager
@@ -73,15 +78,11 @@ def _serving(ground: Ground, url: str) -> Iterator[tuple[int, int]]:
     # Without an outside, the API takes any subnet, and addresses never run out.
     noop = {"STATERA_COMPUTE__DRIVER": "noop", "STATERA_NETWORK__DRIVER": "noop"}
     environment = os.environ | noop | {"STATERA_DATABASE__URL": url, "STATERA_API__PORT": str(port)}
-    words = [sys.executable, "-m", "statera"]
-    config = ["--config", str(ground.playground.config_path)]
-    subprocess.run([*words, "db", "upgrade", *config], check=True, env=environment, stdout=subprocess.DEVNULL)
+    words = [sys.executable, "-m", "statera", "api", "--config", str(ground.playground.config_path)]
     with ground.playground.log_path.open("ab") as log:
-        process = subprocess.Popen(
-            [*words, "api", *config], env=environment, stdout=log, stderr=log, start_new_session=True
-        )
+        process = subprocess.Popen(words, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
-        _wait_for_port(process, port)
+        wait_for_api(process, port)
         yield port, process.pid
     finally:
         process.terminate()
@@ -91,8 +92,9 @@ def _serving(ground: Ground, url: str) -> Iterator[tuple[int, int]]:
         process.wait()
 
 
-def _wait_for_port(process: subprocess.Popen[bytes], port: int) -> None:
-    deadline = time.monotonic() + 60.0
+def wait_for_api(process: subprocess.Popen[bytes], port: int) -> None:
+    """Wait until the API answers. Raises `Lasting` when it ends, or does not within two minutes."""
+    deadline = time.monotonic() + WITHIN_S
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(OSError), connect_api(HOST, port) as api:
             api.request("GET", ONE)

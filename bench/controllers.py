@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 import psycopg
 
+from bench.apart import make_database, wait_for_api
 from bench.client import connect_api
 from bench.crowd import edit_everything, multiply, plant
 from bench.engines import list_pids, read_cpu_s
@@ -35,7 +36,6 @@ from statera.drivers.postgres_embedded import EmbeddedPostgres
 from statera.store.addresses import StoredAddressBook
 from statera.store.claims import claim_load_balancer
 from statera.store.engine import Store
-from statera.store.migrate import upgrade
 from statera.store.trees import TreeEditor
 
 CONTROLLERS = (1, 2, 4)
@@ -72,19 +72,6 @@ def _cluster() -> Iterator[EmbeddedPostgres]:
 
 
 @contextlib.contextmanager
-def _database(cluster: EmbeddedPostgres) -> Iterator[str]:
-    name = f"bench_{new_id().replace('-', '')}"
-    with psycopg.connect(cluster.url, autocommit=True) as link:
-        link.execute(f'CREATE DATABASE "{name}"')
-    try:
-        upgrade(cluster.url_of(name))
-        yield cluster.url_of(name)
-    finally:
-        with psycopg.connect(cluster.url, autocommit=True) as link:
-            link.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
-
-
-@contextlib.contextmanager
 def _controllers(cluster: EmbeddedPostgres, url: str, roles: Sequence[str]) -> Iterator[tuple[int, Mapping[str, int]]]:
     """Run these roles; give the port of the API and the pids by name and number."""
     port = choose_port(0, socket.SOCK_STREAM)
@@ -106,7 +93,7 @@ def _controllers(cluster: EmbeddedPostgres, url: str, roles: Sequence[str]) -> I
                 words = [sys.executable, "-m", "statera", role]
                 processes[f"{role} {number}"] = subprocess.Popen(words, env=environment, stdout=log, stderr=log)
         if "api" in roles:
-            _wait_for_port(port)
+            wait_for_api(processes["api 0"], port)
         yield port, {name: process.pid for name, process in processes.items()}
     finally:
         for process in processes.values():
@@ -115,21 +102,9 @@ def _controllers(cluster: EmbeddedPostgres, url: str, roles: Sequence[str]) -> I
             process.wait(30)
 
 
-def _wait_for_port(port: int) -> None:
-    deadline = time.monotonic() + WITHIN_S
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
-
-
 def _measure_throughput(cluster: EmbeddedPostgres, count: int) -> list[Figure]:
     roles = ["api"] * count + ["worker"] * count
-    with _database(cluster) as url, _controllers(cluster, url, roles) as (port, _):
+    with make_database(cluster) as url, _controllers(cluster, url, roles) as (port, _):
         time.sleep(SETTLE_S)  # Python loads its modules: that is not what is measured.
         ids: list[str] = []
         begun = time.monotonic()
@@ -212,7 +187,7 @@ def _wait_settled(url: str) -> None:
 
 async def _measure_pass(cluster: EmbeddedPostgres, size: int, runs: int) -> list[Figure]:
     """Measure edits and passes of one load balancer among so many."""
-    with _database(cluster) as url:
+    with make_database(cluster) as url:
         store = Store(url)
         try:
             tree, _ = await plant(store)
@@ -264,7 +239,7 @@ def _fill(url: str, size: int) -> None:
 
 def _measure_idle(cluster: EmbeddedPostgres, size: int) -> list[Figure]:
     """Measure what one worker, one health process and PostgreSQL use while nobody asks for anything."""
-    with _database(cluster) as url:
+    with make_database(cluster) as url:
         asyncio.run(_plant(url))
         _fill(url, size)
         with _controllers(cluster, url, ["worker", "health"]) as (_, pids):
