@@ -37,7 +37,7 @@ docs: install ## Write the tables of options and metrics into their pages
 chaos: install ## Five minutes of faults on several hosts under traffic and edits; prints the seed
 	@$(PYTHON) -m tests.chaos
 
-bench: install ## Measure against the budgets
+bench: install ## Measure against the budgets, in about ten minutes; docs/performance.md explains the table
 	@$(PYTHON) -m bench
 
 simulate: install ## Play 10,000 seeds of the simulation; SEEDS=n so many, SEED=n one with its story

@@ -1,23 +1,29 @@
 """The command: runs scenarios, prints the table, and removes what they made, whatever happens."""
 
 import argparse
+import contextlib
 import fcntl
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
 
 from bench.figures import Outcome
 from bench.ground import KEPT_LOG, Ground
-from bench.report import describe_machine, print_report, write_json
-from bench.scenarios import SCENARIOS
+from bench.report import describe_machine, print_report, write_json, write_page
+from bench.scenarios import BUDGETED, ON_REQUEST, SCENARIOS
 from statera.base.errors import StateraError
 from statera.base.settings import Settings
 from statera.cli.preflight import check_ready, describe_faults
 
 RUNS = 30
+MOST_S = 300
+"""For one of the scenarios that run unasked: one that hangs must not keep the others from being measured."""
+WIDTH = 120
+"""Of the table in a file."""
 INTERRUPTED = 130
 LOCK_FILE = Path("/run/statera-bench.lock")
 
@@ -40,9 +46,15 @@ def main() -> int:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description="Measure Statera against its budgets.")
-    parser.add_argument("scenarios", nargs="*", metavar="scenario", help=f"{', '.join(SCENARIOS)}; none: all of them")
+    parser.add_argument(
+        "scenarios",
+        nargs="*",
+        metavar="scenario",
+        help=f"{', '.join(SCENARIOS)}; none: all but {', '.join(sorted(ON_REQUEST))}",
+    )
     parser.add_argument("--runs", type=int, default=RUNS, help=f"samples of each scenario (default: {RUNS})")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="put the table between the marks of this page, too")
     options = parser.parse_args()
     unknown = [name for name in options.scenarios if name not in SCENARIOS]
     if unknown or options.runs < 1:
@@ -52,41 +64,74 @@ def _parse() -> argparse.Namespace:
 
 def _run_alone(options: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
-    console = Console()
+    KEPT_LOG.unlink(missing_ok=True)
+    console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
     machine = describe_machine()
     ground = Ground()
     outcomes: list[Outcome] = []
-    code = 1
+    interrupted = False
     try:
-        for name in options.scenarios or SCENARIOS:
+        for name in options.scenarios or BUDGETED:
             console.print(f"{name} ...", highlight=False)
             outcomes.append(_run_one(ground, name, options.runs))
-        code = int(any(outcome.fault for outcome in outcomes))
+            if outcomes[-1].fault:
+                # Whatever is broken there must not spoil the next one's figures.
+                _remove(ground, outcomes, keep_log=True)
     except KeyboardInterrupt:
         console.print("\nStopping.")
-        code = INTERRUPTED
+        interrupted = True
     finally:
         # A second Ctrl-C must not leave half of it behind.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        ground.remove(keep_log=code == 1)
+        _remove(ground, outcomes, keep_log=False)
     print_report(console, machine, outcomes)
-    if code == 1 and KEPT_LOG.exists():
+    if KEPT_LOG.exists():
         console.print(f"The log of the installation is kept in {KEPT_LOG}.")
     if options.json:
         write_json(options.json, machine, outcomes)
-    return code
+    if options.page:
+        write_page(options.page, machine, outcomes)
+    return INTERRUPTED if interrupted else int(any(outcome.fault for outcome in outcomes))
+
+
+def _remove(ground: Ground, outcomes: list[Outcome], *, keep_log: bool) -> None:
+    begun = time.monotonic()
+    try:
+        ground.remove(keep_log=keep_log)
+    except Exception as error:
+        # What was measured before is told all the same.
+        outcomes.append(Outcome(scenario="removal", seconds=time.monotonic() - begun, fault=_describe(error)))
 
 
 def _run_one(ground: Ground, name: str, runs: int) -> Outcome:
     begun = time.monotonic()
     try:
-        figures = SCENARIOS[name](ground, runs)
+        with _limited(0 if name in ON_REQUEST else MOST_S):
+            figures = SCENARIOS[name](ground, runs)
     except Exception as error:
         # The edge of the loop: what breaks one scenario is told, and the others are measured.
-        sentence = error.sentence if isinstance(error, StateraError) else f"{type(error).__name__}: {error}"
-        return Outcome(scenario=name, seconds=time.monotonic() - begun, fault=sentence)
+        return Outcome(scenario=name, seconds=time.monotonic() - begun, fault=_describe(error))
     return Outcome(scenario=name, figures=tuple(figures), seconds=time.monotonic() - begun)
+
+
+def _describe(error: Exception) -> str:
+    return error.sentence if isinstance(error, StateraError) else f"{type(error).__name__}: {error}"
+
+
+@contextlib.contextmanager
+def _limited(seconds: int) -> Iterator[None]:
+    """Raise `TimeoutError` in a block that takes longer; 0 is no limit."""
+    signal.signal(signal.SIGALRM, _expire)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+
+
+def _expire(_number: int, _frame: object) -> None:
+    raise TimeoutError(f"it took more than {MOST_S} s")
 
 
 def _interrupt(_number: int, _frame: object) -> None:

@@ -53,7 +53,8 @@ class Ground:
         """Remove all of it; the log of its processes is kept when asked for."""
         if self._playground is not None:
             if keep_log and self._playground.log_path.exists():
-                shutil.copyfile(self._playground.log_path, KEPT_LOG)
+                with self._playground.log_path.open("rb") as log, KEPT_LOG.open("ab") as kept:
+                    shutil.copyfileobj(log, kept)
             self._playground.remove()
             self._playground = None
 

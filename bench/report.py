@@ -1,5 +1,6 @@
-"""One table for people, one file for machines. Both say on what machine, because a figure means little without."""
+"""One table for people, one file for machines, one page for readers: each says on what machine it was measured."""
 
+import datetime as dt
 import os
 import platform
 import subprocess
@@ -13,6 +14,10 @@ from rich.table import Table
 
 from bench.figures import Figure, Outcome
 from statera import __version__
+from statera.base.errors import Lasting
+
+BEGIN = "<!-- Figures: `make bench` writes what stands from here -->\n"
+END = "<!-- to here. -->\n"
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,6 +121,40 @@ def _verdict(figure: Figure) -> str:
             return "[green]✓"
         case False:
             return "[yellow]missed"
+
+
+def write_page(file: Path, machine: Machine, outcomes: Sequence[Outcome]) -> None:
+    """Put the table into a page, between its marks. Raises `Lasting` when they are not there."""
+    head, begin, rest = file.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise Lasting("bench-failed", f"{file} has no place for figures.")
+    file.write_text(f"{head}{begin}{render_page(machine, outcomes)}{end}{tail}", encoding="utf-8")
+
+
+def render_page(machine: Machine, outcomes: Sequence[Outcome]) -> str:
+    """Return the table in Markdown."""
+    lines = ["", f"Measured on {dt.date.today():%Y-%m-%d}: {machine.sentence()}.", ""]
+    lines += ["| scenario | what | budget | figure | kept | how |", "|---|---|---|---|---|---|"]
+    words = {None: "", True: "yes", False: "**no**"}
+    for outcome in outcomes:
+        for figure in outcome.figures:
+            cells = [
+                outcome.scenario,
+                figure.what,
+                _budget(figure),
+                _value(figure),
+                words[figure.is_met],
+                figure.detail,
+            ]
+            lines.append(_row(cells))
+        if outcome.fault:
+            lines.append(_row([outcome.scenario, "broke", "", "", "", outcome.fault]))
+    return "\n".join([*lines, "", ""])
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
 
 def write_json(file: Path, machine: Machine, outcomes: Sequence[Outcome]) -> None:

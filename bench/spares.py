@@ -16,14 +16,12 @@ def run(ground: Ground, runs: int) -> list[Figure]:
     del ground
     own = Ground(tag="benchs", data_dir=Path("/var/tmp/statera-bench-spares"), compute={"spares_per_host": PER_HOST})
     try:
-        figures: list[Figure] = []
         _wait_for_spares(own)
         took_ms = []
         for number in range(runs):
-            took_ms.append(creation.measure(own, number))
+            took_ms.append(creation.measure(own, number).took_ms)
             _wait_for_spares(own)
-        figures += creation.tell(took_ms, "create with spares -> first byte")
-        return figures
+        return creation.tell(took_ms, "create with spares -> first byte")
     finally:
         own.remove(keep_log=False)
 
