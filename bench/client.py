@@ -1,5 +1,6 @@
 """HTTP clients of a few lines: what they cost must not show in what is measured."""
 
+import select
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,50 +13,66 @@ from statera.base.errors import Lasting
 READ_BYTES = 1 << 18
 
 
-def ask_name(address: str, port: int = 80, *, timeout_s: float = 0.05, path: str = "/") -> str | None:
-    """Send one request on a connection of its own; return the body, None when it failed or took longer."""
+class Answer(msgspec.Struct, frozen=True):
+    """What came of one request: the body of a good answer, or what was wrong."""
+
+    body: str = ""
+    fault: str = ""
+
+
+def ask(address: str, port: int = 80, *, timeout_s: float, path: str = "/") -> Answer:
+    """Send one request on a connection of its own and read its whole answer; only 200 with a body is a good one."""
     try:
         with socket.create_connection((address, port), timeout=timeout_s) as connection:
             connection.sendall(f"GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n".encode())
-            answer = bytearray()
-            while chunk := connection.recv(READ_BYTES):
-                answer += chunk
-    except OSError:
-        return None
-    head, _, body = bytes(answer).partition(b"\r\n\r\n")
-    return body.decode().strip() if head.startswith(b"HTTP/1.1 200") else None
+            status, body = read_answer(connection)
+    except (OSError, EOFError) as error:
+        return Answer(fault=f"{type(error).__name__}: {error}")
+    return (
+        Answer(body=body.decode(errors="replace").strip())
+        if status == 200 and body
+        else Answer(fault=f"status {status}")
+    )
+
+
+def ask_name(address: str, port: int = 80, *, timeout_s: float = 0.05, path: str = "/") -> str | None:
+    """Ask once; return the body, None when it failed or took longer."""
+    answer = ask(address, port, timeout_s=timeout_s, path=path)
+    return None if answer.fault else answer.body
 
 
 class ApiConnection:
-    """One kept connection to the API."""
+    """One kept connection to the API, opened again when the API has closed it for being idle."""
 
     def __init__(self, host: str, port: int, *, timeout_s: float = 30.0) -> None:
-        self._host = host
-        self._socket = socket.create_connection((host, port), timeout=timeout_s)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._host, self._port, self._timeout_s = host, port, timeout_s
+        self._socket = self._connect()
+
+    def _connect(self) -> socket.socket:
+        connection = socket.create_connection((self._host, self._port), timeout=self._timeout_s)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+
+    def _is_closed(self) -> bool:
+        """Say whether something came while nothing was asked for, which is the end."""
+        return bool(select.select([self._socket], [], [], 0)[0])
 
     def close(self) -> None:
         self._socket.close()
 
     def request(self, method: str, path: str, body: Any = None) -> bytes:
         """Return the whole body of a successful answer. Raises `Lasting` with the words of any other."""
+        if self._is_closed():
+            self.close()
+            self._socket = self._connect()
         self._socket.sendall(encode_request(method, path, self._host, body))
-        received = bytearray()
-        while (end := received.find(b"\r\n\r\n")) < 0:
-            received += self._receive()
-        status, length = read_head(bytes(received[:end]))
-        while len(received) < end + 4 + length:
-            received += self._receive()
-        content = bytes(received[end + 4 :])
+        try:
+            status, content = read_answer(self._socket)
+        except EOFError:
+            raise Lasting("bench-failed", "The API closed the connection.") from None
         if status >= 300:
             raise Lasting("bench-failed", f"{method} {path} answered {status}: {content.decode(errors='replace')}")
         return content
-
-    def _receive(self) -> bytes:
-        chunk = self._socket.recv(READ_BYTES)
-        if not chunk:
-            raise Lasting("bench-failed", "The API closed the connection.")
-        return chunk
 
 
 @contextmanager
@@ -77,8 +94,25 @@ def encode_request(method: str, path: str, host: str, body: Any = None) -> bytes
     return "\r\n".join([*lines, "", ""]).encode() + content
 
 
+def read_answer(connection: socket.socket) -> tuple[int, bytes]:
+    """Return status and body. Raises `EOFError` when the other side closes before the end."""
+    received = bytearray()
+    while (end := received.find(b"\r\n\r\n")) < 0:
+        received += _receive(connection)
+    status, length = read_head(bytes(received[:end]))
+    while len(received) < end + 4 + length:
+        received += _receive(connection)
+    return status, bytes(received[end + 4 :])
+
+
+def _receive(connection: socket.socket) -> bytes:
+    if chunk := connection.recv(READ_BYTES):
+        return chunk
+    raise EOFError("closed before the end of the answer")
+
+
 def read_head(head: bytes) -> tuple[int, int]:
-    """Return status and length of the body. Answers of our own API always say it."""
+    """Return status and length of the body, which our API, HAProxy and the web servers always say."""
     first, *lines = head.split(b"\r\n")
     length = next((line.split(b":")[1] for line in lines if line.lower().startswith(b"content-length:")), b"0")
     return int(first.split()[1]), int(length)

@@ -3,45 +3,20 @@
 import os
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from bench.client import ask_name
 from bench.figures import Figure, percentile, spread
 from bench.ground import Ground
+from bench.watch import Watch
 
 WITHIN_S = 30.0
 SETTLE_S = 0.5
+PATIENCE_S = 0.05
+"""Of the client: one that waits for longer measures its own patience."""
 BUDGET_MS = 5000
-
-
-class Watch:
-    """A client that asks without a pause; `longest_gap_ms` is the longest time without an answer."""
-
-    def __init__(self, vip: str) -> None:
-        self._vip = vip
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self.answered = time.monotonic()
-        self.count = 0
-        self.longest_gap_ms = 0.0
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            if ask_name(self._vip) is not None:
-                now = time.monotonic()
-                self.longest_gap_ms = max(self.longest_gap_ms, (now - self.answered) * 1000)
-                self.answered, self.count = now, self.count + 1
-
-    def __enter__(self) -> "Watch":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
 
 
 def run(ground: Ground, runs: int) -> list[Figure]:
@@ -67,14 +42,14 @@ def run(ground: Ground, runs: int) -> list[Figure]:
 
 
 def _measure(ground: Ground, balancer: Any, hurt: Callable[[Ground, Any], None]) -> float:
-    with Watch(balancer["vip_address"]) as watch:
-        _wait_for(lambda: watch.count > 10)
+    with Watch(balancer["vip_address"], clients=1, timeout_s=PATIENCE_S) as watch:
+        _wait_for(partial(watch.has_more_than, 10))
         hurt(ground, balancer)
         hurt_at = time.monotonic()
-        _wait_for(lambda: watch.answered > hurt_at + SETTLE_S)
+        _wait_for(partial(watch.has_answer_after, hurt_at + SETTLE_S))
         ground.playground.wait_active(balancer["id"])
-        _wait_for(lambda: watch.answered > time.monotonic() - SETTLE_S / 2)
-    return watch.longest_gap_ms
+        _wait_for(lambda: watch.has_answer_after(time.monotonic() - SETTLE_S / 2))
+    return watch.longest_gap_s * 1000
 
 
 def _wait_for(condition: Callable[[], bool]) -> None:

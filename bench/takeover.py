@@ -7,16 +7,15 @@ has a member of its own (SOURCE_IP persistence), and should find it again.
 import contextlib
 import os
 import signal
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.client import ask_name
 from bench.figures import Figure, median, spread
 from bench.ground import Ground
+from bench.watch import Watch
 from statera.base.errors import Lasting
 from tests.hosts.ground import Ground as Hosts
 from tests.hosts.ground import raise_ground
@@ -38,49 +37,13 @@ OVERRIDES = {
 }
 
 
-class Watch:
-    """Clients that ask without a pause, and the longest time in which none of them was answered."""
-
-    def __init__(self, vip: str) -> None:
-        self._vip = vip
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(CLIENTS)]
-        self._lock = threading.Lock()
-        self._answered = time.monotonic()
-        self.count, self.failed = 0, 0
-        self.longest_gap_ms = 0.0
-        self.names: Counter[str] = Counter()
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            name = ask_name(self._vip, timeout_s=PATIENCE_S)
-            with self._lock:
-                if name is None:
-                    self.failed += 1
-                    continue
-                now = time.monotonic()
-                self.longest_gap_ms = max(self.longest_gap_ms, (now - self._answered) * 1000)
-                self._answered, self.count = now, self.count + 1
-                self.names[name] += 1
-
-    def __enter__(self) -> "Watch":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-
 Hurt = Callable[[Hosts, str, str], Callable[[], None]]
 """Hurts the amphora on a host, and returns how that is mended."""
 
 
 def run(_: Ground, runs: int) -> list[Figure]:
     """Hurt the one that has the VIP in each way, again and again."""
-    turns = max(3, min(10, runs // 3))
+    turns = max(3, min(10, runs // 6))
     ways: list[tuple[str, Hurt]] = [
         ("HAProxy killed", _kill_haproxy),
         ("sandbox killed", _kill_sandbox),
@@ -101,7 +64,7 @@ def run(_: Ground, runs: int) -> list[Figure]:
 
 
 def _tell(what: str, told: list[Watch]) -> list[Figure]:
-    gaps_ms = [watch.longest_gap_ms for watch in told]
+    gaps_ms = [watch.longest_gap_s * 1000 for watch in told]
     kept = sum(1 for watch in told if len(watch.names) == 1)
     failed = sum(watch.failed for watch in told)
     return [
@@ -119,7 +82,7 @@ def _tell(what: str, told: list[Watch]) -> list[Figure]:
 def _measure(hosts: Hosts, balancer: Any, hurt: Hurt) -> Watch:
     vip = balancer["vip_address"]
     holder, amphora_id = _wait_ready(hosts, balancer)
-    with Watch(vip) as watch:
+    with Watch(vip, clients=CLIENTS, timeout_s=PATIENCE_S) as watch:
         _wait_more(hosts, watch, 50)
         mend = hurt(hosts, holder, amphora_id)
         _wait_more(hosts, watch, 100)
@@ -129,8 +92,8 @@ def _measure(hosts: Hosts, balancer: Any, hurt: Hurt) -> Watch:
 
 
 def _wait_more(hosts: Hosts, watch: Watch, more: int) -> None:
-    begun = watch.count
-    hosts.wait_for(lambda: watch.count >= begun + more, "Answers", WITHIN_S)
+    begun = len(watch.answered)
+    hosts.wait_for(partial(watch.has_more_than, begun + more), "Answers", WITHIN_S)
 
 
 def _wait_ready(hosts: Hosts, balancer: Any) -> tuple[str, str]:

@@ -14,12 +14,13 @@ from typing import Any
 import httpx
 import msgspec
 
+from bench.client import ask
+from bench.watch import Outage, Watch
 from statera.base.errors import Lasting
 from tests.chaos.clocks import write_offset
 from tests.chaos.faults import Hurt
 from tests.chaos.story import Fault, decide_story
 from tests.chaos.tenants import BALANCERS, Tenant
-from tests.chaos.traffic import TIMEOUT_S, Outage, Traffic, ask
 from tests.hosts.ground import Ground, raise_ground
 
 HOSTS, APIS, WORKERS, HEALTHS, TENANTS, SERVERS = 2, 2, 3, 2, 3, 3
@@ -28,6 +29,8 @@ PAIRS = 1
 DISK_MIB = 16
 KEPT_LOGS = Path("/var/tmp/statera-chaos-logs")
 CONVERGED_WITHIN_S = 60.0
+TIMEOUT_S, PAUSE_S = 4.0, 0.03
+"""Of the clients of each VIP: how long they wait for an answer, and then until the next request."""
 RECOVERY_S = 8.0
 """After a fault that stops traffic: how long the outage that it began may begin to be noticed."""
 OPTIONS = {
@@ -110,7 +113,8 @@ class Chaos:
         for vip in vips:
             ground.wait_for(partial(_is_served, vip), f"An answer of {vip}")
         started_at = time.monotonic()
-        with Hurt(ground, self._clock_of) as hurt, Traffic(vips, started_at) as traffic:
+        watch = Watch(*vips, clients=1, timeout_s=TIMEOUT_S, pause_s=PAUSE_S, origin_s=started_at)
+        with Hurt(ground, self._clock_of) as hurt, watch:
             for tenant in tenants:
                 tenant.start()
             self._play(hurt, story, started_at)
@@ -126,7 +130,7 @@ class Chaos:
             self._wrong += [f"lost edit: {broken}" for broken in tenant.list_broken(ground)]
             self._wrong += [f"answer: {fault}" for fault in tenant.faults]
         self._expect_no_leaks(ground)
-        causes = self._explain(story, traffic.outages)
+        causes = self._explain(story, watch.outages)
         self._wrong += _list_crashes(ground)
         if self._wrong:
             self._keep_logs(ground)
@@ -135,11 +139,11 @@ class Chaos:
             seed=self._seed,
             faults=len(story),
             converged_s=round(converged_s, 2),
-            answered=traffic.answered,
-            failed=traffic.failed,
+            answered=len(watch.answered),
+            failed=watch.failed,
             edits=dict(edits),
             causes=dict(causes),
-            longest_s=round(max((one.ended_s - one.began_s for one in traffic.outages), default=0.0), 2),
+            longest_s=round(max((one.ended_s - one.began_s for one in watch.outages), default=0.0), 2),
             wrong=self._wrong,
         )
 
@@ -212,7 +216,7 @@ def _make_flavor(ground: Ground) -> str:
 
 
 def _is_served(vip: str) -> bool:
-    return ask(vip) == ""
+    return not ask(vip, timeout_s=TIMEOUT_S).fault
 
 
 def _has_one_holder(ground: Ground, vip: str) -> bool:

@@ -1,12 +1,10 @@
 """Amphorae are replaced, wanted or not; real requests through the VIP say what clients notice of it."""
 
-import itertools
 import os
 import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from bench.watch import Watch
 from statera.cli.playground import ask
 from tests.e2e.conftest import Installation
 
@@ -29,43 +28,6 @@ def make_overrides() -> dict[str, Any]:
         "reconcile": {"lease_s": 2.0, "backoff_most_s": 1.0, "orphan_grace_s": 2.0},
         "compute": {"agent_timeout_s": 2.0},
     }
-
-
-class Clients:
-    """Clients that ask the VIP without a pause, each request on a connection of its own."""
-
-    def __init__(self, address: str, count: int = 2) -> None:
-        self.answered: list[float] = []
-        self.failed = 0
-        self._address = address
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(count)]
-
-    def _ask(self) -> None:
-        while not self._stop.is_set():
-            if ask(self._address, timeout_s=1.0) is None:
-                self.failed += 1
-            else:
-                self.answered.append(time.monotonic())
-
-    def __enter__(self) -> "Clients":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    @property
-    def longest_gap_s(self) -> float:
-        times = sorted(self.answered)
-        return max((later - earlier for earlier, later in itertools.pairwise(times)), default=float("inf"))
-
-
-def _has_answers(clients: Clients, more_than: int) -> bool:
-    return len(clients.answered) > more_than
 
 
 def _create(installation: Installation, name: str) -> Any:
@@ -106,8 +68,8 @@ def test_a_wanted_failover_is_hardly_felt_and_counts_go_on(installation: Install
     balancer = _create(installation, "wanted")
     [old] = _list(installation, balancer["id"])
     for turn in range(3):
-        with Clients(balancer["vip_address"]) as clients:
-            playground.wait_for(partial(_has_answers, clients, 20), "Answers")
+        with Watch(balancer["vip_address"], timeout_s=1.0) as clients:
+            playground.wait_for(partial(clients.has_more_than, 20), "Answers")
             begun = time.monotonic()
             path = f"{AMPHORAE}/{old['id']}" if turn else f"/v2/lbaas/loadbalancers/{balancer['id']}"
             playground.request("PUT", f"{path}/failover")
@@ -115,7 +77,7 @@ def test_a_wanted_failover_is_hardly_felt_and_counts_go_on(installation: Install
             took_s = time.monotonic() - begun
             playground.wait_active(balancer["id"])
             seen = len(clients.answered)
-            playground.wait_for(partial(_has_answers, clients, seen + 20), "Answers")
+            playground.wait_for(partial(clients.has_more_than, seen + 20), "Answers")
         told = f"{took_s:.2f} s, {clients.longest_gap_s:.3f} s without an answer, {clients.failed} failed"
         print(f"failover {turn}: {told} of {len(clients.answered)}")
         assert clients.longest_gap_s < BUDGET_S, told
@@ -176,8 +138,8 @@ def test_a_broken_sandbox_serves_again(installation: Installation, what: str) ->
     balancer = _create(installation, "broken")
     (namespace,) = installation.list_namespaces()
     before = installation.find_haproxy(namespace)
-    with Clients(balancer["vip_address"]) as clients:
-        playground.wait_for(lambda: len(clients.answered) > 20, "Answers")
+    with Watch(balancer["vip_address"], timeout_s=1.0) as clients:
+        playground.wait_for(partial(clients.has_more_than, 20), "Answers")
         if what == "interface":
             subprocess.run(["ip", "-n", namespace, "link", "del", "eth0"], check=True)
             # The agent looks at processes; what the interface is, the next pass finds.
@@ -189,7 +151,7 @@ def test_a_broken_sandbox_serves_again(installation: Installation, what: str) ->
                     os.kill(pid, signal.SIGKILL)
             subprocess.run(["ip", "netns", "del", namespace], check=True)
         broken = time.monotonic()
-        playground.wait_for(lambda: any(at > broken + 0.3 for at in list(clients.answered)), "An answer", BUDGET_S * 2)
+        playground.wait_for(partial(clients.has_answer_after, broken + 0.3), "An answer", BUDGET_S * 2)
     print(f"{what}: {clients.longest_gap_s:.2f} s without an answer, {clients.failed} failed")
     assert clients.longest_gap_s < BUDGET_S
     after = installation.find_haproxy(namespace)

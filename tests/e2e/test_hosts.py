@@ -18,11 +18,12 @@ import httpx
 import pytest
 import tomli_w
 
+from bench.watch import Watch
 from statera.app import pki_dir, purge_host
 from statera.base.settings import load_settings
 from statera.cli.playground import choose_port
 from tests.e2e.conftest import Installation
-from tests.e2e.test_failover import BUDGET_S, Clients
+from tests.e2e.test_failover import BUDGET_S
 from tests.unit.docs.metrics import list_metrics
 
 pytestmark = [pytest.mark.e2e, pytest.mark.root]
@@ -86,7 +87,7 @@ def test_a_host_is_emptied_without_a_failed_request(installation: Installation, 
     shown = [playground.wait_active(one["id"]) for one in made]
     before = list_hosts(installation)
     full, empty = sorted(HOSTS, key=lambda name: -before[name]["amphorae"])
-    with Clients(shown[0]["vip_address"]) as clients:
+    with Watch(shown[0]["vip_address"], timeout_s=1.0) as clients:
         told = statera(installation, "drain", full)
     assert f"Host {full} has no amphora any more." in told
     assert clients.longest_gap_s < BUDGET_S, (clients.longest_gap_s, clients.failed)
@@ -106,7 +107,7 @@ def test_top_and_events_tell_of_traffic_and_requests(installation: Installation)
         lines = json.loads(statera(installation, "top", "--format", "json", "--interval", "3"))
         return next(dict(line) for line in lines if line["load_balancer"]["id"] == made["id"])
 
-    with Clients(shown["vip_address"]):
+    with Watch(shown["vip_address"], timeout_s=1.0):
         line = playground.wait_for(
             lambda: (found := look())["rates"]["connections"] > 0 and found, "Traffic in `statera top`", 40.0
         )

@@ -1,13 +1,14 @@
 """What a plan says is what happens under traffic, and a rollback brings the same file back."""
 
 import copy
+from functools import partial
 from typing import Any
 
 import pytest
 
+from bench.watch import Watch
 from statera.cli.playground import WEB_PORT, ask
 from tests.e2e.conftest import Installation
-from tests.e2e.test_failover import Clients
 
 pytestmark = [pytest.mark.e2e, pytest.mark.root]
 
@@ -36,8 +37,8 @@ def test_plan_apply_and_rollback_under_traffic(installation: Installation) -> No
     first = _read_file(installation)
     wanted = playground.request("GET", f"{path}/1")["generation"]["loadbalancer"]
     pids = installation.find_haproxy(installation.list_namespaces()[0])
-    with Clients(address) as clients:
-        playground.wait_for(lambda: len(clients.answered) > 20, "Answers")
+    with Watch(address, timeout_s=1.0) as clients:
+        playground.wait_for(partial(clients.has_more_than, 20), "Answers")
         # Fewer members and no checks for a while: at run time.
         quiet = copy.deepcopy(wanted)
         quiet["pools"][0]["members"].pop()

@@ -1,14 +1,11 @@
 """Load balancers of two amphorae on two hosts: who has the VIP, who takes it over, and what clients notice of it."""
 
-import itertools
-import threading
-import time
 from functools import partial
 from typing import Any
 
 import pytest
 
-from statera.cli.playground import ask
+from bench.watch import Watch
 from tests.hosts.ground import Ground
 
 pytestmark = [pytest.mark.e2e, pytest.mark.root]
@@ -25,42 +22,6 @@ def make_options() -> dict[str, Any]:
         "health": {"stale_after_s": 3.0},
     }
     return {"hosts": 2, "overrides": common}
-
-
-class Clients:
-    """Clients that ask the VIP without a pause, each request on a connection of its own."""
-
-    def __init__(self, address: str, count: int = 2) -> None:
-        self.answered: list[float] = []
-        self.failed = 0
-        self._address = address
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(count)]
-
-    def _ask(self) -> None:
-        while not self._stop.is_set():
-            if ask(self._address, timeout_s=2.0) is None:
-                self.failed += 1
-            else:
-                self.answered.append(time.monotonic())
-
-    def __enter__(self) -> "Clients":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def has_more_than(self, count: int) -> bool:
-        return len(self.answered) > count
-
-    def tell(self) -> str:
-        times = sorted(self.answered)
-        gap = max((later - earlier for earlier, later in itertools.pairwise(times)), default=float("inf"))
-        return f"{len(times)} answered, {self.failed} failed, {gap:.3f} s without an answer"
 
 
 def _create(ground: Ground, name: str, **wanted: Any) -> Any:
@@ -102,7 +63,7 @@ def test_two_amphorae_on_two_hosts_and_one_has_the_vip(ground: Ground) -> None:
         ("eth0", 1, 90),
     }
     holder = _wait_holder(ground, balancer)
-    with Clients(balancer["vip_address"]) as clients:
+    with Watch(balancer["vip_address"], timeout_s=2.0) as clients:
         ground.wait_for(partial(clients.has_more_than, 20), "Answers")
         ground.stop_host(holder)
         _wait_holder(ground, balancer, other_than=holder)
@@ -124,7 +85,7 @@ def test_planned_changes_lose_no_request(ground: Ground) -> None:
     path = f"/v2/lbaas/loadbalancers/{balancer['id']}"
     for what in ("load balancer", "amphora", "SINGLE", "ACTIVE_STANDBY"):
         before = {one["id"] for one in ground.list_amphorae(balancer["id"])}
-        with Clients(balancer["vip_address"]) as clients:
+        with Watch(balancer["vip_address"], timeout_s=2.0) as clients:
             ground.wait_for(partial(clients.has_more_than, 20), "Answers")
             if what == "load balancer":
                 ground.request("PUT", f"{path}/failover")

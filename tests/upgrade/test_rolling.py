@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from bench.watch import Watch
 from statera.cli.playground import Playground
-from tests.chaos.traffic import Traffic
 from tests.e2e.conftest import make_installation
 from tests.hosts.ground import Ground, raise_ground
 from tests.hosts.service import Service
@@ -62,10 +61,14 @@ def _restart(ground: Ground, service: Service) -> None:
         ground.wait_for(is_ready, service.name)
 
 
+def _watch(balancer: Any) -> Watch:
+    return Watch(balancer["vip_address"], clients=1, timeout_s=4.0, pause_s=0.03)
+
+
 def test_processes_of_their_own_are_restarted_one_after_the_other(ground: Ground) -> None:
     balancer = ground.wait_active(ground.create_load_balancer("rolling", ground.servers)["id"])
     services = [*ground.controllers.values(), *ground.agents.values()]
-    with Traffic([balancer["vip_address"]], time.monotonic()) as traffic, Editor(ground, balancer) as editor:
+    with _watch(balancer) as watch, Editor(ground, balancer) as editor:
         for service in services * ROUNDS:
             _wait_edits(ground, editor)
             _restart(ground, service)
@@ -73,8 +76,8 @@ def test_processes_of_their_own_are_restarted_one_after_the_other(ground: Ground
     editor.check_kept(ground)
     assert editor.faults == []
     assert editor.refused == 0, "one of two API processes always takes connections"
-    assert traffic.outages == []
-    assert traffic.answered > 0
+    assert watch.outages == []
+    assert len(watch.answered) > 0
     for one in (balancer["id"], *editor.made):
         ground.request("DELETE", f"{BALANCERS}/{one}?cascade=true")
 
@@ -121,7 +124,7 @@ def test_all_of_one_machine_is_restarted_in_turn_and_as_a_whole() -> None:
         playground = installation.playground
         made = playground.create_load_balancer("whole", installation.servers)
         balancer = playground.wait_active(made["id"])
-        with Traffic([balancer["vip_address"]], time.monotonic()) as traffic, Editor(playground, balancer) as editor:
+        with _watch(balancer) as watch, Editor(playground, balancer) as editor:
             for role in ("api", "worker", "health", "agent"):
                 _wait_edits(playground, editor)
                 pid = installation.find_process(role)
@@ -134,8 +137,8 @@ def test_all_of_one_machine_is_restarted_in_turn_and_as_a_whole() -> None:
             _wait_edits(playground, editor)
         editor.check_kept(playground)
         assert editor.faults == []
-        assert traffic.outages == []
-        assert traffic.answered > 0
+        assert watch.outages == []
+        assert len(watch.answered) > 0
         for one in (balancer["id"], *editor.made):
             playground.request("DELETE", f"{BALANCERS}/{one}?cascade=true")
         for one in (balancer["id"], *editor.made):
