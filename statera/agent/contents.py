@@ -1,4 +1,4 @@
-"""Files of certificates and keys, in memory only: on a tmpfs, readable by root and HAProxy's group.
+"""Files of certificates and keys, in memory only: on a tmpfs, readable by root and the group of the sandbox's user.
 
 `keys/<digest>` holds a content, `tls/<name>` leads to the one that the live document means. So a document can be taken
 back without having its contents again, and HAProxy finds each file under a name that stays.
@@ -55,6 +55,15 @@ def keep_contents(run: Path, contents: Mapping[str, Secret[bytes]], group_id: in
             raise Transient("certificate-garbled", "A certificate did not arrive as it was sent.")
         if not (folder / digest).exists():
             write_whole(folder / digest, content.reveal(), 0o640, group_id=group_id)
+
+
+def own_contents(run: Path, group_id: int) -> None:
+    """Let another group read the contents that are here, and no longer that of before."""
+    folder = run / KEYS
+    if folder.is_dir():
+        _guard(folder, group_id, 0o750)
+        for path in folder.iterdir():
+            _guard(path, group_id, 0o640)
 
 
 def _make_folder(run: Path, folder: Path) -> None:

@@ -88,9 +88,9 @@ class Datagrams:
         why = "What serves datagrams can only be told by a reload." if was_running else "nginx was not running."
         return AppliedConfiguration(means="reload", why=why)
 
-    async def settle_lifeline(self) -> None:
-        """Take up the sandbox's lifeline when nobody holds it any more."""
-        if self._document is not None and self.is_running and self.nginx.is_misheld:
+    async def settle(self) -> None:
+        """Take up the sandbox's lifeline when nobody holds it any more, and its user when it has another one now."""
+        if self._document is not None and self.is_running and (self.nginx.is_misheld or self.nginx.is_anothers):
             await self.nginx.start()
 
     async def end_parting(self) -> None:

@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from statera.agent import process
 from statera.agent.contents import drop_contents, keep_contents, list_missing, read_content
@@ -19,7 +19,7 @@ from statera.agent.pace import Pace
 from statera.agent.process import Launch
 from statera.agent.runtime import Processes, RuntimeUnavailable, ask, parse_processes
 from statera.agent.server_state import make_state
-from statera.base.errors import Lasting, Transient
+from statera.base.errors import Lasting, StateraError, Transient
 from statera.base.logging import get_logger
 from statera.base.metrics import counter
 from statera.base.secret import Secret
@@ -57,6 +57,8 @@ class Engine:
         self._drains = Drains(launch.folders.live, agent.drain_s)
         self._pace = Pace()
         self._child: subprocess.Popen[bytes] | None = None
+        self.take_user: Callable[[], bool] = lambda: False
+        """Asked before a reload: gives the sandbox a user of its own, and says whether it had none and has one now."""
         self.parting = ""
         """Statistics of the last process that was replaced or stopped on purpose, as they were just before."""
 
@@ -79,7 +81,7 @@ class Engine:
         """
         run, serving = self._folders.run, live
         try:
-            keep_contents(run, contents, process.find_group(self._agent))
+            keep_contents(run, contents, self.launch.user.group_id)
             if wanted is not None and list_missing(run, wanted):
                 raise Transient("certificates-awaited", "The contents of certificates did not come with their names.")
             applied = await self._apply(live, wanted, contents)
@@ -240,14 +242,15 @@ class Engine:
         self._trim_words()
         begun = self._words_size()
         self._folders.write_document(wanted)
-        failure = await self._load_anew()
+        begins = await asyncio.to_thread(self.take_user)
+        failure = await (self._begin_beside() if begins else self._load_anew())
         if not failure:
             self._drains.note_reload(live, wanted)
             return
         words = self._read_all_words(begun)
         if live is not None:
             self._folders.write_document(live)
-            again = await self._load_anew()
+            again = await (self._begin_again(live) if begins else self._load_anew())
             log.warning("reload rolled back", amphora_id=self.launch.amphora_id, again=again)
         if ALERT not in words:
             # It was checked and nothing in it is refused: the machine is too busy, or HAProxy is in trouble itself.
@@ -275,6 +278,35 @@ class Engine:
                 return "HAProxy ended."
             await asyncio.sleep(LOOK_AGAIN_S)
         return f"HAProxy did not load it within {UP_WITHIN_S:.0f} s."
+
+    async def _begin_beside(self) -> str:
+        """Start HAProxy as the sandbox's user, which the running one is not, and let that one finish.
+
+        Return "" when the new one serves, else what went wrong. A master cannot become another user by a reload.
+        """
+        before = self.find_pid()
+        await asyncio.to_thread(process.hand_sockets_over, self.launch.amphora_id, self.launch.user)
+        self._child = child = await asyncio.to_thread(process.start, self.launch, self._agent, takes_over=True)
+        deadline = time.monotonic() + UP_WITHIN_S
+        while time.monotonic() < deadline:
+            if child.poll() is not None:
+                return "HAProxy does not start as another user."
+            with contextlib.suppress(RuntimeUnavailable):
+                now = await self._look()
+                if now is not None and now.master == self.find_pid() != before and now.workers:
+                    if before is not None:
+                        os.kill(before, signal.SIGUSR1)
+                    return ""
+            await asyncio.sleep(LOOK_AGAIN_S)
+        return f"HAProxy did not start as another user within {UP_WITHIN_S:.0f} s."
+
+    async def _begin_again(self, live: Document) -> str:
+        """Start HAProxy on the live file, whatever runs; return "" or what went wrong."""
+        try:
+            await self.start(live)
+        except StateraError as error:
+            return error.sentence
+        return ""
 
     async def _look_patiently(self) -> Processes | None:
         """Look as soon as the master answers: one that has just begun opens its socket after its worker does.

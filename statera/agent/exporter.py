@@ -7,7 +7,6 @@ socket, and gives the names of the v2 API back. Without an agent nobody takes th
 import asyncio
 import contextlib
 import os
-import pwd
 import socket
 import time
 from pathlib import Path
@@ -17,7 +16,6 @@ from statera.agent.runtime import RuntimeUnavailable, fetch_page
 from statera.agent.sandbox import Sandbox
 from statera.base.listening import short_path
 from statera.base.logging import get_logger
-from statera.base.settings import AgentSettings
 from statera.model.document import Document
 from statera.render.paths import SANDBOX_PATHS
 
@@ -33,8 +31,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 class Exporter:
     """The sockets of all amphorae of a host."""
 
-    def __init__(self, agent: AgentSettings) -> None:
-        self._agent = agent
+    def __init__(self) -> None:
         self._open: dict[str, _Listening] = {}
 
     async def tend(self, sandbox: Sandbox) -> None:
@@ -45,7 +42,7 @@ class Exporter:
         elif listening is None or not listening.is_reachable():
             await self.forget(sandbox.id)
             listening = _Listening(sandbox)
-            await listening.start(pwd.getpwnam(self._agent.haproxy_user))
+            await listening.start()
             self._open[sandbox.id] = listening
 
     async def forget(self, amphora_id: str) -> None:
@@ -75,18 +72,20 @@ class _Listening:
         self._answer, self._answered_at = b"", float("-inf")
 
     def is_reachable(self) -> bool:
-        """Say whether the file is still ours: a run folder that was deleted comes back without it."""
+        """Say whether the file is still ours, and its user's: a run folder that was deleted comes back without it."""
         with contextlib.suppress(OSError):
-            return self._path.stat().st_ino == self._inode
+            found = self._path.stat()
+            return found.st_ino == self._inode and found.st_uid == self._sandbox.engine.launch.user.user_id
         return False
 
-    async def start(self, user: pwd.struct_passwd) -> None:
+    async def start(self) -> None:
+        user = self._sandbox.engine.launch.user
         beside = self._path.with_name(f"{self._path.name}.part")
         beside.unlink(missing_ok=True)
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         with short_path(beside) as short:
             listening.bind(short)
-        os.chown(beside, user.pw_uid, user.pw_gid)
+        os.chown(beside, user.user_id, user.group_id)
         beside.chmod(0o600)
         self._inode = beside.stat().st_ino
         self._server = await asyncio.start_unix_server(self._serve, sock=listening, limit=MOST_REQUEST_BYTES)

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import msgspec
 
-from statera.agent.contents import NAMES, ensure_memory, forget_contents, link_files, remove_memory
+from statera.agent.contents import NAMES, ensure_memory, forget_contents, link_files, own_contents, remove_memory
+from statera.agent.users import User, claim_user, release_user
 from statera.base.files import write_whole
 from statera.base.ids import is_uuid
 from statera.base.secret import Secret
-from statera.base.settings import Settings
+from statera.base.settings import AgentSettings, Settings
 from statera.base.unreadable import UNREADABLE
 from statera.model.document import Document
 from statera.model.protocol import FIRST_PROTOCOL, PROTOCOL
@@ -46,6 +47,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """As it came with `document`; "" when none came."""
     protocol: int = FIRST_PROTOCOL
     """Of the agent that wrote it."""
+    user_id: int = 0
+    """Of its processes, and of their group; 0 while it has none of its own."""
 
     def read_again(self) -> "Record":
         """Return it as an agent of this version remembers it.
@@ -114,15 +117,23 @@ class AmphoraFolders:
         """The only folder that HAProxy's user may write in: its sockets."""
         return self.run / "live"
 
-    def make(self, user_id: int, group_id: int) -> None:
+    def make(self, user: User) -> None:
         """Make both folders with the right owners; again is fine."""
         self.keep.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.run.mkdir(parents=True, exist_ok=True)
-        self.run.chmod(0o755)
         self.live.mkdir(exist_ok=True)
-        os.chown(self.live, user_id, group_id)
-        self.live.chmod(0o700)
+        self.own(user)
         self.write("ping", PING_SCRIPT, mode=0o755)
+
+    def own(self, user: User) -> None:
+        """Let this user in and nobody else; sockets that are there become the user's, too."""
+        _guard_run(self.run, user)
+        own_contents(self.run, user.group_id)
+        for path in (self.live, *self.live.iterdir()) if self.live.is_dir() else ():
+            with contextlib.suppress(FileNotFoundError):
+                os.chown(path, user.user_id, user.group_id, follow_symlinks=False)
+        if self.live.is_dir():
+            self.live.chmod(0o700)
 
     def write(self, name: str, text: str, mode: int = 0o644) -> None:
         """Replace a file of the run folder at once, so that nobody reads half of it."""
@@ -142,12 +153,12 @@ class AmphoraFolders:
                 path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
-    def beside(self) -> Iterator["AmphoraFolders"]:
+    def beside(self, user: User) -> Iterator["AmphoraFolders"]:
         """Give a run folder like this one for a while, to write another configuration into: the rest is the same."""
         self.run.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=BESIDE, dir=self.run.parent))
         try:
-            folder.chmod(0o755)
+            _guard_run(folder, user)
             for path in self.run.iterdir() if self.run.is_dir() else ():
                 if path not in (self.configuration, self.lists, self.run / NAMES):
                     (folder / path.name).symlink_to(path)
@@ -179,6 +190,12 @@ class AmphoraFolders:
         forget_contents(self.run)
         shutil.rmtree(self.run, ignore_errors=True)
         shutil.rmtree(self.keep, ignore_errors=True)
+        release_user(self.keep)
+
+
+def _guard_run(folder: Path, user: User) -> None:
+    os.chown(folder, 0, user.group_id)
+    folder.chmod(0o750)
 
 
 def _write_anew(path: Path, content: bytes) -> None:
@@ -204,6 +221,18 @@ class HostFolders:
 
     def of(self, amphora_id: str) -> AmphoraFolders:
         return AmphoraFolders(self._keep / amphora_id, self._run / amphora_id)
+
+    @contextlib.contextmanager
+    def lend_user(self, agent: AgentSettings) -> Iterator[User]:
+        """Give a user for a while, for a look at a configuration that has no sandbox. Raises `Lasting`."""
+        self._run.mkdir(parents=True, exist_ok=True)
+        place = Path(tempfile.mkdtemp(prefix=BESIDE, dir=self._run))
+        try:
+            number = claim_user(agent, place)
+            yield User(number, number)
+        finally:
+            place.rmdir()
+            release_user(place)
 
     def ensure_memory(self) -> None:
         """Make sure that there is a place for keys. Raises `OSError`, `CalledProcessError`."""

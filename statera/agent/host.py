@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from statera.agent.process import Launch
 from statera.agent.runtime import RuntimeUnavailable
 from statera.agent.sandbox import Sandbox, open_pid, remove_traces
 from statera.agent.statistics import parse_process, parse_statistics
+from statera.agent.users import User
 from statera.base.errors import Lasting, LostClaim, StateraError, Transient
 from statera.base.logging import get_logger
 from statera.base.metrics import counter, gauge, histogram
@@ -33,6 +34,7 @@ from statera.base.secret import Secret
 from statera.base.settings import Settings
 from statera.model.agent_wire import HostFacts, Metrics, NeighboursQuestion, SandboxRequest, Verdict
 from statera.model.amphora import AmphoraObserved, AppliedConfiguration
+from statera.model.document import Document
 from statera.model.engines import EXPORTER, EngineName
 from statera.model.protocol import PROTOCOL
 from statera.model.spec import Configuration, LimitsSpec
@@ -86,7 +88,7 @@ class AmphoraHost:
         self._looking = asyncio.Semaphore(LOOKS_AT_ONCE)
         self._checking = asyncio.Semaphore(CHECKS_AT_ONCE)
         self._asking = asyncio.Semaphore(QUESTIONS_AT_ONCE)
-        self._exporter = Exporter(settings.agent)
+        self._exporter = Exporter()
         self._watched: dict[str, tuple[int, int]] = {}
         """By amphora, or `<amphora>/vrrp`: its master's pid, and the descriptor that tells when it ends."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -128,7 +130,7 @@ class AmphoraHost:
             self.sandboxes[amphora_id] = sandbox
             if not namespace.exists(amphora_id):
                 await self._rebuild(sandbox)
-            sandbox.take_up()
+            await sandbox.take_up()
             self._watch_process(sandbox)
             await self._exporter.tend(sandbox)
 
@@ -199,21 +201,28 @@ class AmphoraHost:
         if document is None:
             return Verdict(accepted=True)
         sandbox = self.sandboxes.get(amphora_id)
-        launch = sandbox.engine.launch if sandbox is not None else self._make_launch(amphora_id)
-        agent, streams, told = self._settings.agent, document.for_haproxy(), ""
         async with self._checking:
-            if streams is not None:
-                told = shorten(await process.check_document(launch, agent, streams, configuration.contents))
-            if document.datagrams is not None and not told:
-                told = await check_datagrams(launch, agent, document.datagrams)
+            if sandbox is not None:
+                told = await self._check(sandbox.engine.launch, document, configuration.contents)
+            else:
+                with self._folders.lend_user(self._settings.agent) as user:
+                    told = await self._check(self._make_launch(amphora_id, user), document, configuration.contents)
         return Verdict(accepted=not told, words=told)
+
+    async def _check(self, launch: Launch, document: Document, contents: Mapping[str, Secret[bytes]]) -> str:
+        agent, streams, told = self._settings.agent, document.for_haproxy(), ""
+        if streams is not None:
+            told = shorten(await process.check_document(launch, agent, streams, contents))
+        if document.datagrams is not None and not told:
+            told = await check_datagrams(launch, agent, document.datagrams)
+        return told
 
     async def list_answering(self, asked: NeighboursQuestion) -> list[str]:
         """Return for which addresses somebody on a network answers, as seen from this host. Raises `Transient`."""
         async with self._asking:
             return await asyncio.to_thread(list_answering, asked.attachment, asked.mtu, asked.addresses)
 
-    def _make_launch(self, amphora_id: str) -> Launch:
+    def _make_launch(self, amphora_id: str, user: User) -> Launch:
         options = self._settings.compute
         limits = LimitsSpec(
             memory_mib=options.memory_mib,
@@ -221,7 +230,7 @@ class AmphoraHost:
             cpu_percent=options.cpu_percent,
             max_connections=0,
         )
-        return Launch(amphora_id=amphora_id, folders=self._folders.of(amphora_id), limits=limits)
+        return Launch(amphora_id=amphora_id, folders=self._folders.of(amphora_id), limits=limits, user=user)
 
     async def remove(self, amphora_id: str, epoch: int, *, hands_over_s: float = 0.0) -> None:
         """Remove a sandbox, whatever is left of it; the epoch is remembered. Raises `LostClaim`, `Transient`.

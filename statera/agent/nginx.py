@@ -5,11 +5,12 @@ import contextlib
 import functools
 import os
 import re
-import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
+
+import msgspec
 
 from statera.agent import process
 from statera.agent.lifeline import DEVICE
@@ -57,14 +58,14 @@ def _words(agent: AgentSettings) -> list[str]:
 
 async def check_file(launch: Launch, agent: AgentSettings, text: str) -> str:
     """Let nginx check a file beside the live one; return "" when it accepts it, else its words."""
-    with launch.folders.beside() as folders:
+    with launch.folders.beside(launch.user) as folders:
         folders.write(SANDBOX_PATHS.nginx_configuration.rpartition("/")[2], text)
         if not folders.live.exists():
             folders.live.mkdir()
-            shutil.chown(folders.live, agent.haproxy_user)
-        beside = Launch(amphora_id=launch.amphora_id, folders=folders, limits=launch.limits)
+            os.chown(folders.live, launch.user.user_id, launch.user.group_id)
+        beside = msgspec.structs.replace(launch, folders=folders, groups=())
         words = [*_words(agent), "-t", "-q"]
-        command = process.make_command(beside, agent, words, pid_file="", is_inside=False)
+        command = process.make_command(beside, words, pid_file="", is_inside=False)
         told = await process.run_check(["unshare", "--net", "sh", "-c", CHECKER, "statera-check", *command])
     return "" if told is None else told or "nginx ended without a word."
 
@@ -106,7 +107,7 @@ class Nginx:
         self._trim()
         begun = self._size()
         words = [*_words(self._agent), "-g", "daemon off;"]
-        command = process.make_command(self.launch, self._agent, words, pid_file=str(self._pid_file), is_inside=True)
+        command = process.make_command(self.launch, words, pid_file=str(self._pid_file), is_inside=True)
         if self.takes_lifeline:
             child = await asyncio.to_thread(process.start_sharing, self.launch, command, self._told)
         else:
@@ -132,7 +133,7 @@ class Nginx:
         Raises `Lasting` with its words, `Transient`; the one of before serves on then.
         """
         before = self.find_pid()
-        if before is None or self.is_misheld:
+        if before is None or self.is_misheld or self.is_anothers:
             await self.start()
             return
         try:
@@ -146,6 +147,12 @@ class Nginx:
     def is_misheld(self) -> bool:
         """Say whether it holds the sandbox's lifeline and should not, or the other way round."""
         return self.launch.has_lifeline and self._holds_lifeline() != self.takes_lifeline
+
+    @property
+    def is_anothers(self) -> bool:
+        """Say whether it runs as another user than the sandbox's: it was started before the sandbox had its own."""
+        pid = self.find_pid()
+        return pid is not None and not process.runs_as(pid, self.launch.user)
 
     def _holds_lifeline(self) -> bool:
         with contextlib.suppress(OSError):

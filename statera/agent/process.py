@@ -7,7 +7,6 @@ given to something else is never signalled.
 import asyncio
 import contextlib
 import os
-import pwd
 import resource
 import signal
 import subprocess
@@ -20,6 +19,7 @@ from statera.agent import namespace
 from statera.agent.contents import keep_contents
 from statera.agent.folders import AmphoraFolders
 from statera.agent.lifeline import hold_lifeline
+from statera.agent.users import User
 from statera.base.processes import is_alive
 from statera.base.secret import Secret
 from statera.base.settings import AgentSettings
@@ -54,6 +54,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     amphora_id: str
     folders: AmphoraFolders
     limits: LimitsSpec
+    user: User
     groups: tuple[Path, ...] = ()
     has_lifeline: bool = False
     """Whether the sandbox has a lifeline, which HAProxy holds, or nginx where there is no HAProxy."""
@@ -61,7 +62,6 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
 
 def make_command(
     launch: Launch,
-    agent: AgentSettings,
     words: Sequence[str],
     *,
     pid_file: str,
@@ -76,7 +76,6 @@ def make_command(
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = launch.limits.file_descriptors
     descriptors = limit if most == resource.RLIM_INFINITY else min(limit, most)
-    user = agent.haproxy_user
     # Nobody gets CAP_NET_RAW, because of --no-new-privs. But the kernel runs no file that asks for a capability outside
     # the bounding set (capabilities(7)), and Debian's `ping`, which PING monitors use, asks for this one.
     keeps = "-all" + "".join(f",+{name}" for name in capabilities)
@@ -87,8 +86,8 @@ def make_command(
         "sh", "-c", LAUNCHER, "statera-launch",
         str(launch.folders.run), SANDBOX_PATHS.folder, pid_file, str(descriptors), *map(str, launch.groups), "--",
         *(["nice", f"--adjustment={nice}"] if nice else []),
-        "setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", f"--inh-caps={keeps}",
-        f"--ambient-caps={keeps}", f"--bounding-set={bounds}", "--no-new-privs", "--", *words,
+        "setpriv", f"--reuid={launch.user.user_id}", f"--regid={launch.user.group_id}", "--clear-groups",
+        f"--inh-caps={keeps}", f"--ambient-caps={keeps}", f"--bounding-set={bounds}", "--no-new-privs", "--", *words,
     ]  # fmt: skip
 
 
@@ -96,8 +95,8 @@ async def check_document(
     launch: Launch, agent: AgentSettings, document: Document, contents: Mapping[str, Secret[bytes]]
 ) -> str:
     """Let HAProxy check a document beside the live one; return "" when it accepts it, else its words."""
-    with launch.folders.beside() as folders:
-        keep_contents(folders.run, contents, find_group(agent))
+    with launch.folders.beside(launch.user) as folders:
+        keep_contents(folders.run, contents, launch.user.group_id)
         folders.write_document(document)
         if not (folders.run / "state").exists():
             folders.write("state", "")
@@ -105,14 +104,9 @@ async def check_document(
         return await _check(msgspec.structs.replace(launch, folders=folders, groups=()), agent)
 
 
-def find_group(agent: AgentSettings) -> int:
-    """Return the id of the group that HAProxy runs in."""
-    return pwd.getpwnam(agent.haproxy_user).pw_gid
-
-
 async def _check(launch: Launch, agent: AgentSettings) -> str:
     words = [agent.haproxy, "-c", "-f", SANDBOX_PATHS.configuration]
-    told = await run_check(make_command(launch, agent, words, pid_file="", is_inside=False))
+    told = await run_check(make_command(launch, words, pid_file="", is_inside=False))
     return "" if told is None else told or "HAProxy ended without a word."
 
 
@@ -133,11 +127,15 @@ async def run_check(command: Sequence[str]) -> str | None:
     return None if process.returncode == 0 else told.decode("utf-8", errors="replace").strip()
 
 
-def start(launch: Launch, agent: AgentSettings) -> subprocess.Popen[bytes]:
-    """Start the master with its worker. It belongs to nobody: it lives on when the agent ends."""
+def start(launch: Launch, agent: AgentSettings, *, takes_over: bool = False) -> subprocess.Popen[bytes]:
+    """Start the master with its worker. It belongs to nobody: it lives on when the agent ends.
+
+    `takes_over`: it gets the listening sockets of the one that runs, which is to be told to finish then.
+    """
     socket = f"{SANDBOX_PATHS.master_socket},mode,600"
     words = [agent.haproxy, "-W", "-S", socket, "-f", SANDBOX_PATHS.configuration]
-    command = make_command(launch, agent, words, pid_file=str(launch.folders.pid), is_inside=True)
+    words += ["-x", SANDBOX_PATHS.stats_socket] if takes_over else []
+    command = make_command(launch, words, pid_file=str(launch.folders.pid), is_inside=True)
     return start_holding(launch, command, launch.folders.words)
 
 
@@ -180,6 +178,23 @@ def find_master(pid_file: Path, amphora_id: str) -> int | None:
     except (OSError, ValueError):
         return None
     return pid if is_inside(pid, amphora_id) else None
+
+
+def runs_as(pid: int, user: User) -> bool:
+    """Say whether a process is this user's."""
+    with contextlib.suppress(OSError):
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+        return any(line.split()[1] == str(user.user_id) for line in status.splitlines() if line.startswith("Uid:"))
+    return False
+
+
+def hand_sockets_over(amphora_id: str, user: User) -> None:
+    """Give the sockets of HAProxy to a user, who may listen beside them then (`SO_REUSEPORT`, socket(7))."""
+    for pid in list_running(amphora_id, but=OTHER_ENGINES):
+        for path in Path(f"/proc/{pid}/fd").glob("*"):
+            with contextlib.suppress(OSError):
+                if os.readlink(path).startswith("socket:"):
+                    os.chown(path, user.user_id, user.group_id)
 
 
 def is_inside(pid: int, amphora_id: str) -> bool:

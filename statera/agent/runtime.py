@@ -46,6 +46,7 @@ async def fetch_page(path: Path, *, timeout_s: float = ANSWER_WITHIN_S) -> str:
 class Processes(msgspec.Struct, frozen=True, kw_only=True):
     """What the master says of itself: `failed` counts reloads in a row that did not succeed."""
 
+    master: int
     failed: int
     workers: frozenset[int]
     """Workers of the newest load, without those of earlier ones."""
@@ -58,8 +59,8 @@ def list_old_workers(text: str) -> list[int]:
 
 def parse_processes(text: str) -> Processes | None:
     """Read the answer to `show proc`; None when it is not one."""
-    master = re.search(r"^\d+\s+master\s+\d+ \[failed: (\d+)\]", text, re.MULTILINE)
+    master = re.search(r"^(\d+)\s+master\s+\d+ \[failed: (\d+)\]", text, re.MULTILINE)
     if master is None:
         return None
     workers = re.findall(r"^(\d+)\s+worker\s+0\s", text, re.MULTILINE)
-    return Processes(failed=int(master[1]), workers=frozenset(map(int, workers)))
+    return Processes(master=int(master[1]), failed=int(master[2]), workers=frozenset(map(int, workers)))

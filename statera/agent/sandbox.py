@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import pwd
 import time
 
 import msgspec
@@ -18,8 +17,9 @@ from statera.agent.folders import AmphoraFolders, Record
 from statera.agent.intact import is_intact
 from statera.agent.process import Launch
 from statera.agent.turning import ensure_vrrp
+from statera.agent.users import User, claim_user, find_shared_user, holds_user
 from statera.agent.vrrp import Keepalived, is_sharing
-from statera.base.errors import LostClaim, StateraError, Transient
+from statera.base.errors import Lasting, LostClaim, StateraError, Transient
 from statera.base.logging import get_logger
 from statera.base.metrics import counter
 from statera.base.reason import Reason
@@ -80,10 +80,12 @@ class Sandbox:
         self._farewells: list[Farewell] = []
         self._has_stood = record.is_built
         self._agent = agent
-        launch = Launch(amphora_id=self.id, folders=folders, limits=record.sandbox.limits)
+        user = User(record.user_id, record.user_id) if record.user_id else find_shared_user(agent)
+        launch = Launch(amphora_id=self.id, folders=folders, limits=record.sandbox.limits, user=user)
         self.engine = Engine(launch, agent, capabilities)
+        self.engine.take_user = self._leave_shared_user
         self.datagrams = Datagrams(launch, agent, self.lock, self.news.set)
-        self.vrrp = Keepalived(self.id, folders, agent)
+        self.vrrp = Keepalived(self.id, folders)
         self._takes_over_from = record.sandbox.handed_over_by
         self._restart_wait_s = RESTART_FIRST_S
         self._restart_at = 0.0
@@ -183,8 +185,14 @@ class Sandbox:
             self.key = Secret(request.heartbeat_key)
             await self.build()
 
-    def take_up(self) -> None:
+    async def take_up(self) -> None:
         """Look after what an earlier life of the agent has left running."""
+        if self.record.user_id and not await asyncio.to_thread(self._claim_again):
+            # Somebody has taken the register away, and another sandbox the number: what runs must not share it.
+            log.warning("user id lost", **self.about, user_id=self.record.user_id)
+            await process.end_all(self.id)
+        if self.folders.run.is_dir():
+            await asyncio.to_thread(self.folders.own, self.engine.launch.user)
         document = self.record.document
         if document is not None and document.datagrams is not None:
             self.datagrams.nginx.takes_lifeline = not document.parts
@@ -224,8 +232,10 @@ class Sandbox:
             raise read_disk_fault(error) or Transient("sandbox-not-built", sentence) from error
 
     def _build(self) -> None:
-        user = pwd.getpwnam(self._agent.haproxy_user)
-        self.folders.make(user.pw_uid, user.pw_gid)
+        self.folders.keep.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not self._is_of_shared_user:
+            self._take_user()
+        self.folders.make(self.engine.launch.user)
         self._remember(is_built=False)
         self.folders.save_key(self.key)
         givers = self.record.sandbox.handed_over_by
@@ -239,6 +249,42 @@ class Sandbox:
         ensure_vrrp(self.vrrp, self.record.sandbox, self.engine.launch)
         self._remember(is_built=True)
         self._has_stood = True
+
+    # Whom its processes run as
+
+    @property
+    def _is_of_shared_user(self) -> bool:
+        """Say whether something runs in it that an older version has started as the user of all sandboxes."""
+        return not self.record.user_id and bool(process.list_inside(self.id))
+
+    def _claim_again(self) -> bool:
+        known = self.record.user_id
+        with contextlib.suppress(Lasting):
+            return claim_user(self._agent, self.folders.keep, known) == known
+        return False
+
+    def _take_user(self) -> None:
+        number = claim_user(self._agent, self.folders.keep, self.record.user_id)
+        self.record = msgspec.structs.replace(self.record, user_id=number)
+        self.engine.launch = msgspec.structs.replace(self.engine.launch, user=User(number, number))
+        self.datagrams.launch = self.engine.launch
+
+    def _leave_shared_user(self) -> bool:
+        """Give it a user of its own while it serves, if it has none; False when it has, or cannot."""
+        # A pair's VIP goes with HAProxy's lifeline, which cannot be handed on: it waits until HAProxy begins anew.
+        if self.record.user_id or self.record.sandbox.vrrp is not None:
+            return False
+        self._take_user()
+        self.folders.save(self.record)
+        self.folders.own(self.engine.launch.user)
+        return True
+
+    async def _begin_as_own_user(self) -> None:
+        """Before HAProxy is started: what else runs as another user than its own begins anew with it."""
+        if holds_user(self.folders.keep, self.record.user_id) or self.engine.find_pid() is not None:
+            return
+        await process.end_all(self.id)
+        await self.build()
 
     def _remember(self, *, is_built: bool) -> None:
         self.record = msgspec.structs.replace(self.record, is_built=is_built)
@@ -261,6 +307,7 @@ class Sandbox:
             self.check_epoch(configuration.epoch)
             if not namespace.exists(self.id):
                 raise Transient("sandbox-missing", f"Amphora {self.id} has no sandbox on this host.")
+            await self._begin_as_own_user()
             before = self.record
             if not self.is_running:
                 await asyncio.to_thread(self._limit)
@@ -299,7 +346,7 @@ class Sandbox:
         try:
             before, after = (document.for_haproxy() if document is not None else None for document in (live, wanted))
             second = await self.engine.apply(before, after, configuration.contents)
-            await self.datagrams.settle_lifeline()
+            await self.datagrams.settle()
         except StateraError:
             if first.means != "unchanged":
                 with contextlib.suppress(StateraError):
@@ -362,6 +409,7 @@ class Sandbox:
                 sentence = "The keys of its certificates went with the memory they were in; they are being asked for."
                 raise Transient("certificates-awaited", sentence)
             if self._lacks_haproxy() and self.record.document is not None:
+                await self._begin_as_own_user()
                 await asyncio.to_thread(self._limit)
                 await self._start(self.record.document)
                 self._silences = 0

@@ -1,7 +1,7 @@
 """keepalived of one amphora that shares its VIPs: started, told of changes, found again, ended.
 
-It runs as HAProxy's user with the two capabilities that it needs. It stands outside of the sandbox's limits: a HAProxy
-that uses up all that the sandbox may have must not make its neighbour believe that it is dead.
+It runs as the sandbox's user with the two capabilities that it needs. It stands outside of the sandbox's limits: a
+HAProxy that uses up all that the sandbox may have must not make its neighbour believe that it is dead.
 """
 
 import contextlib
@@ -18,7 +18,6 @@ from statera.agent import namespace, process
 from statera.agent.folders import AmphoraFolders
 from statera.agent.process import Launch
 from statera.base.errors import Transient
-from statera.base.settings import AgentSettings
 from statera.model.spec import SandboxSpec
 from statera.model.vrrp import YIELDING_PRIORITY
 from statera.render.keepalived import render_keepalived
@@ -38,10 +37,9 @@ CAPABILITIES = ("net_admin", "net_raw")
 class Keepalived:
     """keepalived of one amphora. All calls block for some milliseconds; its caller holds the amphora's lock."""
 
-    def __init__(self, amphora_id: str, folders: AmphoraFolders, agent: AgentSettings) -> None:
+    def __init__(self, amphora_id: str, folders: AmphoraFolders) -> None:
         self._amphora_id = amphora_id
         self._folders = folders
-        self._agent = agent
         self._child: subprocess.Popen[bytes] | None = None
 
     def find_pid(self) -> int | None:
@@ -97,7 +95,6 @@ class Keepalived:
         marker.unlink(missing_ok=True)
         command = process.make_command(
             msgspec.structs.replace(launch, groups=()),
-            self._agent,
             program,
             pid_file=str(self._folders.vrrp_pid),
             is_inside=True,

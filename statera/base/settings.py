@@ -234,7 +234,16 @@ class AgentSettings(Section, frozen=True, kw_only=True):
     port: Annotated[Port, Meta(description="TCP port to listen on, TLS with client certificates.")] = 9443
     haproxy: Annotated[str, Meta(description="The HAProxy program.")] = "haproxy"
     nginx: Annotated[str, Meta(description="The nginx program, with its stream module; it serves UDP.")] = "nginx"
-    haproxy_user: Annotated[str, Meta(description="Unprivileged system user of HAProxy and nginx.")] = "haproxy"
+    haproxy_user: Annotated[
+        str, Meta(description="System user of sandboxes that were built by versions in which all of them shared one.")
+    ] = "haproxy"
+    first_user_id: Annotated[
+        int,
+        Meta(ge=1000, le=4_294_000_000, description="First of the user ids of sandboxes; no account may have one."),
+    ] = 1_879_048_192
+    user_ids: Annotated[
+        int, Meta(ge=1, le=900_000, description="How many there are; each sandbox on this host has one of its own.")
+    ] = 65_536
     amphora_limit: Annotated[Count, Meta(description="Most sandboxes on this host.")] = 1000
     heartbeat_interval_s: Annotated[Seconds, Meta(description="Seconds between heartbeats of an amphora.")] = 3.0
     drain_s: Annotated[

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from statera.agent.users import is_mapped
 from statera.base.settings import Settings
 
 
@@ -41,6 +42,10 @@ def check_ready(settings: Settings) -> list[Fault]:
     ]
     if not Path("/proc/self/ns/net").exists():
         faults.append(Fault("The kernel has no network namespaces.", "Use a kernel with CONFIG_NET_NS."))
+    if not is_mapped(settings.agent):
+        first, number = settings.agent.first_user_id, settings.agent.user_ids
+        mend = "Set agent.first_user_id and agent.user_ids to what /proc/self/uid_map has, and no account."
+        faults.append(Fault(f"The kernel does not know all of the {number} user ids from {first} on here.", mend))
     users = {settings.agent.haproxy_user: "haproxy"}
     if not settings.database.url:
         users[settings.database.os_user] = "postgresql"
