@@ -23,6 +23,7 @@ from statera.store.glances import list_glances
 Order = Literal["traffic", "connections", "errors", "status", "name"]
 UNITS = ("", "k", "M", "G", "T", "P")
 HEADS = ("name", "VIP", "status", "traffic", "members", "active", "conn/s", "in B/s", "out B/s", "err/s", "why")
+HEAD_LINES = 2
 COLORS = {
     OperatingStatus.ONLINE: "green",
     OperatingStatus.NO_MONITOR: "green",
@@ -80,11 +81,11 @@ def _rank(line: Line, order: Order) -> tuple[float, str, str]:
 def run_top(settings: Settings, *, once: bool, form: str, order: Order, interval_s: float, most: int) -> None:
     """Show load balancers until Ctrl-C; with `once` one picture, after two looks `interval_s` apart."""
     if once or form == "json":
-        lines = asyncio.run(_look_twice(settings, order, interval_s))[: most or None]
+        lines = asyncio.run(_look_twice(settings, order, interval_s))
         if form == "json":
-            print(msgspec.json.format(msgspec.json.encode(lines)).decode())
+            print(msgspec.json.format(msgspec.json.encode(lines[: most or None])).decode())
         else:
-            Console().print(draw(lines))
+            Console().print(draw(lines, most or len(lines)))
         return
     asyncio.run(_watch(settings, order, interval_s, most))
 
@@ -110,19 +111,23 @@ async def _watch(settings: Settings, order: Order, interval_s: float, most: int)
                     watch.note(await list_glances(store), time.monotonic())
                 except Transient as error:
                     trouble = error.sentence
-                lines = watch.tell(order)[: most or live.console.height - 5] if not trouble else []
-                live.update(Text(trouble, style="red") if trouble else draw(lines), refresh=True)
+                room = live.console.height - HEAD_LINES
+                lines = watch.tell(order) if not trouble else []
+                picture = draw(lines, min(most or room, room), fits=True)
+                live.update(Text(trouble, style="red") if trouble else picture, refresh=True)
                 await asyncio.sleep(interval_s)
     finally:
         await store.close()
 
 
-def draw(lines: Sequence[Line]) -> Group:
-    """Return a table, and above it all of it in one line."""
+def draw(lines: Sequence[Line], most: int, *, fits: bool = False) -> Group:
+    """Return a table of the first ones, and above it all of them in one line; one that `fits` cuts long words off."""
     table = Table(*HEADS, box=None, header_style="bold")
     for column in table.columns[4:10]:
         column.justify = "right"
-    for line in lines:
+    for column in table.columns:
+        column.no_wrap = fits
+    for line in lines[:most]:
         one, rates = line.load_balancer, line.rates
         table.add_row(
             plain(one.name or one.id),
@@ -138,12 +143,12 @@ def draw(lines: Sequence[Line]) -> Group:
             plain(one.reason),
         )
     whole = [
-        f"{len(lines)} load balancers",
+        f"{len(lines)} load balancers{f' ({most} shown)' if most < len(lines) else ''}",
         f"{scale(sum(line.rates.connections for line in lines))} connections/s",
         f"{scale(sum(line.rates.bytes_in for line in lines))} B/s in",
         f"{scale(sum(line.rates.bytes_out for line in lines))} B/s out",
     ]
-    return Group(Text(", ".join(whole)), table)
+    return Group(Text(", ".join(whole), no_wrap=fits, overflow="ellipsis"), table)
 
 
 def _paint(status: ProvisioningStatus | OperatingStatus) -> Text:

@@ -23,6 +23,7 @@ from statera.app import pki_dir, purge_host
 from statera.base.settings import load_settings
 from statera.cli.playground import choose_port
 from tests.e2e.conftest import Installation
+from tests.e2e.screen import SCREEN_LEFT, on_screen
 from tests.e2e.test_failover import BUDGET_S
 from tests.unit.docs.metrics import list_metrics
 
@@ -114,6 +115,11 @@ def test_top_and_events_tell_of_traffic_and_requests(installation: Installation)
     assert line["rates"]["bytes_out"] > 0
     assert (line["load_balancer"]["members_online"], line["load_balancer"]["members"]) == (3, 3)
     assert "watched" in statera(installation, "top", "--once", "--interval", "0.1")
+    config = str(playground.config_path)
+    with on_screen(sys.executable, "-m", "statera", "top", "--interval", "0.2", "--config", config) as screen:
+        screen.wait_for("watched", shown["vip_address"], "ONLINE", "3/3")
+        screen.wait_for("load balancers, ", "watched", after=len(screen.text))
+    assert screen.text.endswith(SCREEN_LEFT)
     answer = playground.client.put(
         f"/v2/lbaas/loadbalancers/{made['id']}", json={"loadbalancer": {"description": "new"}}
     )

@@ -1,13 +1,16 @@
 """Several hosts over one provider network: where load balancers go, and what becomes of them when hosts do."""
 
+import subprocess
 from collections import Counter
 from typing import Any
 
 import pytest
 
+from bench.watch import Watch
 from statera.cli.playground import WEB_PORT, ask
 from tests.hosts.ground import Ground
 from tests.hosts.machine import Machine
+from tests.hosts.service import STATERA
 
 pytestmark = [pytest.mark.e2e, pytest.mark.root]
 
@@ -113,6 +116,46 @@ def test_an_amphora_moves_to_another_host_and_back_is_not_doubled(ground: Ground
     ground.wait_for(lambda: _moved_from(ground, balancer, home), "Another host")
     assert ask(balancer["vip_address"]) is not None
     _delete(ground, balancer)
+
+
+def test_a_host_that_has_pairs_is_emptied_without_a_failed_request(ground: Ground) -> None:
+    """The one that has the VIP goes to the host that has none of them."""
+    pair = _create(ground, "pair", topology="ACTIVE_STANDBY")
+    ground.wait_for(lambda: len(ground.find_holders(pair["vip_address"])) == 1, "One holder")
+    full = _host_of(ground, pair)
+    try:
+        with Watch(pair["vip_address"], timeout_s=2.0) as clients:
+            ground.wait_for(lambda: clients.has_more_than(20), "Answers")
+            assert f"Host {full} has no amphora any more." in statera(ground, "drain", full)
+            _wait_pair(ground, pair, {name for name in ground.machines if name != full})
+            seen = len(clients.answered)
+            ground.wait_for(lambda: clients.has_more_than(seen + 20), "Answers afterwards", explain=clients.tell)
+        assert clients.failed == 0, clients.tell()
+        assert _count_sandboxes(ground.machines[full]) == 0
+    finally:
+        statera(ground, "drain", full, "--undo")
+    _delete(ground, pair)
+
+
+def _wait_pair(ground: Ground, balancer: Any, hosts: set[str]) -> None:
+    def find() -> list[tuple[str, str, str]]:
+        rows = ground.list_amphorae(balancer["id"])
+        return sorted((row["role"], row["status"], row["host"]) for row in rows)
+
+    def is_whole() -> bool:
+        rows = find()
+        roles = [(role, status) for role, status, _ in rows]
+        return roles == [("BACKUP", "ALLOCATED"), ("MASTER", "ALLOCATED")] and {host for *_, host in rows} == hosts
+
+    ground.wait_for(is_whole, f"A pair on {hosts}", 40.0, lambda: str(find()))
+
+
+def statera(ground: Ground, *words: str) -> str:
+    """Run a command as an operator does on the control machine, and return what it prints."""
+    command = [*STATERA, *words, "--config", str(ground.config_path)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def _moved_from(ground: Ground, balancer: Any, home: str) -> bool:

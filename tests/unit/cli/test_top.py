@@ -40,11 +40,20 @@ def test_order(order: Order, first: str) -> None:
 
 def test_names_of_tenants_are_only_text() -> None:
     told = io.StringIO()
-    Console(file=told, width=200).print(draw(make_watch().tell("traffic")))
+    Console(file=told, width=200).print(draw(make_watch().tell("traffic"), 9))
     assert "2 load balancers, 100 connections/s, 2k B/s in, 4k B/s out" in told.getvalue()
     assert "busy [red]?[2J" in told.getvalue()
     assert "\x1b" not in told.getvalue()
     assert "2/3" in told.getvalue()
+
+
+def test_what_does_not_fit_is_counted() -> None:
+    told = io.StringIO()
+    Console(file=told, width=70).print(draw(make_watch().tell("connections"), 1, fits=True))
+    first, *others = told.getvalue().splitlines()
+    assert first.startswith("2 load balancers (1 shown), 100 connections/s")
+    assert len(others) == 2
+    assert "quiet" not in told.getvalue()
 
 
 def test_old_looks_are_forgotten() -> None:
