@@ -375,9 +375,10 @@ def purge_host(settings: Settings) -> None:
 def render_client_configuration(settings: Settings, username: str | None = None) -> str:
     """Return a `clouds.yaml` for the openstack client; a user name is for identity `basic`."""
     from statera.api.clouds import render_clouds_yaml
+    from statera.model.network import bracket
 
-    host = f"[{settings.api.host}]" if ":" in settings.api.host else settings.api.host
-    return render_clouds_yaml(settings.api.base_uri or f"http://{host}:{settings.api.port}", username=username)
+    address = f"http://{bracket(settings.api.host)}:{settings.api.port}"
+    return render_clouds_yaml(settings.api.base_uri or address, username=username)
 
 
 async def observe_hosts(settings: Settings) -> "tuple[Host, ...]":

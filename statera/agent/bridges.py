@@ -5,7 +5,6 @@ host, its addresses and the interface to the outside, is therefore taken from th
 """
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from statera.agent.links import add_address, existing_is_fine, find_device
 from statera.base.errors import Transient
 from statera.base.settings import NetworkSettings
-from statera.model.network import Attachment
+from statera.model.network import Attachment, derive_mac_address
 
 DEVICES = Path("/sys/class/net")
 IFF_UP = 1
@@ -100,16 +99,8 @@ def _ensure_device(host: Any, device: str, mtu: int) -> int:
     if not host.link_lookup(ifname=device):
         # Another sandbox may be making it this very moment.
         with existing_is_fine():
-            address = bridge_address(os.uname().nodename, device)
+            # One of its own: a bridge without takes that of one of its ports, another one whenever ports come and go,
+            # and its neighbours cannot reach this host until they have noticed.
+            address = derive_mac_address(os.uname().nodename, device)
             host.link("add", ifname=device, kind="bridge", mtu=mtu, address=address)
     return find_device(host, device)
-
-
-def bridge_address(host: str, device: str) -> str:
-    """Return a locally administered MAC for a bridge, always the same.
-
-    One of its own: a bridge without takes that of one of its ports, another one whenever ports come and go, and its
-    neighbours cannot reach this host until they have noticed.
-    """
-    digest = hashlib.sha256(f"{host}/{device}".encode()).digest()
-    return ":".join(f"{byte:02x}" for byte in (0x02, *digest[:5]))

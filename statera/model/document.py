@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from statera.model.datagrams import DatagramDocument
+from statera.model.network import bracket
 from statera.model.protocol import since
 
 FileKind = Literal["certificate", "authorities", "revocations"]
@@ -43,18 +44,13 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
 
     def line(self) -> str:
         """Return the line as `haproxy.cfg` has it, without indentation or newline."""
-        words = [f"server {self.name} {_host(self.address)}:{self.port}", f"weight {self.weight}"]
+        words = [f"server {self.name} {bracket(self.address)}:{self.port}", f"weight {self.weight}"]
         words += ["backup"] if self.backup else []
         words += [self.options] if self.options else []
-        words += [f"addr {_host(self.check_address)}"] if self.check_address else []
+        words += [f"addr {bracket(self.check_address)}"] if self.check_address else []
         words += [f"port {self.check_port}"] if self.check_port else []
         words += [] if self.enabled else ["disabled"]
         return " ".join(words)
-
-
-def _host(address: str) -> str:
-    # Without brackets HAProxy takes the last group of an IPv6 address for a port.
-    return f"[{address}]" if ":" in address else address
 
 
 class ServersPart(msgspec.Struct, frozen=True, kw_only=True, tag="servers"):

@@ -75,6 +75,11 @@ class VipRequest(msgspec.Struct, frozen=True, kw_only=True):
     """An existing port that the tenant brings."""
 
 
+def bracket(address: str) -> str:
+    """Return an address as a port may follow it: IPv6 in brackets, as in URLs, or its last group would be the port."""
+    return f"[{address}]" if ":" in address else address
+
+
 def derive_mac_address(device_id: str, network_id: str) -> str:
     """Return a locally administered unicast MAC that is always the same for a device on a network (IEEE 802)."""
     digest = hashlib.sha256(f"{device_id}/{network_id}".encode()).digest()

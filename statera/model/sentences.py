@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from statera.model.engines import EngineName
 from statera.model.enums import MonitorType
 from statera.model.heartbeat import MemberObserved
+from statera.model.network import bracket
 from statera.model.observed import Observed
 from statera.model.tree import HealthMonitor, Member
 
@@ -75,4 +76,4 @@ def name_some(names: Sequence[str], between: str = " ") -> str:
 
 
 def _endpoint(address: str, port: int) -> str:
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    return f"{bracket(address)}:{port}"

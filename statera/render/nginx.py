@@ -20,6 +20,7 @@ from statera.model.datagrams import (
     Failing,
     list_serving,
 )
+from statera.model.network import bracket
 from statera.render.paths import HaproxyPaths
 
 CONNECTIONS_PER_FLOW = 2
@@ -127,4 +128,4 @@ def _server_lines(document: DatagramDocument, listener: DatagramListener) -> Ite
 
 
 def _place(address: str, port: int) -> str:
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    return f"{bracket(address)}:{port}"
