@@ -19,7 +19,14 @@ from statera.api.unsupported import refuse_option
 from statera.api.wire import Wire
 from statera.base.errors import Refusal, Refused
 from statera.base.settings import TlsSettings
-from statera.model.certificates import check_period, check_revocations, read_authorities, read_certificate
+from statera.model.certificate_strength import check_chain, check_strength
+from statera.model.certificates import (
+    check_period,
+    check_revocations,
+    read_authorities,
+    read_certificate,
+    read_revocations,
+)
 from statera.model.enums import TLS_VERSIONS, ClientAuthentication, ListenerProtocol
 from statera.model.secrets import SecretParts
 from statera.model.tree import Listener, Pool
@@ -248,13 +255,19 @@ async def _check(
     found = await _fetch(call, [*given, *both.values()], given)
     now = call.room.clock.now()
     for field, ref in certificates:
-        check_period(read_certificate(found[ref], field, needs_names=needs_names), now, field)
+        certificate = read_certificate(found[ref], field, needs_names=needs_names)
+        check_period(certificate, now, field)
+        check_strength(certificate, field)
+        check_chain(found[ref], certificate, field)
     if authority in both:
         bundle = read_authorities(found[both[authority]], authority)
         if authority in named:
             check_period(bundle, now, authority)
         if revocations in both:
             check_revocations(found[both[revocations]], found[both[authority]], revocations, authority)
+            if revocations in named:
+                lists = read_revocations(found[both[revocations]], revocations)
+                check_period(lists, now, revocations, "list of revocations")
 
 
 def _list_refs(wire: Wire, fields: Iterable[str]) -> Iterable[tuple[str, str]]:

@@ -26,12 +26,12 @@ OLDEST_DUE = gauge("statera_oldest_due_seconds", "How long the first of them has
 HELD = gauge("statera_held_load_balancers", "Load balancers that a worker has.")
 CERTIFICATES = gauge(
     "statera_tenant_certificates",
-    "Certificates of tenants that load balancers serve with: valid, expires (soon), expired.",
+    "Certificates and lists of revocations of tenants that load balancers use: valid, expires (soon), expired.",
     "state",
 )
 FIRST_END = gauge(
     "statera_tenant_certificate_end_timestamp_seconds",
-    "When the next certificate of a tenant ends that has not yet; infinite without any.",
+    "When the next certificate or list of revocations of a tenant ends that has not yet; infinite without any.",
 )
 TAKEN_AT = gauge("statera_census_timestamp_seconds", "When the gauges about the database were last brought up to date.")
 

@@ -58,7 +58,7 @@ class CertificateBook:
         try:
             bundle = await asyncio.to_thread(_read, found, kind, ref)
         except Refused as error:
-            raise Lasting("certificate-unusable", f"{ref}: {error.sentence}") from error
+            raise Lasting("certificate-unusable", error.sentence.removeprefix("Validation failure: ")) from error
         self._known.pop((ref, kind), None)
         if len(self._known) >= REMEMBERED:
             self._known.pop(next(iter(self._known)))

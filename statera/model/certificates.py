@@ -43,17 +43,24 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     """Of the whole content: it tells a new certificate from the old one, and nothing of the key."""
     not_before: dt.datetime | None = None
     not_after: dt.datetime | None = None
-    """The earliest end of a certificate in it; None for revocations, which are renewed by their issuer."""
+    """The earliest end of a certificate in it, or when the first list of revocations is to be renewed."""
     names: tuple[str, ...] = ()
     """The names that the leaf is for."""
 
 
-def _bundle(content: bytes, certificates: Sequence[x509.Certificate] = (), names: tuple[str, ...] = ()) -> Bundle:
+def _bundle(content: bytes, certificates: Sequence[x509.Certificate], names: tuple[str, ...] = ()) -> Bundle:
+    begins = [one.not_valid_before_utc for one in certificates]
+    return _dated_bundle(content, begins, [one.not_valid_after_utc for one in certificates], names)
+
+
+def _dated_bundle(
+    content: bytes, begins: Sequence[dt.datetime], ends: Sequence[dt.datetime], names: tuple[str, ...] = ()
+) -> Bundle:
     return Bundle(
         content=Secret(content),
         digest=hashlib.sha256(content).hexdigest(),
-        not_before=max((one.not_valid_before_utc for one in certificates), default=None),
-        not_after=min((one.not_valid_after_utc for one in certificates), default=None),
+        not_before=max(begins, default=None),
+        not_after=min(ends, default=None),
         names=names,
     )
 
@@ -66,7 +73,7 @@ def read_certificate(found: SecretParts, field: str, *, needs_names: bool = True
 
     `needs_names`: a server's must say which names it is for.
     """
-    certificates, key = _read_parts(found, field)
+    certificates, key = read_parts(found, field)
     if key is None:
         raise BadCertificate(f"Validation failure: {field}: there is no private key beside the certificate.")
     if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
@@ -83,14 +90,12 @@ def read_certificate(found: SecretParts, field: str, *, needs_names: bool = True
     return _bundle(text + _write_key(key), chain, names)
 
 
-def check_period(bundle: Bundle, now: dt.datetime, field: str) -> None:
-    """Refuse (INVALID) a certificate that is not valid now."""
+def check_period(bundle: Bundle, now: dt.datetime, field: str, what: str = "certificate") -> None:
+    """Refuse (INVALID) a certificate, or what else has a period, that is not valid now."""
     if bundle.not_after is not None and bundle.not_after <= now:
-        raise BadCertificate(f"Validation failure: {field}: the certificate expired at {_tell(bundle.not_after)}.")
+        raise BadCertificate(f"Validation failure: {field}: the {what} expired at {_tell(bundle.not_after)}.")
     if bundle.not_before is not None and bundle.not_before > now:
-        raise BadCertificate(
-            f"Validation failure: {field}: the certificate is not valid before {_tell(bundle.not_before)}."
-        )
+        raise BadCertificate(f"Validation failure: {field}: the {what} is not valid before {_tell(bundle.not_before)}.")
 
 
 def _tell(at: dt.datetime) -> str:
@@ -115,7 +120,8 @@ def list_names(certificate: x509.Certificate) -> tuple[str, ...]:
 _Read: TypeAlias = tuple[list[x509.Certificate], object]
 
 
-def _read_parts(found: SecretParts, field: str) -> _Read:
+def read_parts(found: SecretParts, field: str) -> _Read:
+    """Return all certificates as they come, and the key. Raises `BadCertificate`."""
     if found.payload is not None:
         return _read_any(found.payload.reveal(), None, field)
     if "certificate" not in found.parts:
@@ -149,17 +155,24 @@ def _read_pkcs12(payload: bytes, passphrase: bytes | None, field: str) -> _Read:
             continue
         certificates = [bundle.cert.certificate] if bundle.cert is not None else []
         return certificates + [one.certificate for one in bundle.additional_certs], bundle.key
-    why = "it needs another pass phrase, or it is damaged" if passphrase else _shorten(told)
+    why = "it is neither PKCS#12 nor PEM, or it is damaged"
+    if passphrase:
+        why = "it needs another pass phrase, or it is damaged"
+    elif "password" in str(told):
+        why = "it needs a pass phrase, or it is damaged"
     raise BadCertificate(
         "The PKCS12 bundle is unreadable. Please check the PKCS12 bundle validity. In addition, make sure it does not "
         f"require a pass phrase. Error: {field}: {why}"
     )
 
 
-def _shorten(error: Exception | None) -> str:
-    """Return what a library says of an unreadable text in one short line; it repeats nothing of a key."""
-    line = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return line[:160]
+def _find_fault(payload: bytes, block: str) -> str:
+    """Say why a text is unreadable, without the words of a library and without repeating any of it."""
+    if _PEM_MARK not in payload:
+        return "it is not PEM"
+    if f"-----BEGIN {block}-----".encode() not in payload:
+        return f"no PEM block of it is a {block}"
+    return f"a PEM block of a {block} is damaged"
 
 
 def _read_certificates(payload: bytes, field: str) -> list[x509.Certificate]:
@@ -167,9 +180,9 @@ def _read_certificates(payload: bytes, field: str) -> list[x509.Certificate]:
         if _PEM_MARK in payload:
             return x509.load_pem_x509_certificates(payload)
         return [x509.load_der_x509_certificate(payload)]
-    except ValueError as error:
+    except ValueError:
         raise BadCertificate(
-            f"Validation failure: {field}: the certificate is unreadable. Error: {_shorten(error)}"
+            f"Validation failure: {field}: the certificate is unreadable. Error: {_find_fault(payload, 'CERTIFICATE')}"
         ) from None
 
 
@@ -252,19 +265,22 @@ def read_authorities(found: SecretParts, field: str) -> Bundle:
 
 
 def _read_authorities(found: SecretParts, field: str) -> list[x509.Certificate]:
+    payload = _read_payload(found, field)
     try:
-        return x509.load_pem_x509_certificates(_read_payload(found, field))
-    except ValueError as error:
+        return x509.load_pem_x509_certificates(payload)
+    except ValueError:
         raise BadCertificate(
             f"Validation failure: The {_WORDS.get(field, 'named CA')} certificate is invalid. It must be a valid x509 "
-            f"PEM format certificate. Error: {field}: {_shorten(error)}"
+            f"PEM format certificate. Error: {field}: {_find_fault(payload, 'CERTIFICATE')}"
         ) from None
 
 
 def read_revocations(found: SecretParts, field: str) -> Bundle:
     """Return lists of revocations, as they are. Raises `BadCertificate`."""
     lists = _read_lists(found, field)
-    return _bundle(b"".join(one.public_bytes(serialization.Encoding.PEM) for one in lists))
+    ends = [one.next_update_utc for one in lists if one.next_update_utc is not None]
+    content = b"".join(one.public_bytes(serialization.Encoding.PEM) for one in lists)
+    return _dated_bundle(content, [one.last_update_utc for one in lists], ends)
 
 
 def check_revocations(found: SecretParts, authorities: SecretParts, field: str, authorities_field: str) -> None:
@@ -281,12 +297,13 @@ def check_revocations(found: SecretParts, authorities: SecretParts, field: str, 
 
 
 def _read_lists(found: SecretParts, field: str) -> list[x509.CertificateRevocationList]:
+    payload = _read_payload(found, field)
     try:
-        return [x509.load_pem_x509_crl(block) for block in _cut_lists(_read_payload(found, field))]
-    except ValueError as error:
+        return [x509.load_pem_x509_crl(block) for block in _cut_lists(payload)]
+    except ValueError:
         raise BadCertificate(
             f"Validation failure: The {_WORDS.get(field, 'named')} certificate revocation list is invalid. It must be "
-            f"a valid x509 PEM format certificate revocation list. Error: {field}: {_shorten(error)}"
+            f"a valid x509 PEM format certificate revocation list. Error: {field}: {_find_fault(payload, 'X509 CRL')}"
         ) from None
 
 

@@ -1,7 +1,6 @@
 """TLS of listeners and pools over the API: defaults, what goes with what, and certificates that are refused by name."""
 
 import base64
-import datetime as dt
 from typing import Any
 
 import bcrypt
@@ -9,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.contract.client import Api
-from tests.fixtures.certificates import make_authority
+from tests.fixtures.certificates import DAY, make_authority
 
 SECRETS, CONTAINERS = "//key-manager/v1/secrets", "//key-manager/v1/containers"
 ROOT = make_authority()
@@ -106,7 +105,8 @@ async def test_listeners_that_are_refused(api: Api, values: dict[str, Any], stat
         (b"rubbish", "The PKCS12 bundle is unreadable."),
         (WWW.pem + ROOT.issue("other").key_pem(), "the private key does not belong to the certificate"),
         (WWW.pem, "there is no private key"),
-        (ROOT.issue("old", begins=-9 * dt.timedelta(days=1), ends=-dt.timedelta(days=1)).bundle_pem, "expired at"),
+        (WWW.bundle_pem + make_authority("Other").pem, "the certificate is issued by CN=Test Root, and no certificate"),
+        (ROOT.issue("old", begins=-9 * DAY, ends=-DAY).bundle_pem, "expired at"),
     ],
 )
 async def test_certificates_that_are_refused(api: Api, payload: bytes, words: str) -> None:
@@ -142,6 +142,11 @@ async def test_client_authentication(api: Api) -> None:
         ("client_crl_container_ref", other.revoke(), "The CRL specified is not valid for client certificate authority"),
         ("client_ca_tls_container_ref", b"rubbish", "The client authentication CA certificate is invalid."),
         ("client_crl_container_ref", b"rubbish", "The client authentication certificate revocation list is invalid."),
+        (
+            "client_crl_container_ref",
+            ROOT.revoke(ends=-DAY),
+            "client_crl_container_ref: the list of revocations expired",
+        ),
     ):
         assert words in await api.refuse("PUT", path, {"listener": {field: await store(api, payload)}}, status=400)
     body: dict[str, Any] = {"listener": {"client_ca_tls_container_ref": None, "client_crl_container_ref": None}}
@@ -182,6 +187,7 @@ async def test_pools(api: Api) -> None:
         ({"ca_tls_container_ref": None}, "A CA reference cannot be removed when a certificate revocation list is"),
         ({"crl_container_ref": await store(api, make_authority().revoke())}, "is not signed by the authority"),
         ({"tls_container_ref": authority}, "tls_container_ref"),
+        ({"crl_container_ref": await store(api, ROOT.revoke(ends=-DAY))}, "crl_container_ref: the list of revocations"),
         ({"tls_versions": ["TLSv1"]}, "less than the minimum"),
         ({"tls_enabled": None}, "None is not a valid option for tls_enabled"),
     ):

@@ -95,6 +95,11 @@ def test_an_old_bundle_without_a_pass_phrase(tmp_path: Path) -> None:
         (whole(WWW.pem + RSA.key_pem()), "does not belong to the certificate"),
         (parts(certificate=WWW.pem, private_key=RSA.key_pem()), "does not belong to the certificate"),
         (whole(b"rubbish"), "The PKCS12 bundle is unreadable. Please check the PKCS12 bundle validity"),
+        (whole(b"rubbish"), "it is neither PKCS#12 nor PEM, or it is damaged"),
+        (whole(WWW.pkcs12(b"word")), "it needs a pass phrase, or it is damaged"),
+        (whole(WWW.key_pem()), "no PEM block of it is a CERTIFICATE"),
+        (whole(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), "block of a CERTIFICATE is damaged"),
+        (parts(certificate=WWW.pem, private_key=WWW.key_pem(), intermediates=b"x"), "Error: it is not PEM"),
         (whole(b"-----BEGIN CERTIFICATE-----\nrubbish\n-----END CERTIFICATE-----\n"), "certificate is unreadable"),
         (whole(WWW.pkcs12(b"word")), "make sure it does not require a pass phrase"),
         (parts(certificate=WWW.pkcs12(b"word"), private_key_passphrase=b"other"), "another pass phrase"),
@@ -156,6 +161,22 @@ def test_authorities_and_revocations() -> None:
         check_revocations(whole(b"rubbish"), whole(ROOT.pem), *fields)
     with pytest.raises(BadCertificate, match="The client authentication CA certificate is invalid"):
         read_authorities(whole(b"rubbish"), "client_ca_tls_container_ref")
+
+
+def test_a_list_of_revocations_has_a_period() -> None:
+    field, what = "client_crl_container_ref", "list of revocations"
+    both = ROOT.revoke() + MIDDLE.revoke(ends=DAY)
+    bundle = read_revocations(whole(both), field)
+    assert bundle.not_after is not None
+    assert abs(bundle.not_after - NOW - DAY) < dt.timedelta(hours=1)
+    check_period(bundle, NOW, field, what)
+    for late, words in (
+        (2 * DAY, "the list of revocations expired at"),
+        (-2 * DAY, "list of revocations is not valid b"),
+    ):
+        with pytest.raises(BadCertificate, match=words) as told:
+            check_period(bundle, NOW + late, field, what)
+        assert field in told.value.sentence
 
 
 def test_nothing_prints() -> None:

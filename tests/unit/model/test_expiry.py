@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from statera.base.reason import Reason
-from statera.model.enums import ListenerProtocol, OperatingStatus
+from statera.model.enums import ClientAuthentication, ListenerProtocol, OperatingStatus
 from statera.model.expiry import find_ends
 from statera.model.observed import merge_heartbeats
 from statera.model.status import derive_statuses
@@ -86,6 +86,28 @@ def test_an_expired_one_degrades_what_uses_it() -> None:
         LISTENER: (OperatingStatus.DEGRADED, "certificate-expired"),
         POOL: (OperatingStatus.ONLINE, None),
     }
+
+
+def test_a_list_of_revocations_is_told_of_in_the_same_way() -> None:
+    tree = change(
+        with_ends(make_tree(), own=400 * DAY, other=3 * DAY),
+        LISTENER,
+        client_authentication=ClientAuthentication.OPTIONAL,
+        sni_container_refs=(),
+        client_crl_container_ref=OTHER,
+    )
+    reason = shown(tree)[LISTENER][1]
+    assert reason is not None
+    assert reason.slug == "certificate-expires"
+    assert reason.sentence.startswith(f"The list of revocations of {OTHER} expires in 3 days, at ")
+    status, reason = shown(change(tree, LB, certificate_ends={OTHER: NOW - DAY}))[LISTENER]
+    assert status is OperatingStatus.DEGRADED
+    assert reason is not None
+    assert reason.slug == "certificate-expired"
+    assert "no certificate is accepted until there is another one" in reason.sentence
+    # Whom nobody asks for a certificate may go on.
+    tree = change(tree, LISTENER, client_authentication=ClientAuthentication.NONE)
+    assert shown(change(tree, LB, certificate_ends={OTHER: NOW - DAY}))[LISTENER] == (OperatingStatus.ONLINE, None)
 
 
 def test_the_days_are_an_option() -> None:
