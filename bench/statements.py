@@ -25,7 +25,7 @@ from statera.store.engine import Store
 from statera.store.events import list_events, trim_events
 from statera.store.failover import load_lookout, save_silences, trim_failovers
 from statera.store.glances import list_glances
-from statera.store.observations import save_statuses
+from statera.store.observations import list_certificate_ends, save_statuses
 from statera.store.spares import list_spares
 from statera.store.statistics import load_balancer_traffic, load_listener_traffic, save_counted
 from statera.store.trees import TreeEditor, find_load_balancer_id, load_tree
@@ -67,6 +67,7 @@ class _Calls:
         return {
             "edit": self._edit,
             "make due": lambda: mark_due(store, [self._id]),
+            "ends of certificates": lambda: list_certificate_ends(store, [self._id]),
             "a pass that settles": self._settle,
             "a pass that fails": self._fail,
             "show a load balancer": lambda: load_view(store, LoadBalancer, self._id),

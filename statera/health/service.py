@@ -22,6 +22,8 @@ FLUSH_S = 0.5
 """News of half a second go into one write."""
 COUNT_S = 3.0
 """Traffic of some seconds goes into one write."""
+CERTIFICATES_S = 3.0
+"""What a tenant waits for after renewing a certificate; one statement for all that have any."""
 TELL_S = 1.0
 REPORT_S = 60.0
 
@@ -50,6 +52,7 @@ async def serve(
     async with asyncio.TaskGroup() as group:
         group.create_task(_repeat(writer.flush, FLUSH_S, stop))
         group.create_task(_repeat(writer.count, COUNT_S, stop))
+        group.create_task(_repeat(writer.watch_certificates, CERTIFICATES_S, stop))
         group.create_task(_repeat(writer.touch, touch_interval_s(stale_after_s), stop))
         group.create_task(_repeat(judge.look, judge_interval_s(stale_after_s), stop))
         group.create_task(_repeat(Teller(receiver).tell, TELL_S, stop))

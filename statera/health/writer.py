@@ -8,7 +8,7 @@ import asyncio
 import datetime as dt
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -23,7 +23,7 @@ from statera.model.status import StatusChange, derive_statuses
 from statera.model.tree import Tree
 from statera.store.amphorae import list_voices, touch_amphorae
 from statera.store.engine import Store
-from statera.store.observations import save_statuses
+from statera.store.observations import list_certificate_ends, save_statuses
 from statera.store.statistics import save_counted
 from statera.store.trees import load_tree
 
@@ -63,6 +63,7 @@ class StatusWriter:
         self._learn = learn
         self._warn_days = warn_days
         self._looks: dict[str, _Look] = {}
+        self._ends: dict[str, Mapping[str, dt.datetime]] = {}
         self._waiting_since: dt.datetime | None = None
 
     async def flush(self) -> int:
@@ -123,6 +124,9 @@ class StatusWriter:
 
     def _plan_look(self, load_balancer_id: str, tree: Tree | None, now: dt.datetime) -> None:
         look = self._looks[load_balancer_id]
+        self._ends.pop(load_balancer_id, None)
+        if tree is not None and tree.load_balancer.certificate_ends:
+            self._ends[load_balancer_id] = tree.load_balancer.certificate_ends
         if tree is None or not self._memory.concerns(load_balancer_id):
             del self._looks[load_balancer_id]
         elif is_settled(tree):
@@ -132,6 +136,18 @@ class StatusWriter:
         else:
             look.due = now + dt.timedelta(seconds=look.interval_s)
             look.interval_s = min(UNSETTLED_MOST_S, look.interval_s * 2)
+
+    async def watch_certificates(self) -> None:
+        """Have those looked at next whose certificates end at another time than when they were looked at last.
+
+        A certificate that is replaced in the store of secrets is no news to any amphora. Raises `Transient`.
+        """
+        if not self._ends:
+            return
+        told, now = await list_certificate_ends(self._store, self._ends), self._clock.now()
+        for load_balancer_id in self._ends.keys() & self._looks.keys():
+            if told.get(load_balancer_id) != self._ends[load_balancer_id]:
+                self._looks[load_balancer_id] = _Look(now, UNSETTLED_FIRST_S)
 
     async def touch(self) -> None:
         """Write when amphorae were heard last. A write that fails is left out: the next one says more."""

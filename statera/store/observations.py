@@ -1,7 +1,9 @@
-"""What health has seen: operating statuses with their reasons, written only when they are news."""
+"""What health has seen: statuses with reasons, written only when they are news. And when certificates end, to see."""
 
-from collections.abc import Sequence
+import datetime as dt
+from collections.abc import Collection, Sequence
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -9,10 +11,21 @@ from statera.model.status import StatusChange
 from statera.model.tree import LoadBalancer, Resource
 from statera.store.engine import Store
 from statera.store.rows import among, encode_told
-from statera.store.tables import TABLE_OF
+from statera.store.tables import TABLE_OF, load_balancers
 
 MOST_TOLD = 20
 """Events of one kind for one load balancer and write: a pool of a thousand members must not push out its history."""
+
+
+_ENDS = sa.text(f"""
+    SELECT id, certificate_ends FROM {load_balancers.name} WHERE {among(load_balancers.name)}
+""")
+
+
+async def list_certificate_ends(store: Store, ids: Collection[str]) -> dict[str, dict[str, dt.datetime]]:
+    """Return when the certificates of these load balancers end, by reference. Raises `Transient`."""
+    rows = await store.execute(_ENDS, {"ids": list(ids)})
+    return {str(row.id): msgspec.convert(row.certificate_ends, dict[str, dt.datetime]) for row in rows}
 
 
 async def save_statuses(store: Store, changes: Sequence[StatusChange]) -> None:

@@ -1,6 +1,7 @@
 """Heartbeats over real UDP into a real database: a good one is news, any other does nothing but raise a counter."""
 
 import asyncio
+import datetime as dt
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -28,10 +29,11 @@ from statera.model.heartbeat import (
     encode_heartbeat,
 )
 from statera.model.tree import Tree
+from statera.model.work import Claim
 from statera.store.amphorae import save_amphora
-from statera.store.claims import claim_load_balancer
+from statera.store.claims import claim_load_balancer, save_certificate_ends, save_settled
 from statera.store.engine import Store
-from statera.store.trees import insert_tree
+from statera.store.trees import insert_tree, load_tree
 from tests.db.trees import make_amphora, make_tree
 
 KEY = Secret(b"k" * 32)
@@ -43,8 +45,9 @@ _TABLES = sa.text("SELECT relname FROM pg_class WHERE relkind = 'r' AND relnames
 class Hearing:
     """A receiver on a port of its own with what reads its memory, one load balancer, and who speaks to it."""
 
-    def __init__(self, store: Store, receiver: HeartbeatReceiver, tree: Tree, amphora_id: str) -> None:
+    def __init__(self, store: Store, receiver: HeartbeatReceiver, tree: Tree, amphora_id: str, claim: Claim) -> None:
         self.receiver = receiver
+        self.claim = claim
         self._store = store
         self._tree = tree
         self._amphora_id = amphora_id
@@ -94,6 +97,14 @@ class Hearing:
     def _count(self) -> int:
         return self.receiver.accepted + self.receiver.counts.total() + self.receiver.unverified
 
+    async def look(self) -> Tree:
+        """Do what the health process does every few seconds while nothing is said anew; return what is shown then."""
+        await self._writer.watch_certificates()
+        await self._writer.flush()
+        tree = await load_tree(self._store, self._tree.load_balancer.id)
+        assert tree is not None
+        return tree
+
     async def write(self) -> None:
         """Do at once what the health process does from time to time."""
         await self._judge.look()
@@ -112,8 +123,8 @@ class Hearing:
 
 
 @asynccontextmanager
-async def listening(store: Store) -> AsyncIterator[Hearing]:
-    tree = make_tree()
+async def listening(store: Store, tree: Tree | None = None) -> AsyncIterator[Hearing]:
+    tree = tree or make_tree()
     await insert_tree(store, tree, actor="me", what="created")
     claim = await claim_load_balancer(store, owner="one", lease_s=60)
     assert claim is not None
@@ -122,7 +133,7 @@ async def listening(store: Store) -> AsyncIterator[Hearing]:
     settings = msgspec.structs.replace(Settings(), health=HealthSettings(host="127.0.0.1", port=0))
     receiver = HeartbeatReceiver(store, settings, SystemClock())
     await receiver.start()
-    hearing = Hearing(store, receiver, tree, amphora.id)
+    hearing = Hearing(store, receiver, tree, amphora.id, claim)
     try:
         yield hearing
     finally:
@@ -211,3 +222,17 @@ async def test_heartbeats_without_news_write_no_row(store: Store) -> None:
             await hearing.write()
         after = await hearing.dump()
         assert {name for name in before if before[name] != after[name]} <= {"amphorae"}
+
+
+async def test_a_certificate_that_is_renewed_is_seen_although_nobody_says_anything(store: Store) -> None:
+    tree, ref, now = make_tree(), "http://secrets/www", SystemClock().now().replace(microsecond=0)
+    listener = msgspec.structs.replace(tree.listeners[0], default_tls_container_ref=ref)
+    async with listening(store, msgspec.structs.replace(tree, listeners=(listener,))) as hearing:
+        await save_certificate_ends(store, hearing.claim, {ref: now + dt.timedelta(days=3)})
+        await save_settled(store, hearing.claim, tree.load_balancer.generation, recheck_s=3600)
+        await hearing.send(_sign(hearing.make(SEQUENCE)))
+        await hearing.write()
+        for days, slug in ((3, "certificate-expires"), (90, ""), (-1, "certificate-expired"), (90, "")):
+            await save_certificate_ends(store, hearing.claim, {ref: now + dt.timedelta(days=days)})
+            reason = (await hearing.look()).listeners[0].reason
+            assert (reason.slug if reason else "") == slug
