@@ -20,8 +20,8 @@ from statera.base.settings import Settings
 from statera.cli.preflight import check_ready, describe_faults
 
 RUNS = 30
-MOST_S = 300
-"""For one of the scenarios that run unasked: one that hangs must not keep the others from being measured."""
+MOST_S, WHOLE_S = 300, 840
+"""For one scenario and for all, unless they are named: one that hangs must not keep the others from being told."""
 WIDTH = 120
 """Of the table in a file."""
 INTERRUPTED = 130
@@ -71,9 +71,11 @@ def _run_alone(options: argparse.Namespace) -> int:
     outcomes: list[Outcome] = []
     interrupted = False
     try:
+        ends_at = time.monotonic() + WHOLE_S
         for name in options.scenarios or BUDGETED:
             console.print(f"{name} ...", highlight=False)
-            outcomes.append(_run_one(ground, name, options.runs))
+            most_s = 0 if options.scenarios else max(1, min(MOST_S, round(ends_at - time.monotonic())))
+            outcomes.append(_run_one(ground, name, options.runs, most_s))
             if outcomes[-1].fault:
                 # Whatever is broken there must not spoil the next one's figures.
                 _remove(ground, outcomes, keep_log=True)
@@ -104,10 +106,10 @@ def _remove(ground: Ground, outcomes: list[Outcome], *, keep_log: bool) -> None:
         outcomes.append(Outcome(scenario="removal", seconds=time.monotonic() - begun, fault=_describe(error)))
 
 
-def _run_one(ground: Ground, name: str, runs: int) -> Outcome:
+def _run_one(ground: Ground, name: str, runs: int, most_s: int) -> Outcome:
     begun = time.monotonic()
     try:
-        with _limited(0 if name in ON_REQUEST else MOST_S):
+        with _limited(most_s):
             figures = SCENARIOS[name](ground, runs)
     except Exception as error:
         # The edge of the loop: what breaks one scenario is told, and the others are measured.
@@ -122,16 +124,16 @@ def _describe(error: Exception) -> str:
 @contextlib.contextmanager
 def _limited(seconds: int) -> Iterator[None]:
     """Raise `TimeoutError` in a block that takes longer; 0 is no limit."""
-    signal.signal(signal.SIGALRM, _expire)
+
+    def expire(_number: int, _frame: object) -> None:
+        raise TimeoutError(f"it took more than the {seconds} s that it had")
+
+    signal.signal(signal.SIGALRM, expire)
     signal.alarm(seconds)
     try:
         yield
     finally:
         signal.alarm(0)
-
-
-def _expire(_number: int, _frame: object) -> None:
-    raise TimeoutError(f"it took more than {MOST_S} s")
 
 
 def _interrupt(_number: int, _frame: object) -> None:
