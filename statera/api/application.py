@@ -3,13 +3,14 @@
 uvicorn.run(create_application(store=..., network=..., settings=..., clock=SystemClock()))
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 from litestar import HttpMethod, Litestar, Request, Response
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
-from litestar.types import ASGIApp
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from statera.api.call import Call, Room, Route
 from statera.api.door import Door
@@ -18,6 +19,7 @@ from statera.api.identity import make_identity
 from statera.api.places import Places
 from statera.api.policy import Caller
 from statera.api.policy_file import load_policy
+from statera.api.probe import DatabaseProbe
 from statera.api.quotas import enforced_limits
 from statera.api.routes import make_routes
 from statera.base.clock import Clock
@@ -58,6 +60,7 @@ def create_application(
         editor=TreeEditor(store, limits),
         limits=limits,
         places=Places(store),
+        probe=DatabaseProbe(store),
         network=network,
         secrets=secrets or keeper,
         keeper=keeper,
@@ -66,34 +69,49 @@ def create_application(
         clock=clock,
         provider=provider_name,
     )
-    limit = settings.api.max_body_bytes
+    litestar = _assemble(settings.api.max_body_bytes)
+
+    async def enter(scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault("state", {})["room"] = room
+        await litestar(scope, receive, send)
+
+    return Door(enter, identity, policy, provider_name)
+
+
+@functools.cache
+def _assemble(max_body_bytes: int) -> Litestar:
+    """Return what is the same for all applications: each request brings its room. It takes some tenths of a second."""
 
     def answer_http_error(request: Request_, error: HTTPException) -> Response[bytes]:
         if error.status_code == 413:
-            return _respond(answer_too_large(limit, request.headers.get("accept", "")))
+            return _respond(answer_too_large(max_body_bytes, request.headers.get("accept", "")))
         if error.status_code >= 500:
             return _respond(answer_fault(error))
         headers = {name: value for name, value in (error.headers or {}).items() if name.lower() == "allow"}
         return _respond(answer_routing(error.status_code, headers=headers))
 
-    litestar = Litestar(
-        route_handlers=[_make_handler(room, route) for route in make_routes()],
+    return Litestar(
+        route_handlers=[_make_handler(route) for route in make_routes()],
         exception_handlers={
             HTTPException: answer_http_error,
-            StateraError: lambda _request, error: _respond(answer_error(error, provider_name)),
+            StateraError: lambda request, error: _respond(answer_error(error, _room_of(request).provider)),
             Exception: lambda _request, error: _respond(answer_fault(error)),
         },
         openapi_config=None,
         logging_config=None,
-        request_max_body_size=limit,
+        request_max_body_size=max_body_bytes,
     )
-    return Door(litestar, identity, policy, provider_name)
 
 
-def _make_handler(room: Room, route: Route) -> HTTPRouteHandler:
+def _room_of(request: Request_) -> Room:
+    room: Room = request.scope["state"]["room"]
+    return room
+
+
+def _make_handler(route: Route) -> HTTPRouteHandler:
     async def handle(request: Request_) -> Response[bytes]:
         request.scope["state"]["operation"] = f"{route.method} {route.path}"
-        call = _make_call(room, request)
+        call = _make_call(_room_of(request), request)
         try:
             return _respond(await route.act(call))
         except Refused as error:

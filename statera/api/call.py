@@ -10,6 +10,7 @@ import structlog
 from statera.api.errors import Answer, Unreadable
 from statera.api.places import Place, Places
 from statera.api.policy import Caller, require
+from statera.api.probe import DatabaseProbe
 from statera.api.wire import W, read_body, read_list_body
 from statera.base.clock import Clock
 from statera.base.errors import Refusal, Refused
@@ -32,6 +33,7 @@ class Room(msgspec.Struct, frozen=True, kw_only=True):
     store: Store
     editor: TreeEditor
     places: Places
+    probe: DatabaseProbe
     network: NetworkDriver
     secrets: SecretsDriver | None = None
     keeper: SecretsKeeper | None = None

@@ -4,6 +4,7 @@ from statera.api import (
     amphorae,
     availabilityzones,
     capabilities,
+    discovery,
     explain,
     flavors,
     healthmonitors,
@@ -21,7 +22,6 @@ from statera.api import (
     statistics,
 )
 from statera.api.call import Route
-from statera.api.discovery import make_discovery_routes
 from statera.api.openapi import make_document_routes
 
 RESOURCES: tuple[Route, ...] = (
@@ -47,6 +47,6 @@ RESOURCES: tuple[Route, ...] = (
 
 
 def make_routes() -> tuple[Route, ...]:
-    """Return the routes of one application."""
-    described = (*make_discovery_routes(), *RESOURCES)
+    """Return all routes, those of the document that describes them, too."""
+    described = (*discovery.ROUTES, *RESOURCES)
     return (*described, *make_document_routes(described))
