@@ -24,10 +24,17 @@ def print_events(settings: Settings, load_balancer_id: str, *, limit: int, form:
         return
     table = Table("when", "gen.", "who", "request", "what", box=None)
     for event in events:
-        what = f"{event.what} {event.reason.sentence}" if event.reason else event.what
+        what = tell_event(event)
         at, generation = f"{event.at:%Y-%m-%d %H:%M:%S}", str(event.generation)
         table.add_row(at, generation, plain(event.actor), event.request_id, plain(what))
     Console().print(table)
+
+
+def tell_event(event: Event) -> str:
+    """Return what happened and why, as sentences."""
+    if event.reason is None:
+        return event.what
+    return f"{event.what}{'' if event.what.endswith('.') else ':'} {event.reason.sentence}"
 
 
 async def _load(settings: Settings, load_balancer_id: str, limit: int) -> tuple[Event, ...]:
