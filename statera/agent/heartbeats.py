@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from statera.agent.host import AmphoraHost, read_metrics
 from statera.agent.sandbox import Sandbox
+from statera.agent.vrrp import is_sharing
 from statera.base.logging import get_logger
 from statera.model.agent_wire import Metrics
 from statera.model.heartbeat import Heartbeat, encode_heartbeat, split_heartbeat
@@ -72,16 +73,17 @@ class HeartbeatSender:
             try:
                 for farewell in sandbox.take_farewells():
                     counted = read_metrics(sandbox.id, farewell.statistics, haproxy_running=True)
-                    self._tell(sandbox, counted, farewell.generation, farewell.epoch)
+                    await self._tell(sandbox, counted, farewell.generation, farewell.epoch)
                 record = sandbox.record
-                self._tell(sandbox, await self._host.measure(sandbox), record.generation, record.epoch)
+                await self._tell(sandbox, await self._host.measure(sandbox), record.generation, record.epoch)
             except Exception:
                 # The edge of the loop: what one amphora says must not silence the others.
                 log.exception("heartbeat not sent", **sandbox.about)
             finally:
                 self._sending.pop(sandbox.id, None)
 
-    def _tell(self, sandbox: Sandbox, metrics: Metrics, generation: int, epoch: int) -> None:
+    async def _tell(self, sandbox: Sandbox, metrics: Metrics, generation: int, epoch: int) -> None:
+        has_vips = await asyncio.to_thread(sandbox.has_vips) if is_sharing(sandbox.record.sandbox) else None
         self._sequence += 1
         heartbeat = Heartbeat(
             amphora_id=sandbox.id,
@@ -95,6 +97,7 @@ class HeartbeatSender:
             listeners=metrics.listeners,
             members=metrics.members,
             process=metrics.process,
+            has_vips=has_vips,
         )
         for part in split_heartbeat(heartbeat):
             self._send_datagram(encode_heartbeat(part, sandbox.key))

@@ -29,7 +29,10 @@ VIP_INTERFACE = "eth0"
 
 
 class AmphoraShown(msgspec.Struct, frozen=True, kw_only=True):
-    """Every attribute of the v2 API; beyond it `host`, `last_heartbeat_at` and `status_reason`."""
+    """Every attribute of the v2 API; beyond it `host`, `last_heartbeat_at`, `has_vips` and `status_reason`.
+
+    `role` is what it was made for; `has_vips` tells which of those that share the VIPs has them now.
+    """
 
     id: str
     loadbalancer_id: str | None
@@ -53,6 +56,7 @@ class AmphoraShown(msgspec.Struct, frozen=True, kw_only=True):
     compute_flavor: str | None = None
     host: str
     last_heartbeat_at: str | None
+    has_vips: bool | None
     status_reason: ReasonShown | None
 
 
@@ -78,6 +82,7 @@ def show_amphora(view: AmphoraView) -> AmphoraShown:
         updated_at=format_time(amphora.updated_at) if amphora.updated_at else None,
         host=amphora.host,
         last_heartbeat_at=format_time(amphora.last_heartbeat_at) if amphora.last_heartbeat_at else None,
+        has_vips=amphora.has_vips,
         status_reason=show_reason(amphora.reason) if amphora.reason else None,
     )
 
@@ -93,7 +98,7 @@ COLLECTION = Collection(
     kind=Amphora,
     target="amphora",
     is_for_admins=True,
-    columns=same_columns("id", "role", "status", "created_at", "updated_at", "host", "last_heartbeat_at")
+    columns=same_columns("id", "role", "status", "created_at", "updated_at", "host", "last_heartbeat_at", "has_vips")
     | same_columns("ha_ip", "ha_port_id", "vrrp_ip", "vrrp_port_id")
     | {"loadbalancer_id": "load_balancer_id", "load_balancer_id": "load_balancer_id", "cert_busy": Constant(False)}
     | {name: Constant(None) for name in (*_NULL, "vrrp_interface", "vrrp_id", "vrrp_priority")},

@@ -40,13 +40,13 @@ def print_amphorae(settings: Settings, *, host: str = "", load_balancer_id: str 
     if ids:
         print("\n".join(view.resource.id for view in found))
         return
-    table = Table("amphora", "load balancer", "host", "role", "status", "VIP", "heard", box=None)
+    table = Table("amphora", "load balancer", "host", "role", "status", "VIP", "has it", "heard", box=None)
     for view in found:
         row = view.resource
         heard = _tell_age(row.last_heartbeat_at)
         vip = view.vip.address if view.vip is not None else ""
         owner, role = (row.load_balancer_id, row.role.value) if row.load_balancer_id else ("", "spare")
-        table.add_row(row.id, owner, row.host, role, row.status, vip, heard)
+        table.add_row(row.id, owner, row.host, role, row.status, vip, _tell_held(row), heard)
     Console().print(table)
 
 
@@ -65,6 +65,8 @@ def print_amphora(settings: Settings, amphora_id: str) -> None:
     about.add_row("host", row.host)
     about.add_row("role, status", f"{row.role}, {row.status}")
     about.add_row("VIP", view.vip.address if view.vip is not None else "none: it is a spare")
+    if row.has_vips is not None:
+        about.add_row("has the VIP", _tell_held(row))
     for port in row.ports:
         about.add_row("port", f"{port.id}  {', '.join(place.address for place in port.addresses)}")
     about.add_row("created", row.created_at.isoformat(sep=" ", timespec="seconds"))
@@ -102,6 +104,11 @@ async def _load(store: Store, amphora_id: str) -> AmphoraView:
     if found is None:
         raise Refused(Refusal.NOT_FOUND, f"Amphora {amphora_id} not found.")
     return cast(AmphoraView, found)
+
+
+def _tell_held(row: Amphora) -> str:
+    """Say whether one that shares the VIP has it now."""
+    return "" if row.has_vips is None else "yes" if row.has_vips else "no"
 
 
 def _tell_age(at: dt.datetime | None) -> str:

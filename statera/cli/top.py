@@ -22,7 +22,7 @@ from statera.store.glances import list_glances
 
 Order = Literal["traffic", "connections", "errors", "status", "name"]
 UNITS = ("", "k", "M", "G", "T", "P")
-HEADS = ("name", "VIP", "status", "traffic", "members", "active", "conn/s", "in B/s", "out B/s", "err/s", "why")
+HEADS = ("name", "VIP", "on", "status", "traffic", "members", "active", "conn/s", "in B/s", "out B/s", "err/s", "why")
 HEAD_LINES = 2
 COLORS = {
     OperatingStatus.ONLINE: "green",
@@ -123,7 +123,7 @@ async def _watch(settings: Settings, order: Order, interval_s: float, most: int)
 def draw(lines: Sequence[Line], most: int, *, fits: bool = False) -> Group:
     """Return a table of the first ones, and above it all of them in one line; one that `fits` cuts long words off."""
     table = Table(*HEADS, box=None, header_style="bold")
-    for column in table.columns[4:10]:
+    for column in table.columns[5:11]:
         column.justify = "right"
     for column in table.columns:
         column.no_wrap = fits
@@ -132,6 +132,7 @@ def draw(lines: Sequence[Line], most: int, *, fits: bool = False) -> Group:
         table.add_row(
             plain(one.name or one.id),
             one.vip_address,
+            plain(", ".join(one.vip_on)),
             _paint(one.provisioning_status),
             _paint(one.operating_status),
             f"{one.members_online}/{one.members}",

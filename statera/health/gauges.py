@@ -4,6 +4,7 @@ twenty thousand a second each of them must cost nothing more.
 
 from collections import Counter
 
+from statera.base.clock import Clock
 from statera.base.metrics import counter, gauge
 from statera.health.receiver import HeartbeatReceiver
 
@@ -13,12 +14,19 @@ HEARTBEATS = counter(
 HEARD = gauge("statera_health_amphorae_heard", "Amphorae that have spoken to this process.")
 SILENT = gauge("statera_health_amphorae_silent", "Amphorae that should speak and do not.")
 
+MISHELD = gauge(
+    "statera_health_shared_vips_misheld",
+    "Load balancers of several amphorae whose VIPs have for a while been on none of them, or on several.",
+    "on",
+)
+
 
 class Teller:
     """Brings the counters up to what a receiver has counted."""
 
-    def __init__(self, receiver: HeartbeatReceiver) -> None:
+    def __init__(self, receiver: HeartbeatReceiver, clock: Clock) -> None:
         self._receiver = receiver
+        self._clock = clock
         self._told: Counter[str] = Counter()
 
     async def tell(self) -> None:
@@ -30,3 +38,6 @@ class Teller:
         self._told = now
         HEARD.set(receiver.memory.count_voices())
         SILENT.set(receiver.memory.count_silent())
+        on_none, on_several = receiver.memory.holders.count(self._clock.now())
+        MISHELD.labels("none").set(on_none)
+        MISHELD.labels("several").set(on_several)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from statera.health.holders import Holders
 from statera.model.amphora import Amphora
 from statera.model.heartbeat import (
     Heartbeat,
@@ -45,6 +46,7 @@ class Memory:
         self._heard: dict[str, dt.datetime] = {}
         self._stopped: set[str] = set()
         self._counted: dict[tuple[str, int], Counted] = {}
+        self.holders = Holders()
 
     def accept(self, heartbeat: Heartbeat, now: dt.datetime) -> None:
         """Take in one verified heartbeat or part of one.
@@ -88,11 +90,21 @@ class Memory:
             self._news[heartbeat.load_balancer_id] = None
         if not heartbeat.haproxy_running and (voice.whole is None or voice.whole.haproxy_running):
             self._stopped.add(heartbeat.load_balancer_id)
+        if voice.whole is None or returned is not None or voice.whole.has_vips != heartbeat.has_vips:
+            self.holders.note(heartbeat.amphora_id, heartbeat.has_vips)
         voice.whole, voice.picture = heartbeat, picture
+        self._judge_holders(heartbeat, voice.heard_at)
         counters = (heartbeat.process, heartbeat.listeners)
         if heartbeat.listeners and counters != voice.counters:
             voice.counters = counters
             self._note_counted(heartbeat)
+
+    def _judge_holders(self, heartbeat: Heartbeat, now: dt.datetime) -> None:
+        load_balancer_id = heartbeat.load_balancer_id
+        # Most load balancers share nothing: that costs them nothing.
+        if heartbeat.has_vips is not None or self.holders.find(load_balancer_id) is not None:
+            spoken, silent = self._list_spoken(load_balancer_id), self._list_silent(load_balancer_id)
+            self.holders.judge(load_balancer_id, spoken, silent, now)
 
     def _note_counted(self, heartbeat: Heartbeat) -> None:
         self._counted[heartbeat.amphora_id, heartbeat.process] = Counted(
@@ -135,13 +147,16 @@ class Memory:
 
     def observe(self, load_balancer_id: str) -> Observed:
         """Return what the load balancer's own amphorae say together; silent ones do not count as saying anything."""
+        spoken, silent = self._list_spoken(load_balancer_id), self._list_silent(load_balancer_id)
+        return merge_heartbeats(spoken, silent, self.holders.find(load_balancer_id))
+
+    def _list_spoken(self, load_balancer_id: str) -> list[Heartbeat]:
         mine = [
             amphora_id
             for amphora_id in self._amphorae_of.get(load_balancer_id, ())
             if self._owner_of.get(amphora_id) == load_balancer_id and amphora_id not in self._silent
         ]
-        spoken = [whole for amphora_id in mine if (whole := self._voices[amphora_id].whole) is not None]
-        return merge_heartbeats(spoken, self._list_silent(load_balancer_id))
+        return [whole for amphora_id in mine if (whole := self._voices[amphora_id].whole) is not None]
 
     def _list_silent(self, load_balancer_id: str) -> list[Silence]:
         # Those that have spoken since the judge's last word are silent no more.
@@ -194,6 +209,9 @@ class Memory:
         fresh = tuple(silence for amphora_id, silence in current.items() if amphora_id not in self._silent)
         ended = [silence for amphora_id, silence in self._silent.items() if amphora_id not in current]
         self._news.update(dict.fromkeys(silence.load_balancer_id for silence in (*fresh, *ended)))
+        for silence in fresh:
+            self.holders.note(silence.amphora_id, None)
+            self.holders.drop(silence.load_balancer_id)
         # The first word on a silence stays, so that its sentence does not move.
         self._silent = {amphora_id: self._silent.get(amphora_id, silence) for amphora_id, silence in current.items()}
         self._silent_of = {}
@@ -204,6 +222,8 @@ class Memory:
     def _forget(self, amphora_id: str, load_balancer_id: str) -> None:
         del self._voices[amphora_id]
         self._heard.pop(amphora_id, None)
+        self.holders.forget(amphora_id)
+        self.holders.drop(load_balancer_id)
         self._disown(amphora_id, load_balancer_id)
 
     def _disown(self, amphora_id: str, load_balancer_id: str) -> None:
@@ -229,6 +249,7 @@ def _picture(heartbeat: Heartbeat) -> object:
         heartbeat.load_balancer_id,
         heartbeat.generation,
         heartbeat.haproxy_running,
+        heartbeat.has_vips,
         [(listener.id, listener.status) for listener in heartbeat.listeners],
         [_member_picture(member) for member in heartbeat.members],
     )

@@ -51,13 +51,15 @@ async def serve(
     stale_after_s = settings.health.stale_after_s
     async with asyncio.TaskGroup() as group:
         group.create_task(_repeat(writer.flush, FLUSH_S, stop))
+        group.create_task(_repeat(writer.hold, FLUSH_S, stop))
         group.create_task(_repeat(writer.count, COUNT_S, stop))
         group.create_task(_repeat(writer.watch_certificates, CERTIFICATES_S, stop))
         group.create_task(_repeat(writer.touch, touch_interval_s(stale_after_s), stop))
         group.create_task(_repeat(judge.look, judge_interval_s(stale_after_s), stop))
-        group.create_task(_repeat(Teller(receiver).tell, TELL_S, stop))
+        group.create_task(_repeat(Teller(receiver, clock).tell, TELL_S, stop))
         group.create_task(_repeat(RefusalReport(receiver).tell, REPORT_S, stop))
     await writer.flush()
+    await writer.hold()
     await writer.count()
 
 

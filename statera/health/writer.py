@@ -21,7 +21,7 @@ from statera.model.amphora import Amphora
 from statera.model.enums import ProvisioningStatus
 from statera.model.status import StatusChange, derive_statuses
 from statera.model.tree import Tree
-from statera.store.amphorae import list_voices, touch_amphorae
+from statera.store.amphorae import list_voices, save_holders, touch_amphorae
 from statera.store.engine import Store
 from statera.store.observations import list_certificate_ends, save_statuses
 from statera.store.statistics import save_counted
@@ -129,7 +129,7 @@ class StatusWriter:
             self._ends[load_balancer_id] = tree.load_balancer.certificate_ends
         if tree is None or not self._memory.concerns(load_balancer_id):
             del self._looks[load_balancer_id]
-        elif is_settled(tree):
+        elif is_settled(tree) and self._memory.holders.find(load_balancer_id) is None:
             # Spread, so that a thousand load balancers heard first at the same time do not stay in step.
             look.due = now + dt.timedelta(seconds=SETTLED_S * random.uniform(0.75, 1.25))
             look.interval_s = UNSETTLED_FIRST_S
@@ -155,6 +155,15 @@ class StatusWriter:
             await touch_amphorae(self._store, self._memory.take_heard())
         except Transient as error:
             log.debug("touch_waits", reason=error.sentence)
+
+    async def hold(self) -> None:
+        """Write who has the VIPs that are shared, where that is news. What cannot be written is told again later."""
+        news = self._memory.holders.take_news(self._memory.knows)
+        try:
+            await save_holders(self._store, news)
+        except Transient as error:
+            self._memory.holders.put_back(news)
+            log.debug("holders_wait", reason=error.sentence)
 
     async def count(self) -> None:
         """Write the counters that moved. Those of a write that fails are told again by the next one."""

@@ -25,6 +25,8 @@ class Amphora(msgspec.Struct, frozen=True, kw_only=True):
     created_at: dt.datetime
     updated_at: dt.datetime | None = None
     last_heartbeat_at: dt.datetime | None = None
+    has_vips: bool | None = None
+    """Whether it had the VIPs that it shares when it was heard last; None: it shares none, or is not heard."""
     reason: Reason | None = None
 
 

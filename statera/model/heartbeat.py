@@ -99,6 +99,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     members: Annotated[tuple[MemberObserved, ...], Meta(max_length=1000)] = ()
     process: Count = 0
     """Tells apart the processes that the counters are of: each load of a configuration counts from zero."""
+    has_vips: bool | None = None
+    """Whether it has the VIPs that it shares with others; None for one that shares none."""
 
 
 class HeartbeatRefusal(enum.StrEnum):

@@ -7,6 +7,9 @@ import msgspec
 
 from statera.model.heartbeat import Heartbeat, ListenerObserved, ListenerState, MemberObserved, MemberState
 
+MISHELD_AFTER_S = 15.0
+"""A move takes less than a second, heartbeats come every few; who has died with the VIPs is silent by then."""
+
 
 class Silence(msgspec.Struct, frozen=True, kw_only=True):
     """An amphora whose heartbeats stay away."""
@@ -16,6 +19,18 @@ class Silence(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     since: dt.datetime
     """When it was last heard; when the listening began if it never was."""
+
+
+class Misheld(msgspec.Struct, frozen=True, kw_only=True):
+    """Who has the VIPs that amphorae share, while it is not just one of them."""
+
+    amphora_ids: tuple[str, ...]
+    """Several, or none."""
+    since: dt.datetime
+
+    def lasts(self, now: dt.datetime) -> bool:
+        """Say whether this is more than a move that one of them has told of and another has not yet."""
+        return (now - self.since).total_seconds() >= MISHELD_AFTER_S
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +49,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     members: dict[str, MemberObserved] = {}
     """By member."""
     silent: tuple[Silence, ...] = ()
+    misheld: Misheld | None = None
 
 
 _LISTENER_RANK = {ListenerState.FULL: 2, ListenerState.OPEN: 1, ListenerState.STOP: 0}
@@ -46,7 +62,23 @@ _MEMBER_RANK = {
 }
 
 
-def merge_heartbeats(heartbeats: Iterable[Heartbeat], silent: Sequence[Silence] = ()) -> Observed:
+def find_misheld(heartbeats: Sequence[Heartbeat], silent: Sequence[Silence], since: dt.datetime) -> Misheld | None:
+    """Return who has the VIPs that amphorae share, None while it is one of them or cannot be told.
+
+    Nobody needs them before something is served, and who keeps silent may have them.
+    """
+    sharing = [heartbeat for heartbeat in heartbeats if heartbeat.has_vips is not None]
+    holders = tuple(sorted(heartbeat.amphora_id for heartbeat in sharing if heartbeat.has_vips))
+    is_served = any(heartbeat.listeners for heartbeat in sharing)
+    may_be_elsewhere = bool(silent) or len(sharing) < len(heartbeats)
+    if len(holders) > 1 or (is_served and not holders and not may_be_elsewhere):
+        return Misheld(amphora_ids=holders, since=since)
+    return None
+
+
+def merge_heartbeats(
+    heartbeats: Iterable[Heartbeat], silent: Sequence[Silence] = (), misheld: Misheld | None = None
+) -> Observed:
     """Merge the last whole heartbeats of one load balancer's amphorae, one of each.
 
     A member that one amphora reaches works; a listener that is full in one is full.
@@ -76,4 +108,5 @@ def merge_heartbeats(heartbeats: Iterable[Heartbeat], silent: Sequence[Silence] 
         listeners=listeners,
         members=members,
         silent=tuple(silent),
+        misheld=misheld,
     )

@@ -25,6 +25,8 @@ class Glance(msgspec.Struct, frozen=True, kw_only=True):
     """The sentence of its reason."""
     members: int = 0
     members_online: int = 0
+    vip_on: tuple[str, ...] = ()
+    """The hosts whose amphora has the VIP, of those that share it."""
     told_at: dt.datetime | None = None
     """When its totals were told last."""
     traffic: Traffic = Traffic()

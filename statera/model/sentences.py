@@ -10,7 +10,7 @@ from statera.model.engines import EngineName
 from statera.model.enums import MonitorType
 from statera.model.heartbeat import MemberObserved
 from statera.model.network import bracket
-from statera.model.observed import Observed
+from statera.model.observed import Misheld, Observed
 from statera.model.tree import HealthMonitor, Member
 
 _ENGINE_WORDS = {EngineName.HAPROXY: "HAProxy", EngineName.NGINX: "nginx"}
@@ -56,6 +56,14 @@ def tell_silence(observed: Observed) -> str:
     more = f", nor of {len(observed.silent) - 1} more" if len(observed.silent) > 1 else ""
     since = first.since.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     return f"Nothing was heard of amphora {first.amphora_id} on host {first.host} since {since}{more}."
+
+
+def tell_misheld(misheld: Misheld) -> str:
+    """Say on which amphorae the VIPs are that should be on one."""
+    if not misheld.amphora_ids:
+        return "None of its amphorae has the VIP, so nobody reaches it."
+    named = ", ".join(misheld.amphora_ids)
+    return f"More than one of its amphorae has the VIP ({named}): they do not hear each other."
 
 
 def tell_dead(engines: Sequence[EngineName], observed: Observed) -> str:

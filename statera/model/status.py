@@ -16,7 +16,7 @@ from statera.model.enums import OperatingStatus, ProvisioningStatus
 from statera.model.expiry import EXPIRED, EXPIRES, judge_certificates
 from statera.model.heartbeat import ListenerObserved, ListenerState, MemberState
 from statera.model.observed import Observed
-from statera.model.sentences import name_members, name_some, tell_check, tell_dead, tell_silence
+from statera.model.sentences import name_members, name_some, tell_check, tell_dead, tell_misheld, tell_silence
 from statera.model.tree import Listener, Member, Pool, Resource, Tree
 
 OBSERVED_SLUGS = frozenset(
@@ -40,6 +40,8 @@ OBSERVED_SLUGS = frozenset(
         "pool-no-member-works",
         "pool-not-reported",
         "pool-not-used",
+        "vips-on-none",
+        "vips-on-several",
     }
 )
 """The reasons given here. Any other on an object is the reconciler's, which covers ours until it settles."""
@@ -88,7 +90,7 @@ def derive_statuses(
     listeners = {one.id: _mind_certificates(tree, one, listeners[one.id], now, warn_days) for one in tree.listeners}
     pools = {one.id: _mind_certificates(tree, one, pools[one.id], now, warn_days) for one in tree.pools}
     judged: list[tuple[Resource, _Verdict]] = [
-        (tree.load_balancer, _judge_load_balancer(tree, observed, listeners, pools)),
+        (tree.load_balancer, _judge_load_balancer(tree, observed, listeners, pools, now)),
         *((listener, listeners[listener.id]) for listener in tree.listeners),
         *((pool, pools[pool.id]) for pool in tree.pools),
         *((member, members[member.id]) for member in tree.members),
@@ -248,7 +250,11 @@ def _judge_unseen(resource: Resource, word: str, observed: Observed) -> _Verdict
 
 
 def _judge_load_balancer(
-    tree: Tree, observed: Observed, listeners: Mapping[str, _Verdict], pools: Mapping[str, _Verdict]
+    tree: Tree,
+    observed: Observed,
+    listeners: Mapping[str, _Verdict],
+    pools: Mapping[str, _Verdict],
+    now: dt.datetime,
 ) -> _Verdict:
     if not tree.load_balancer.admin_state_up:
         return _admin_down("The load balancer is administratively down.")
@@ -256,10 +262,17 @@ def _judge_load_balancer(
     if dead and len(observed.stopped) == observed.heard:
         reason = msgspec.structs.replace(_DOWN[dead[0]], sentence=tell_dead(dead, observed))
         return _Verdict(OperatingStatus.ERROR, reason)
+    misheld = observed.misheld if observed.misheld is not None and observed.misheld.lasts(now) else None
+    if misheld is not None and not misheld.amphora_ids:
+        reason = Reason(slug="vips-on-none", sentence=tell_misheld(misheld), since=misheld.since)
+        return _Verdict(OperatingStatus.ERROR, reason)
     broken = [pool for pool in tree.pools if pools[pool.id].status is OperatingStatus.ERROR and not pool.deleting]
     if broken:
         sentence = name_some([_tell(pool, pools[pool.id]) for pool in broken])
         return _Verdict(OperatingStatus.ERROR, Reason(slug="load-balancer-failing", sentence=sentence))
+    if misheld is not None:
+        reason = Reason(slug="vips-on-several", sentence=tell_misheld(misheld), since=misheld.since)
+        return _Verdict(OperatingStatus.DEGRADED, reason)
     troubles = _list_troubles(tree, observed, listeners, pools)
     if not troubles:
         return _tell_expiring(tree, listeners, pools)

@@ -22,7 +22,7 @@ from statera.store.tables import amphorae
 
 KEY_BYTES = 32
 
-_LASTING = ("id", "load_balancer_id", "created_at", "last_heartbeat_at")
+_LASTING = ("id", "load_balancer_id", "created_at", "last_heartbeat_at", "has_vips")
 """Attributes that an update leaves alone: who and when it is, and what only heartbeats write."""
 _FIELDS = Amphora.__struct_fields__
 _SAVE = sa.text(f"""
@@ -143,6 +143,20 @@ async def load_heartbeat_key(store: Store, amphora_id: str) -> Secret[bytes] | N
         return None
     rows = await store.execute(sa.select(amphorae.c.heartbeat_key).where(amphorae.c.id == amphora_id))
     return Secret(bytes(rows[0][0])) if rows else None
+
+
+_HOLD = sa.text("""
+    UPDATE amphorae SET has_vips = told.has_vips
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:held AS boolean[])) AS told (id, has_vips),
+        (SELECT id FROM amphorae WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR UPDATE) AS held
+    WHERE amphorae.id = told.id AND held.id = told.id AND amphorae.has_vips IS DISTINCT FROM told.has_vips
+""")
+
+
+async def save_holders(store: Store, told: Mapping[str, bool | None]) -> None:
+    """Write which amphorae have the VIPs that they share, in one statement. Not fenced: it is an observation."""
+    if told:
+        await store.execute(_HOLD, {"ids": list(told), "held": list(told.values())})
 
 
 _TOUCH = sa.text("""

@@ -19,15 +19,19 @@ _GLANCES = sa.text(f"""
         SELECT load_balancer_id AS id, count(*) AS members,
             count(*) FILTER (WHERE operating_status IN ('ONLINE', 'NO_MONITOR')) AS members_online
         FROM members GROUP BY load_balancer_id
+    ), holding AS (
+        SELECT load_balancer_id AS id, json_agg(host ORDER BY host) AS hosts
+        FROM amphorae WHERE has_vips GROUP BY load_balancer_id
     )
     SELECT coalesce(json_agg(json_build_object(
         'id', l.id, 'name', l.name, 'project_id', l.project_id, 'vip_address', l.vip ->> 'address',
         'provisioning_status', l.provisioning_status, 'operating_status', l.operating_status,
         'reason', coalesce(coalesce(l.reason, l.operating_reason) ->> 'sentence', ''),
         'members', coalesce(people.members, 0), 'members_online', coalesce(people.members_online, 0),
-        'told_at', traffic.told_at, 'traffic', coalesce(traffic.sums, '{{}}')
+        'vip_on', coalesce(holding.hosts, '[]'), 'told_at', traffic.told_at, 'traffic', coalesce(traffic.sums, '{{}}')
     )), '[]')::text
     FROM load_balancers AS l LEFT JOIN traffic ON traffic.id = l.id LEFT JOIN people ON people.id = l.id
+        LEFT JOIN holding ON holding.id = l.id
 """)
 
 

@@ -238,6 +238,7 @@ amphorae = sa.Table(
     sa.Column("created_at", _Time, nullable=False),
     sa.Column("updated_at", _Time),
     sa.Column("last_heartbeat_at", _Time),
+    sa.Column("has_vips", sa.Boolean),
     sa.Column("heartbeat_key", sa.LargeBinary, nullable=False),
     sa.Index("ix_amphorae_created", "created_at", "id"),
 )

@@ -78,7 +78,7 @@ async def test_an_amphora_shows_the_contracts_fields(api: Api) -> None:
     balancer, amphora = await make(api)
     shown = (await api.get(f"{ROOT}/{amphora.id}"))["amphora"]
     assert fields("amphora") <= shown.keys()
-    assert shown.keys() - fields("amphora") == {"host", "last_heartbeat_at", "status_reason"}
+    assert shown.keys() - fields("amphora") == {"has_vips", "host", "last_heartbeat_at", "status_reason"}
     for row in list_fields("amphora"):
         assert shown[row["field"]] is not None or row["nullable_in_response"] == "yes", row["field"]
     assert (shown["loadbalancer_id"], shown["ha_ip"]) == (balancer["id"], balancer["vip_address"])

@@ -22,11 +22,13 @@ from statera.store.amphorae import (
     load_heartbeat_key,
     remove_amphora,
     save_amphora,
+    save_holders,
     touch_amphorae,
 )
 from statera.store.claims import claim_load_balancer, mark_due, save_failure, save_settled
 from statera.store.engine import Store
 from statera.store.events import add_event, list_events, trim_events
+from statera.store.glances import list_glances
 from statera.store.observations import MOST_TOLD, save_statuses
 from statera.store.trees import TreeEditor, insert_tree, load_tree
 from tests.db.trees import NOW, edit_rename, make_amphora, make_load_balancer, make_member, make_pool, make_tree
@@ -108,6 +110,26 @@ async def test_when_it_was_heard_only_goes_forward_and_survives_a_save(store: St
     await save_amphora(store, claim, amphora)
     [found] = await list_amphorae(store)
     assert found.last_heartbeat_at == later
+
+
+async def test_who_has_the_vips_is_told_by_heartbeats_only_and_survives_a_save(store: Store) -> None:
+    tree, claim = await plant(store)
+    pair = [make_amphora(tree.load_balancer.id) for _ in range(2)]
+    for one in pair:
+        await save_amphora(store, claim, one)
+
+    async def look() -> list[bool | None]:
+        found = {one.id: one.has_vips for one in await list_amphorae(store)}
+        return [found[one.id] for one in pair]
+
+    told: tuple[tuple[bool | None, bool | None], ...] = ((True, False), (False, True), (None, True))
+    for held in told:
+        await save_holders(store, {**dict(zip((one.id for one in pair), held, strict=True)), new_id(): True})
+        await save_amphora(store, claim, msgspec.structs.replace(pair[0], has_vips=True))
+        assert await look() == list(held)
+    await save_holders(store, {})
+    [glance] = await list_glances(store)
+    assert glance.vip_on == (pair[1].host,)
 
 
 async def test_an_event_keeps_words_that_cannot_be_stored(store: Store) -> None:

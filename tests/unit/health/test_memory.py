@@ -18,7 +18,7 @@ from statera.model.heartbeat import (
     MemberState,
     split_heartbeat,
 )
-from statera.model.observed import Silence
+from statera.model.observed import MISHELD_AFTER_S, Misheld, Silence
 
 NOW = dt.datetime(2026, 11, 21, 12, 0, tzinfo=dt.UTC)
 LB, OTHER_LB, AMPHORA, POOL, MEMBER = (f"00000000-0000-4000-8000-00000000000{n}" for n in range(5))
@@ -241,3 +241,76 @@ def test_counters_of_a_stranger_wait_until_it_is_known() -> None:
     memory.accept(make_heartbeat(2, listeners=()), NOW)
     memory.keep_only([], NOW + dt.timedelta(seconds=1))
     assert memory.take_counted() == ()
+
+
+# Who has shared VIPs
+
+SECOND = "00000000-0000-4000-8000-000000000009"
+LATER = NOW + dt.timedelta(seconds=MISHELD_AFTER_S)
+
+
+def make_pair(first: bool | None, second: bool | None, **changes: Any) -> Memory:
+    memory = Memory()
+    memory.keep_only([make_amphora(), msgspec.structs.replace(make_amphora(), id=SECOND)], NOW)
+    memory.accept(make_heartbeat(has_vips=first, **changes), NOW)
+    memory.accept(make_heartbeat(has_vips=second, amphora_id=SECOND, **changes), NOW)
+    return memory
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "changes", "counted"),
+    [
+        (True, False, {}, (0, 0)),
+        (True, True, {}, (0, 1)),
+        (False, False, {}, (1, 0)),
+        # Nothing is served yet; a single one; an agent that does not tell.
+        (False, False, {"listeners": ()}, (0, 0)),
+        (None, None, {}, (0, 0)),
+        (False, None, {}, (0, 0)),
+    ],
+)
+def test_shared_vips_that_are_not_on_just_one_are_counted_after_a_while(
+    first: bool | None, second: bool | None, changes: dict[str, Any], counted: tuple[int, int]
+) -> None:
+    memory = make_pair(first, second, **changes)
+    misheld = memory.observe(LB).misheld
+    assert (misheld is not None) == (counted != (0, 0))
+    assert misheld is None or len(misheld.amphora_ids) == 2 * counted[1]
+    assert memory.holders.count(NOW) == (0, 0)
+    assert memory.holders.count(LATER) == counted
+
+
+def test_a_move_of_the_vips_is_news_and_counts_from_its_beginning() -> None:
+    memory = make_pair(True, False)
+    assert memory.holders.take_news(memory.knows) == {AMPHORA: True, SECOND: False}
+    memory.take_news()
+    memory.accept(make_heartbeat(2, has_vips=True, amphora_id=SECOND), NOW)
+    assert (memory.take_news(), memory.holders.take_news(memory.knows)) == ((LB,), {SECOND: True})
+    memory.accept(make_heartbeat(3, has_vips=True, amphora_id=SECOND), LATER)
+    assert memory.take_news() == ()
+    assert memory.observe(LB).misheld == Misheld(amphora_ids=(AMPHORA, SECOND), since=NOW)
+    memory.accept(make_heartbeat(2, has_vips=False), LATER)
+    assert memory.observe(LB).misheld is None
+    memory.holders.put_back({AMPHORA: True})
+    assert memory.holders.take_news(memory.knows) == {AMPHORA: False}
+
+
+def test_of_one_that_is_silent_or_gone_nobody_knows_whether_it_has_the_vips() -> None:
+    memory = make_pair(True, False)
+    memory.holders.take_news(memory.knows)
+    memory.set_silent([Silence(amphora_id=AMPHORA, load_balancer_id=LB, host="h", since=NOW)])
+    assert memory.holders.take_news(memory.knows) == {AMPHORA: None}
+    memory.accept(make_heartbeat(2, has_vips=False, amphora_id=SECOND), NOW)
+    assert memory.observe(LB).misheld is None
+    memory.accept(make_heartbeat(2, has_vips=True), LATER)
+    assert memory.holders.take_news(memory.knows) == {AMPHORA: True}
+    memory.keep_only([make_amphora()], LATER + dt.timedelta(seconds=1))
+    assert memory.observe(LB).misheld is None
+
+
+def test_who_is_not_known_yet_is_written_later() -> None:
+    memory = Memory()
+    memory.accept(make_heartbeat(has_vips=True), NOW)
+    assert memory.holders.take_news(memory.knows) == {}
+    memory.keep_only([make_amphora()], NOW)
+    assert memory.holders.take_news(memory.knows) == {AMPHORA: True}

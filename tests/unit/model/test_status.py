@@ -13,7 +13,7 @@ from statera.model import status as status_rules
 from statera.model.enums import Algorithm, ListenerProtocol, MonitorType, OperatingStatus, PoolProtocol
 from statera.model.enums import ProvisioningStatus as Provisioning
 from statera.model.heartbeat import Heartbeat, ListenerObserved, ListenerState, MemberObserved, MemberState
-from statera.model.observed import Observed, Silence, merge_heartbeats
+from statera.model.observed import MISHELD_AFTER_S, Misheld, Observed, Silence, merge_heartbeats
 from statera.model.status import OBSERVED_SLUGS, StatusChange, derive_statuses
 from statera.model.tree import HealthMonitor, Listener, LoadBalancer, Member, Pool, Resource, Tree, Vip
 
@@ -445,3 +445,27 @@ def test_every_reason_given_is_known() -> None:
     given = set(re.findall(r'slug(?:, sentence)? ?=\s*"([a-z0-9-]+)"', text))
     assert given
     assert given <= OBSERVED_SLUGS
+
+
+@pytest.mark.parametrize(
+    ("ids", "told"),
+    [
+        ((), (OperatingStatus.ERROR, "vips-on-none")),
+        ((AMPHORA, "another"), (OperatingStatus.DEGRADED, "vips-on-several")),
+    ],
+)
+def test_shared_vips_that_are_not_on_just_one_for_long_are_told(
+    ids: tuple[str, ...], told: tuple[OperatingStatus, str]
+) -> None:
+    tree = make_tree()
+    for age_s, wanted in ((MISHELD_AFTER_S - 1, ""), (MISHELD_AFTER_S, told[1])):
+        misheld = Misheld(amphora_ids=ids, since=NOW - dt.timedelta(seconds=age_s))
+        observed = merge_heartbeats([make_heartbeat(*UP)], (), misheld)
+        balancer = apply(tree, derive_statuses(tree, observed, NOW)).load_balancer
+        assert (balancer.reason.slug if balancer.reason else "") == wanted
+    assert balancer.operating_status == told[0]
+    assert balancer.reason is not None
+    assert balancer.reason.since == misheld.since
+    assert all(amphora_id in balancer.reason.sentence for amphora_id in ids)
+    once_more = apply(tree, derive_statuses(tree, observed, NOW))
+    assert derive_statuses(once_more, observed, NOW + dt.timedelta(seconds=60)) == ()
