@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import re
+import socket
 import subprocess
 import time
 from collections.abc import Coroutine, Mapping
@@ -35,7 +36,7 @@ from statera.base.settings import Settings
 from statera.model.agent_wire import HostFacts, Metrics, NeighboursQuestion, SandboxRequest, Verdict
 from statera.model.amphora import AmphoraObserved, AppliedConfiguration
 from statera.model.document import Document
-from statera.model.engines import EXPORTER, EngineName
+from statera.model.engines import EXPORTER, SCTP, EngineName
 from statera.model.protocol import PROTOCOL
 from statera.model.spec import Configuration, LimitsSpec
 from statera.render.engine import haproxy_capabilities
@@ -399,7 +400,16 @@ def find_engine_versions(settings: Settings) -> dict[str, str]:
                 versions[name] = found[1]
     if EngineName.HAPROXY in versions and _has_exporter(settings.agent.haproxy):
         versions[EXPORTER] = versions[EngineName.HAPROXY]
+    if _speaks_sctp():
+        versions[SCTP] = os.uname().release
     return versions
+
+
+def _speaks_sctp() -> bool:
+    """Try it: the kernel may load what it needs for it (sctp(7))."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_SCTP):
+        return True
+    return False
 
 
 def _has_exporter(haproxy: str) -> bool:

@@ -5,6 +5,7 @@ HAProxy's short words (management guide 9.1, `check_status`), so that statuses r
 """
 
 import asyncio
+import os
 import socket
 
 import msgspec
@@ -107,4 +108,6 @@ def judge_answer(head: bytes, expected: str) -> Outcome:
 
 
 def _tell(error: OSError) -> str:
-    return (error.strerror or type(error).__name__)[:TEXT_LENGTH]
+    # By its number: asyncio adds words of its own.
+    told = os.strerror(error.errno) if error.errno else type(error).__name__
+    return told[:TEXT_LENGTH]

@@ -12,7 +12,7 @@ import msgspec
 from statera.base.errors import Refusal, Refused
 from statera.base.reason import Reason
 from statera.model.drafts import Decide
-from statera.model.engines import DATAGRAM_PROTOCOLS, EXPORTER, NEEDS, EngineName, choose_engine
+from statera.model.engines import DATAGRAM_PROTOCOLS, EXPORTER, NEEDS, SCTP, EngineName, choose_engine
 from statera.model.enums import MONITOR_TYPES_WITH_HTTP_FIELDS, Algorithm, ListenerProtocol, MonitorType
 from statera.model.tree import HealthMonitor, Listener, Pool, Tree
 
@@ -44,6 +44,10 @@ PINGS = Feature(words="a health monitor of type PING", since=(2, 2))
 CHECKS = Feature(words="a health monitor of type HTTP or HTTPS", since=(2, 2))
 """`http-check send`, and several `http-check expect` in a row"""
 FEATURES = (HASHES, METRICS, HSTS, PINGS, CHECKS)
+
+
+SCTP_CHECKS = "a health monitor of type SCTP"
+"""Whatever the engine: the agent looks itself."""
 
 
 class Installed(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,6 +114,7 @@ def refuse_lacking(decide: Decide, hosts: Collection[Installed]) -> Decide:
     def guarded(tree: Tree) -> Tree:
         after = decide(tree)
         before = {feature.words for feature, _ in list_needs(tree)} | set(_list_datagrams(tree))
+        before |= {SCTP_CHECKS} if _has_sctp_checks(tree) else set()
         check_features(after, hosts, known=before)
         return after
 
@@ -126,6 +131,12 @@ def check_features(tree: Tree, hosts: Collection[Installed], known: Collection[s
     for words, protocol in _list_datagrams(tree).items():
         if words not in known and not _is_carried(protocol, hosts):
             raise Refused(Refusal.UNSUPPORTED, f"{words}, which needs {NEEDS[protocol]}; no host has it")
+    if _has_sctp_checks(tree) and SCTP_CHECKS not in known and not any(SCTP in host.engines for host in hosts):
+        raise Refused(Refusal.UNSUPPORTED, f"{SCTP_CHECKS}, which needs SCTP in the kernel; no host has it")
+
+
+def _has_sctp_checks(tree: Tree) -> bool:
+    return any(one.type == MonitorType.SCTP and not one.deleting for one in tree.health_monitors)
 
 
 def _list_datagrams(tree: Tree) -> dict[str, ListenerProtocol]:
@@ -147,7 +158,8 @@ def _is_carried(protocol: ListenerProtocol, hosts: Collection[Installed]) -> boo
 def serves(tree: Tree, installed: Installed) -> bool:
     """Say whether one host can serve all that a tree wants."""
     carried = all(_is_carried(protocol, [installed]) for protocol in _list_datagrams(tree).values())
-    return carried and find_lack(tree, installed) is None
+    checked = SCTP in installed.engines or not _has_sctp_checks(tree)
+    return carried and checked and find_lack(tree, installed) is None
 
 
 def _tell(installed: Installed) -> str:

@@ -18,7 +18,7 @@ _MOST_NAMED = 3
 """Objects that a sentence names before it says "and n more"."""
 
 _CHECK_WORDS = {
-    "SOCKERR": "no socket could be opened",
+    "SOCKERR": "the connection could not be opened, or it broke",
     "L4TOUT": "no connection within the timeout (layer 4)",
     "L4CON": "the connection failed (layer 4)",
     "L6TOUT": "no TLS handshake within the timeout (layer 6)",

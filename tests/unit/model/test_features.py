@@ -122,6 +122,21 @@ def test_datagrams_are_offered_where_a_host_carries_them(protocol: str, hosts: l
     assert told.value.kind is Refusal.UNSUPPORTED
 
 
+def test_checks_over_sctp_are_offered_where_the_kernel_speaks_it() -> None:
+    datagrams: dict[str, Any] = {"listener": {"protocol": "UDP"}, "protocol": "UDP"}
+    tree, other = tree_with(**datagrams, health_monitor=MONITOR | {"type": "SCTP"}), tree_with(**datagrams)
+    mute, able = (Installed(version=(2, 6, 0), engines=("haproxy", "nginx", *more)) for more in ((), ("sctp",)))
+    for hosts in ([], [mute]):
+        with pytest.raises(Refused, match="a health monitor of type SCTP, which needs SCTP in the kernel") as told:
+            refuse_lacking(lambda _: tree, hosts)(other)
+        assert told.value.kind is Refusal.UNSUPPORTED
+        # What is there already may be edited.
+        assert refuse_lacking(lambda _: tree, hosts)(tree) == tree
+    assert refuse_lacking(lambda _: tree, [mute, able])(other) == tree
+    assert [serves(tree, one) for one in (mute, able)] == [False, True]
+    assert serves(other, mute)
+
+
 @pytest.mark.parametrize("protocol", list(PoolProtocol))
 def test_pools_of_every_protocol_are_judged(protocol: PoolProtocol) -> None:
     tree = tree_with({"protocol": "TCP"}, protocol=protocol)

@@ -333,6 +333,15 @@ def test_a_check_elsewhere_is_named() -> None:
     )
 
 
+def test_a_connection_that_was_reset_is_no_missing_socket() -> None:
+    # HAProxy says SOCKERR of both, for one when a member that speaks TLS is asked in plain HTTP.
+    failing = seen(M1, MemberState.DOWN, check="SOCKERR", text="Connection reset by peer")
+    assert status(make_tree(), M1, make_heartbeat(failing))[2] == (
+        "The HTTP check of 10.0.1.1:8080 fails: the connection could not be opened, or it broke "
+        "[SOCKERR: Connection reset by peer]."
+    )
+
+
 def test_a_member_with_weight_0_drains() -> None:
     tree = change(make_tree(), M1, weight=0)
     assert status(tree, M1, make_heartbeat(seen(M1, MemberState.DRAIN), seen(M2)))[:2] == (DRAINING, "member-draining")
