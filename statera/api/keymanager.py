@@ -7,7 +7,7 @@ that use the secret then serve the new one. There is none here when another stor
 import base64
 import binascii
 import datetime as dt
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlencode
 
@@ -15,12 +15,13 @@ import msgspec
 from msgspec import Meta
 
 from statera.api.call import OBJECT, Call, Route, answer_json
-from statera.api.errors import Answer, answer_plain_refusal
+from statera.api.errors import Answer, answer_plain_refusal, answer_routing
 from statera.api.fields import MOST_INTEGER
 from statera.api.policy import is_cloud_admin
 from statera.base.errors import Refusal, Refused
 from statera.base.ids import new_id
 from statera.base.secret import Secret
+from statera.base.unreadable import UNREADABLE
 from statera.model.ports import SecretsKeeper
 from statera.model.secrets import MOST_PAYLOAD_BYTES, ContainerRow, SecretReader, SecretRow, parse_reference
 
@@ -32,6 +33,15 @@ TEXT, BYTES = "text/plain", "application/octet-stream"
 CONTAINER_TYPES = ("certificate", "generic", "rsa")
 CERTIFICATE_PARTS = frozenset({"certificate", "private_key", "private_key_passphrase", "intermediates"})
 MOST_LISTED = 100
+SECRET_FILTERS = {
+    "name": "name",
+    "alg": "algorithm",
+    "mode": "mode",
+    "bits": "bit_length",
+    "secret_type": "secret_type",
+}
+CONTAINER_FILTERS = {"name": "name", "type": "type"}
+"""Arguments of lists, and what they are compared with."""
 _PAYLOAD_TYPES = (TEXT, BYTES, "application/pkcs8", "application/pkix-cert")
 
 
@@ -131,8 +141,12 @@ async def accept_create_secret(call: Call, keeper: SecretsKeeper) -> Answer:
 
 async def accept_list_secrets(call: Call, keeper: SecretsKeeper) -> Answer:
     limit, offset = _read_page(call)
-    rows, total = await keeper.list_secrets(_own_project(call), name=_read_name(call), limit=limit, offset=offset)
-    return answer_json({"secrets": [_show_secret(call, row) for row in rows]} | _page(call, limit, offset, total))
+    rows, total = await keeper.list_secrets(
+        _own_project(call), _read_filters(call, SECRET_FILTERS), limit=limit, offset=offset
+    )
+    return answer_json(
+        {"secrets": [_show_secret(call, row) for row in rows]} | _page(call, limit, offset, total, SECRET_FILTERS)
+    )
 
 
 async def accept_show_secret(call: Call, keeper: SecretsKeeper) -> Answer:
@@ -150,7 +164,10 @@ async def accept_show_payload(call: Call, keeper: SecretsKeeper) -> Answer:
         raise Refused(Refusal.NOT_FOUND, "This secret has no payload.")
     asked = {part.partition(";")[0].strip() for part in call.headers.get("accept", "*/*").split(",")}
     if asked.isdisjoint({row.content_type, "*/*", "application/*" if row.content_type != TEXT else "text/*"}):
-        return Answer(status=406, body=b"")
+        kept = (
+            f"The payload is {row.content_type}: ask for that (openstack secret get -t {row.content_type} --payload)."
+        )
+        return answer_routing(406, kept)
     return Answer(status=200, body=payload.reveal(), media_type=row.content_type)
 
 
@@ -252,7 +269,9 @@ async def accept_create_container(call: Call, keeper: SecretsKeeper) -> Answer:
             raise _invalid(f"Two secrets have the name {name}.")
         secret_ids[name] = await _find_part(call, keeper, part.secret_ref)
     if wanted.type == "certificate" and ("certificate" not in secret_ids or secret_ids.keys() - CERTIFICATE_PARTS):
-        raise _invalid(f"A certificate container needs a certificate; its parts are: {', '.join(CERTIFICATE_PARTS)}.")
+        raise _invalid(
+            f"A certificate container needs a certificate; its parts are: {', '.join(sorted(CERTIFICATE_PARTS))}."
+        )
     now = call.room.clock.now()
     row = ContainerRow(
         id=new_id(),
@@ -278,8 +297,13 @@ async def _find_part(call: Call, keeper: SecretsKeeper, ref: str) -> str:
 
 async def accept_list_containers(call: Call, keeper: SecretsKeeper) -> Answer:
     limit, offset = _read_page(call)
-    rows, total = await keeper.list_containers(_own_project(call), name=_read_name(call), limit=limit, offset=offset)
-    return answer_json({"containers": [_show_container(call, row) for row in rows]} | _page(call, limit, offset, total))
+    rows, total = await keeper.list_containers(
+        _own_project(call), _read_filters(call, CONTAINER_FILTERS), limit=limit, offset=offset
+    )
+    return answer_json(
+        {"containers": [_show_container(call, row) for row in rows]}
+        | _page(call, limit, offset, total, CONTAINER_FILTERS)
+    )
 
 
 async def accept_show_container(call: Call, keeper: SecretsKeeper) -> Answer:
@@ -314,7 +338,7 @@ def _show_container(call: Call, row: ContainerRow) -> dict[str, Any]:
 async def _read(call: Call, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(await call.load_body(), type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         # msgspec names the place and the types, never the value.
         raise _invalid(f"The body cannot be read: {error}.") from None
 
@@ -325,9 +349,15 @@ def _line(text: str | None) -> str:
     return text or ""
 
 
-def _read_name(call: Call) -> str | None:
-    name = call.argument("name")
-    return None if name is None else _line(name)
+def _read_filters(call: Call, names: Mapping[str, str]) -> dict[str, str | int]:
+    given = {column: value for name, column in names.items() if (value := call.argument(name)) is not None}
+    return {column: _read_number(value) if column == "bit_length" else _line(value) for column, value in given.items()}
+
+
+def _read_number(text: str) -> int:
+    if not text.isdecimal() or len(text) > len(str(MOST_INTEGER)) or int(text) > MOST_INTEGER:
+        raise _invalid("bits is a number.")
+    return int(text)
 
 
 def _read_page(call: Call) -> tuple[int, int]:
@@ -337,9 +367,11 @@ def _read_page(call: Call) -> tuple[int, int]:
     return min(int(limit), MOST_LISTED), int(offset)
 
 
-def _page(call: Call, limit: int, offset: int, total: int) -> dict[str, Any]:
+def _page(call: Call, limit: int, offset: int, total: int, filters: Iterable[str]) -> dict[str, Any]:
+    asked = {name: value for name in filters if (value := call.argument(name)) is not None}
+
     def link(at: int) -> str:
-        return f"{call.url}?{urlencode({'limit': limit, 'offset': at})}"
+        return f"{call.url}?{urlencode({'limit': limit, 'offset': at} | asked)}"
 
     links = {"next": link(offset + limit)} if 0 < limit < total - offset else {}
     return {"total": total} | links | ({"previous": link(max(0, offset - limit))} if offset else {})
@@ -389,12 +421,14 @@ def _route(method: str, path: str, act: Act, summary: str, status: int = 200, **
 
 
 _VERSION: dict[str, Any] = {"method": "GET", "act": show_version, "shown": OBJECT}
-_LISTED: dict[str, Any] = {"arguments": ("limit", "offset", "name")}
+_PAGED = ("limit", "offset")
+_SECRETS: dict[str, Any] = {"arguments": (*_PAGED, *SECRET_FILTERS)}
+_CONTAINERS: dict[str, Any] = {"arguments": (*_PAGED, *CONTAINER_FILTERS)}
 _PAYLOAD: dict[str, Any] = {"media_types": _PAYLOAD_TYPES, "shown": {"type": "string"}}
 ROUTES: tuple[Route, ...] = (
     Route(path=f"/{ROOT}", summary="Key manager: versions", **_VERSION),
     Route(path=f"/{ROOT}/v1", summary="Key manager: version", **_VERSION),
-    _route("GET", "/secrets", accept_list_secrets, "Key manager: list secrets", **_LISTED),
+    _route("GET", "/secrets", accept_list_secrets, "Key manager: list secrets", **_SECRETS),
     _route("POST", "/secrets", accept_create_secret, "Key manager: store a secret", 201, body=NewSecret),
     _route("GET", "/secrets/{id}", accept_show_secret, "Key manager: show a secret, without its payload"),
     _route(
@@ -402,7 +436,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     _route("PUT", "/secrets/{id}", accept_write_payload, "Key manager: write the payload of a secret", 204),
     _route("DELETE", "/secrets/{id}", accept_delete_secret, "Key manager: delete a secret", 204),
-    _route("GET", "/containers", accept_list_containers, "Key manager: list containers", **_LISTED),
+    _route("GET", "/containers", accept_list_containers, "Key manager: list containers", **_CONTAINERS),
     _route("POST", "/containers", accept_create_container, "Key manager: create a container", 201, body=NewContainer),
     _route("GET", "/containers/{id}", accept_show_container, "Key manager: show a container"),
     _route("DELETE", "/containers/{id}", accept_delete_container, "Key manager: delete a container", 204),

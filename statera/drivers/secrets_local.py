@@ -9,7 +9,7 @@ import base64
 import binascii
 import hashlib
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -138,14 +138,14 @@ class LocalSecrets:
         return None if found is None or found[1] is None else Secret(self._keys.open(found[1], row.id))
 
     async def list_secrets(
-        self, project_id: str, *, name: str | None, limit: int, offset: int
+        self, project_id: str, wanted: Mapping[str, str | int], *, limit: int, offset: int
     ) -> tuple[tuple[SecretRow, ...], int]:
-        return await self._book.list_secrets(project_id, name=name, limit=limit, offset=offset)
+        return await self._book.list_secrets(project_id, wanted, limit=limit, offset=offset)
 
     async def list_containers(
-        self, project_id: str, *, name: str | None, limit: int, offset: int
+        self, project_id: str, wanted: Mapping[str, str | int], *, limit: int, offset: int
     ) -> tuple[tuple[ContainerRow, ...], int]:
-        return await self._book.list_containers(project_id, name=name, limit=limit, offset=offset)
+        return await self._book.list_containers(project_id, wanted, limit=limit, offset=offset)
 
     async def remove_secret(self, secret_id: str) -> None:
         await self._book.remove_secret(secret_id)

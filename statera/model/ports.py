@@ -5,7 +5,7 @@ does not answer), `Lasting` for what needs a change (a configuration that HAProx
 `tests/contract` runs one suite per protocol on every implementation.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from statera.base.secret import Secret
@@ -172,13 +172,13 @@ class SecretsKeeper(SecretsDriver, Protocol):
     async def find_container(self, container_id: str) -> ContainerRow | None: ...
 
     async def list_secrets(
-        self, project_id: str, *, name: str | None, limit: int, offset: int
+        self, project_id: str, wanted: Mapping[str, str | int], *, limit: int, offset: int
     ) -> tuple[tuple[SecretRow, ...], int]:
         """Return part of a project's secrets, oldest first, and how many there are."""
         ...
 
     async def list_containers(
-        self, project_id: str, *, name: str | None, limit: int, offset: int
+        self, project_id: str, wanted: Mapping[str, str | int], *, limit: int, offset: int
     ) -> tuple[tuple[ContainerRow, ...], int]: ...
 
     async def ensure_container(self, row: ContainerRow) -> None: ...

@@ -86,11 +86,11 @@ class SecretBook(Protocol):
     async def load_container(self, container_id: str) -> ContainerRow | None: ...
 
     async def list_secrets(
-        self, project_id: str, *, name: str | None, limit: int, offset: int
+        self, project_id: str, wanted: Mapping[str, str | int], *, limit: int, offset: int
     ) -> tuple[tuple[SecretRow, ...], int]: ...
 
     async def list_containers(
-        self, project_id: str, *, name: str | None, limit: int, offset: int
+        self, project_id: str, wanted: Mapping[str, str | int], *, limit: int, offset: int
     ) -> tuple[tuple[ContainerRow, ...], int]: ...
 
     async def remove_secret(self, secret_id: str) -> None: ...

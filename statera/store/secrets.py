@@ -1,5 +1,6 @@
 """Secrets and containers of the built-in key manager. Payloads come and go sealed: this room has no key to them."""
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -68,26 +69,30 @@ class StoredSecretBook:
         return _read(ContainerRow, rows[0]) if rows else None
 
     async def list_secrets(
-        self, project_id: str, *, name: str | None, limit: int, offset: int
+        self, project_id: str, wanted: Mapping[str, str | int], *, limit: int, offset: int
     ) -> tuple[tuple[SecretRow, ...], int]:
-        """Return part of a project's secrets, oldest first, and the number of all."""
-        rows, total = await self._list(secrets, _SECRET, project_id, name, limit, offset)
+        """Return part of a project's secrets with the `wanted` values, oldest first, and the number of all."""
+        rows, total = await self._list(secrets, _SECRET, project_id, wanted, limit, offset)
         return tuple(_read(SecretRow, row) for row in rows), total
 
     async def list_containers(
-        self, project_id: str, *, name: str | None, limit: int, offset: int
+        self, project_id: str, wanted: Mapping[str, str | int], *, limit: int, offset: int
     ) -> tuple[tuple[ContainerRow, ...], int]:
-        rows, total = await self._list(secret_containers, _CONTAINER, project_id, name, limit, offset)
+        rows, total = await self._list(secret_containers, _CONTAINER, project_id, wanted, limit, offset)
         return tuple(_read(ContainerRow, row) for row in rows), total
 
     async def _list(
-        self, table: sa.Table, columns: list[Any], project_id: str, name: str | None, limit: int, offset: int
+        self,
+        table: sa.Table,
+        columns: list[Any],
+        project_id: str,
+        wanted: Mapping[str, str | int],
+        limit: int,
+        offset: int,
     ) -> tuple[list[AnyRow], int]:
-        wanted = table.c.project_id == project_id
-        if name is not None:
-            wanted &= table.c.name == name
-        counted = await self._store.execute(sa.select(sa.func.count()).select_from(table).where(wanted))
-        statement = sa.select(*columns).where(wanted).order_by(table.c.created_at, table.c.id)
+        chosen = sa.and_(table.c.project_id == project_id, *(table.c[name] == value for name, value in wanted.items()))
+        counted = await self._store.execute(sa.select(sa.func.count()).select_from(table).where(chosen))
+        statement = sa.select(*columns).where(chosen).order_by(table.c.created_at, table.c.id)
         rows = await self._store.execute(statement.limit(limit).offset(offset))
         return list(rows), int(counted[0][0])
 

@@ -60,12 +60,34 @@ async def test_bytes_and_a_payload_in_a_second_step(api: Api) -> None:
     }
     ref = await store_text(api, **given)
     assert (await api.client.get(ref + "/payload", headers={"Accept": "application/octet-stream"})).content == raw
-    assert (await api.client.get(ref + "/payload", headers={"Accept": "text/plain"})).status_code == 406
+    refused = await api.client.get(ref + "/payload", headers={"Accept": "text/plain"})
+    assert refused.status_code == 406
+    assert "The payload is application/octet-stream" in refused.json()["description"]
     empty = (await api.ask("POST", SECRETS, {"name": "later"})).json()["secret_ref"]
     assert (await api.client.get(empty + "/payload")).status_code == 404
     written = await api.client.put(empty, content=b"now", headers={"Content-Type": "text/plain"})
     assert written.status_code == 204
     assert (await api.client.get(empty + "/payload")).text == "now"
+
+
+async def test_lists_are_narrowed_by_what_the_openstack_command_offers(api: Api) -> None:
+    kinds: list[dict[str, Any]] = [
+        {"secret_type": "certificate", "algorithm": "rsa", "bit_length": 2048, "mode": "none"},
+        {"secret_type": "opaque", "algorithm": "aes", "bit_length": 256, "mode": "cbc"},
+    ]
+    first, second = [await store_text(api, name="narrow", **kind) for kind in kinds]
+    for words in ("secret_type=certificate", "alg=rsa", "bits=2048", "mode=none"):
+        listed = await api.get(f"{SECRETS}?name=narrow&{words}")
+        assert [one["secret_ref"] for one in listed["secrets"]] == [first], words
+    page = await api.get(f"{SECRETS}?name=narrow&limit=1")
+    assert (page["total"], "name=narrow" in page["next"]) == (2, True)
+    following = await api.client.get(page["next"])
+    assert [one["secret_ref"] for one in following.json()["secrets"]] == [second]
+    assert (await api.ask("GET", f"{SECRETS}?bits=many")).status_code == 400
+    made = await api.ask("POST", CONTAINERS, {"type": "generic", "name": "narrow", "secret_refs": []})
+    assert made.status_code == 201
+    counts = [(await api.get(f"{CONTAINERS}?name=narrow&type={kind}"))["total"] for kind in ("generic", "rsa")]
+    assert counts == [1, 0]
 
 
 @pytest.mark.parametrize(
