@@ -26,6 +26,7 @@ from statera.model.spec import ListenerSpec, MonitorSpec, PersistenceSpec, PoolS
 from tests.agent.ground import Ground, eventually, fetch, means, web_server
 from tests.agent.pair import Pair
 from tests.agent.specs import make_document, make_listener, make_pool
+from tests.fixtures.flow import Flow
 
 pytestmark = pytest.mark.root
 
@@ -81,28 +82,18 @@ class Client:
     """A client that keeps its source port."""
 
     def __init__(self, address: str, port: int = PORT) -> None:
-        self._socket = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.settimeout(ANSWER_WITHIN_S)
-        self._socket.connect((address, port))
+        self._flow = Flow(address, port, ANSWER_WITHIN_S)
 
     def __enter__(self) -> "Client":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._socket.close()
+        self._flow.__exit__()
 
     async def ask(self, data: bytes = b"hello") -> str:
         """Return the first word of the answer, the member's port; "" for none."""
-
-        def run() -> str:
-            try:
-                self._socket.send(data)
-                # nginx answers with an empty datagram when a member refuses.
-                return self._socket.recv(65535).decode().partition(" ")[0]
-            except OSError:
-                return ""
-
-        return await asyncio.to_thread(run)
+        # nginx answers with an empty datagram when a member refuses.
+        return (await asyncio.to_thread(self._flow.ask, data)).partition(" ")[0]
 
 
 async def ask_once(address: str, port: int = PORT) -> str:

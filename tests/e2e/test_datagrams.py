@@ -1,8 +1,6 @@
 """UDP from the API to an echo through the VIP: spread, members that fail or go, statuses, counters, plan, failover."""
 
-import contextlib
 import copy
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +10,7 @@ import pytest
 
 from statera.cli.playground import WebServer, ask
 from tests.e2e.conftest import Installation
+from tests.fixtures.flow import Flow
 
 pytestmark = [pytest.mark.e2e, pytest.mark.root]
 
@@ -53,31 +52,14 @@ def echoes(installation: Installation) -> Iterator[dict[str, "subprocess.Popen[b
             process.wait()
 
 
-class Client:
-    """It keeps its source port."""
-
-    def __init__(self, address: str) -> None:
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.settimeout(ANSWER_WITHIN_S)
-        self._socket.connect((address, PORT))
-
-    def __enter__(self) -> "Client":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._socket.close()
-
-    def ask(self) -> str:
-        with contextlib.suppress(OSError):
-            self._socket.send(b"who are you?")
-            return self._socket.recv(65535).decode()
-        return ""
+def open_flow(address: str) -> Flow:
+    return Flow(address, PORT, ANSWER_WITHIN_S)
 
 
 def ask_often(address: str, times: int = 9) -> list[str]:
     answers = []
     for _ in range(times):
-        with Client(address) as client:
+        with open_flow(address) as client:
             answers.append(client.ask())
     return sorted(answers)
 
@@ -139,7 +121,7 @@ def test_udp_from_the_api_to_an_echo(installation: Installation, echoes: dict[st
     wanted = playground.request("GET", f"{path}/generations/{first}")["generation"]["loadbalancer"]
     fewer = copy.deepcopy(wanted)
     pool = next(one for one in fewer["pools"] if one["id"] == balancer["udp_pool"])
-    with Client(address) as client:
+    with open_flow(address) as client:
         met = client.ask()
         pool["members"] = [one for one in pool["members"] if one["name"] != met]
         told = playground.request("POST", f"{path}/plan", {"loadbalancer": fewer})["plan"]
