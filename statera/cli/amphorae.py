@@ -3,8 +3,9 @@
 import asyncio
 import datetime as dt
 from collections.abc import Awaitable, Callable
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
+import msgspec
 from rich.console import Console
 from rich.table import Table
 
@@ -28,7 +29,9 @@ T = TypeVar("T")
 ACTOR = "operator"
 
 
-def print_amphorae(settings: Settings, *, host: str = "", load_balancer_id: str = "", ids: bool = False) -> None:
+def print_amphorae(
+    settings: Settings, *, host: str = "", load_balancer_id: str = "", ids: bool = False, form: str = "text"
+) -> None:
     """Print a table of all amphorae, or of those of one host or load balancer; with `ids` only their ids."""
     filters = {"host": host, "load_balancer_id": load_balancer_id}
     query = ListQuery(filters={name: value for name, value in filters.items() if value})
@@ -40,6 +43,9 @@ def print_amphorae(settings: Settings, *, host: str = "", load_balancer_id: str 
     if ids:
         print("\n".join(view.resource.id for view in found))
         return
+    if form == "json":
+        _print_json([_tell(view) for view in found])
+        return
     table = Table("amphora", "load balancer", "host", "role", "status", "VIP", "has it", "heard", box=None)
     for view in found:
         row = view.resource
@@ -50,7 +56,7 @@ def print_amphorae(settings: Settings, *, host: str = "", load_balancer_id: str 
     Console().print(table)
 
 
-def print_amphora(settings: Settings, amphora_id: str) -> None:
+def print_amphora(settings: Settings, amphora_id: str, *, form: str = "text") -> None:
     """Print all that is known of one amphora, and what each listener has carried on it."""
 
     async def load(store: Store) -> tuple[AmphoraView, tuple[AmphoraTraffic, ...]]:
@@ -58,6 +64,9 @@ def print_amphora(settings: Settings, amphora_id: str) -> None:
         return view, await list_amphora_traffic(store, view.resource.id)
 
     view, traffic = _run(settings, load)
+    if form == "json":
+        _print_json({**_tell(view), "listeners": traffic})
+        return
     row = view.resource
     about = Table("", "", box=None, show_header=False)
     about.add_row("amphora", row.id)
@@ -104,6 +113,15 @@ async def _load(store: Store, amphora_id: str) -> AmphoraView:
     if found is None:
         raise Refused(Refusal.NOT_FOUND, f"Amphora {amphora_id} not found.")
     return cast(AmphoraView, found)
+
+
+def _tell(view: AmphoraView) -> dict[str, Any]:
+    told = msgspec.to_builtins(view.resource, builtin_types=(dt.datetime,))
+    return {**told, "vip_address": view.vip.address if view.vip is not None else None}
+
+
+def _print_json(told: object) -> None:
+    print(msgspec.json.format(msgspec.json.encode(told)).decode())
 
 
 def _tell_held(row: Amphora) -> str:

@@ -134,7 +134,14 @@ def clean(config: ConfigPath = None) -> None:
 
 
 @amphora.command(name="list")
-def list_amphorae(config: ConfigPath = None, *, host: str = "", load_balancer: str = "", ids: bool = False) -> None:
+def list_amphorae(
+    config: ConfigPath = None,
+    *,
+    host: str = "",
+    load_balancer: str = "",
+    ids: bool = False,
+    format: Literal["text", "json"] = "text",
+) -> None:
     """List amphorae.
 
     Parameters
@@ -145,18 +152,26 @@ def list_amphorae(config: ConfigPath = None, *, host: str = "", load_balancer: s
         Only those of the load balancer with this id.
     ids
         Print the ids alone.
+    format
+        `text` for people, `json` for machines.
     """
     from statera.cli.amphorae import print_amphorae
 
-    print_amphorae(read_settings(config), host=host, load_balancer_id=load_balancer, ids=ids)
+    print_amphorae(read_settings(config), host=host, load_balancer_id=load_balancer, ids=ids, form=format)
 
 
 @amphora.command(name="show")
-def show_amphora(amphora_id: str, config: ConfigPath = None) -> None:
-    """Show an amphora, and what it has carried."""
+def show_amphora(amphora_id: str, config: ConfigPath = None, *, format: Literal["text", "json"] = "text") -> None:
+    """Show an amphora, and what it has carried.
+
+    Parameters
+    ----------
+    format
+        `text` for people, `json` for machines.
+    """
     from statera.cli.amphorae import print_amphora
 
-    print_amphora(read_settings(config), amphora_id)
+    print_amphora(read_settings(config), amphora_id, form=format)
 
 
 @amphora.command

@@ -1,9 +1,11 @@
 """An operator's commands on a running deployment."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -35,6 +37,30 @@ def test_the_schema_can_be_upgraded_again(installation: Installation) -> None:
     done = _statera(installation, "db", "upgrade")
     assert done.returncode == 0, done.stderr
     assert "The database is at revision" in done.stdout
+
+
+def test_amphorae_are_listed_shown_and_replaced(installation: Installation) -> None:
+    playground = installation.playground
+    made = playground.wait_active(playground.create_load_balancer("replaced", installation.servers[:1])["id"])
+
+    def find() -> list[dict[str, Any]]:
+        done = _statera(installation, "amphora", "list", "--load-balancer", made["id"], "--format", "json")
+        return list(json.loads(done.stdout))
+
+    [first] = find()
+    assert (first["host"], first["role"], first["vip_address"]) == ("local", "STANDALONE", made["vip_address"])
+    assert first["id"] in _statera(installation, "amphora", "list").stdout
+    shown = json.loads(_statera(installation, "amphora", "show", first["id"], "--format", "json").stdout)
+    assert shown["load_balancer_id"] == made["id"]
+    assert made["vip_address"] in _statera(installation, "amphora", "show", first["id"]).stdout
+    done = _statera(installation, "amphora", "failover", first["id"])
+    assert f"Amphora {first['id']} of load balancer {made['id']} will be replaced." in done.stdout
+    playground.wait_for(lambda: first["id"] not in {row["id"] for row in find()}, "Another amphora", 40.0)
+    playground.wait_active(made["id"])
+    gone = _statera(installation, "amphora", "failover", first["id"])
+    assert (gone.returncode, gone.stderr) == (1, f"statera: Amphora {first['id']} not found.\n")
+    playground.request("DELETE", f"/v2/lbaas/loadbalancers/{made['id']}?cascade=true")
+    playground.wait_gone(made["id"])
 
 
 def test_doctor_says_how_to_mend_a_stopped_deployment(installation: Installation) -> None:
