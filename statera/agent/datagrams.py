@@ -7,12 +7,15 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
 from statera.agent.checks import MemberChecks, Place
 from statera.agent.flows import FlowCounters
-from statera.agent.nginx import Nginx, check_file, find_stream_module, shorten
+from statera.agent.lvs import Lvs
+from statera.agent.nginx import Nginx, find_stream_module
 from statera.agent.pace import Pace
 from statera.agent.process import Launch
 from statera.base.errors import Lasting, StateraError
@@ -21,6 +24,7 @@ from statera.base.settings import AgentSettings
 from statera.base.unreadable import UNREADABLE
 from statera.model.amphora import AppliedConfiguration
 from statera.model.datagrams import DatagramDocument
+from statera.model.engines import EngineName
 from statera.model.heartbeat import ListenerObserved, ListenerState, MemberObserved
 from statera.render.document import render_engine_file
 from statera.render.paths import SANDBOX_PATHS
@@ -32,11 +36,44 @@ AGAIN_S = 1.0
 """After a file that could not be loaded."""
 
 
+class DatagramEngine(Protocol):
+    """What carries datagrams. The caller holds the amphora's lock: no two calls at a time."""
+
+    name: str
+    launch: Launch
+    takes_lifeline: bool
+
+    @property
+    def file(self) -> Path: ...
+
+    @property
+    def is_misheld(self) -> bool: ...
+
+    @property
+    def is_anothers(self) -> bool: ...
+
+    def find_pid(self) -> int | None: ...
+
+    async def check(self, text: str) -> str: ...
+
+    async def prepare(self, document: DatagramDocument) -> bool: ...
+
+    async def start(self) -> None: ...
+
+    async def reload(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    async def is_serving(self) -> bool: ...
+
+    async def count_active(self, document: DatagramDocument) -> dict[str, int]: ...
+
+
 async def check_datagrams(launch: Launch, agent: AgentSettings, document: DatagramDocument) -> str:
     """Let the engine check a document; return "" when it accepts it, else its words."""
     text = render_engine_file(document, SANDBOX_PATHS, module=find_stream_module(agent.nginx) or "")
-    told = await check_file(launch, agent, text)
-    return shorten(told) if told else ""
+    engine: DatagramEngine = Lvs(launch) if document.engine == EngineName.LVS else Nginx(launch, agent)
+    return await engine.check(text)
 
 
 class Datagrams:
@@ -44,6 +81,9 @@ class Datagrams:
 
     def __init__(self, launch: Launch, agent: AgentSettings, lock: asyncio.Lock, changed: Callable[[], None]) -> None:
         self.nginx = Nginx(launch, agent)
+        self._engines: dict[EngineName, DatagramEngine] = {EngineName.NGINX: self.nginx, EngineName.LVS: Lvs(launch)}
+        self.engine: DatagramEngine = self.nginx
+        """The one that carries the live document, or the last one that did."""
         self._agent = agent
         self._lock = lock
         self._changed = changed
@@ -56,15 +96,24 @@ class Datagrams:
 
     @property
     def launch(self) -> Launch:
-        return self.nginx.launch
+        return self.engine.launch
 
     @launch.setter
     def launch(self, launch: Launch) -> None:
-        self.nginx.launch = launch
+        for engine in self._engines.values():
+            engine.launch = launch
+
+    def take_lifeline(self, takes: bool) -> None:
+        """Say whether what carries datagrams is to keep the VIPs here: nothing else serves."""
+        for engine in self._engines.values():
+            engine.takes_lifeline = takes
+
+    def find_pid(self) -> int | None:
+        return self.engine.find_pid()
 
     @property
     def is_running(self) -> bool:
-        return self.nginx.find_pid() is not None
+        return self.find_pid() is not None
 
     # Requests; the caller holds the lock
 
@@ -75,23 +124,59 @@ class Datagrams:
         # What was seen of members that stay goes into the first file of the new document.
         self._checks.follow(wanted)
         text = self._render(wanted)
-        if self.is_running and self._read_live() == text and not self.nginx.is_misheld:
-            self._adopt(wanted)
-            return AppliedConfiguration(means="unchanged")
-        told = await check_file(self.launch, self._agent, text)
-        if told:
-            raise Lasting("configuration-rejected", f"nginx rejects the configuration: {shorten(told)}")
-        was_running = self.is_running
-        await self._load(text)
+        before, self.engine = self.engine, self._engines[wanted.engine]
+        try:
+            applied = await self._bring_live(wanted, text)
+        except StateraError:
+            with contextlib.suppress(StateraError):
+                await self._come_back(before)
+            raise
         self._adopt(wanted)
+        await self._stop_others()
+        return applied
+
+    async def _bring_live(self, wanted: DatagramDocument, text: str) -> AppliedConfiguration:
+        was_running = self.is_running
+        if was_running and self._read_live() == text and not self.engine.is_misheld:
+            is_same = wanted == self._document or not await self._surround(wanted)
+            return AppliedConfiguration(means="unchanged" if is_same else "runtime")
+        told = await self.engine.check(text)
+        if told:
+            raise Lasting("configuration-rejected", f"{self.engine.name} rejects the configuration: {told}")
+        await self.engine.prepare(wanted)
+        await self._load(text)
         await self._flows.ensure(wanted)
-        why = "What serves datagrams can only be told by a reload." if was_running else "nginx was not running."
+        name = self.engine.name
+        why = "What serves datagrams can only be told by a reload." if was_running else f"{name} was not running."
         return AppliedConfiguration(means="reload", why=why)
+
+    async def _surround(self, document: DatagramDocument) -> bool:
+        is_news = await self.engine.prepare(document)
+        await self._flows.ensure(document)
+        return is_news
+
+    async def _come_back(self, engine: DatagramEngine) -> None:
+        """Let the engine of the document that is live serve on as it did."""
+        failed, self.engine = self.engine, engine
+        if failed is not engine:
+            await failed.stop()
+        elif self._document is not None:
+            await engine.prepare(self._document)
+
+    async def _stop_others(self) -> bool:
+        """End every engine that is not to serve; say whether one ran."""
+        has_run = False
+        for engine in self._engines.values():
+            is_idle = engine is not self.engine or self._document is None
+            if is_idle and (engine.find_pid() is not None or engine.file.exists()):
+                has_run = has_run or engine.find_pid() is not None
+                await engine.stop()
+        return has_run
 
     async def settle(self) -> None:
         """Take up the sandbox's lifeline when nobody holds it any more, and its user when it has another one now."""
-        if self._document is not None and self.is_running and (self.nginx.is_misheld or self.nginx.is_anothers):
-            await self.nginx.start()
+        if self._document is not None and self.is_running and (self.engine.is_misheld or self.engine.is_anothers):
+            await self.engine.start()
 
     async def end_parting(self) -> None:
         """End what has answered all that it was asked before another one took over."""
@@ -101,22 +186,22 @@ class Datagrams:
 
     def _adopt(self, document: DatagramDocument) -> None:
         self._document = document
+        self.engine = self._engines[document.engine]
         self._checks.follow(document)
 
     async def _retire(self) -> AppliedConfiguration:
         self.close()
         self._document = None
-        was_running = self.is_running
-        if was_running or self.nginx.file.exists():
-            await self.nginx.stop()
+        was_running = await self._stop_others()
         return AppliedConfiguration(means="reload" if was_running else "unchanged")
 
     async def resume(self, document: DatagramDocument) -> None:
         """Take up a document that is live already, or start what serves it. Raises `Lasting`, `Transient`."""
         self._adopt(document)
         if not self.is_running:
-            self.launch.folders.write(self.nginx.file.name, self._render(document))
-            await self.nginx.start()
+            self.launch.folders.write(self.engine.file.name, self._render(document))
+            await self.engine.prepare(document)
+            await self.engine.start()
         await self._flows.ensure(document)
 
     def adopt(self, document: DatagramDocument) -> None:
@@ -148,7 +233,7 @@ class Datagrams:
 
     def _read_live(self) -> str:
         with contextlib.suppress(OSError):
-            return self.nginx.file.read_text(encoding="utf-8")
+            return self.engine.file.read_text(encoding="utf-8")
         return ""
 
     async def _load(self, text: str) -> None:
@@ -156,15 +241,16 @@ class Datagrams:
         await asyncio.sleep(self._pace.wait_s(time.monotonic()))
         self._pace.note(time.monotonic())
         before, was_running = self._read_live(), self.is_running
-        self.launch.folders.write(self.nginx.file.name, text)
+        self.launch.folders.write(self.engine.file.name, text)
         try:
-            await self.nginx.reload()
+            await self.engine.reload()
         except StateraError:
             if was_running and before:
-                self.launch.folders.write(self.nginx.file.name, before)
-                if not self.is_running:
-                    with contextlib.suppress(StateraError):
-                        await self.nginx.start()
+                self.launch.folders.write(self.engine.file.name, before)
+                with contextlib.suppress(StateraError):
+                    # An nginx that serves has not read the other file.
+                    if not self.is_running or self.engine is not self.nginx:
+                        await self.engine.reload()
             raise
 
     # Members that fail and come back
@@ -197,8 +283,8 @@ class Datagrams:
         document = self._document
         if document is None:
             return (), ()
-        counted = await self._flows.count(document, process, self.nginx.find_pid(), self.nginx.parting)
-        state = ListenerState.OPEN if self.is_running else ListenerState.STOP
+        counted = await self._flows.count(document, process, await self.engine.count_active(document))
+        state = ListenerState.OPEN if await self.engine.is_serving() else ListenerState.STOP
         listeners = []
         for listener in document.listeners:
             told = counted.get(listener.id, ListenerObserved(listener.id, state))

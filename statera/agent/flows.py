@@ -1,4 +1,5 @@
-"""What an amphora's UDP listeners carry, counted by the kernel: nginx tells nothing of flows that have not ended.
+"""What an amphora's listeners of datagrams carry, counted by the kernel: nginx tells nothing of flows that go on, and
+IPVS only what all of its listeners carry together.
 
 A table of nftables in the amphora's network counts what passes each listener's port; it drops nothing and changes
 nothing. Named counters keep their values when the rules around them are made anew. Without nftables nothing is counted.
@@ -20,11 +21,14 @@ from statera.base.files import write_whole
 from statera.base.logging import get_logger
 from statera.base.unreadable import UNREADABLE
 from statera.model.datagrams import DatagramDocument, DatagramListener
+from statera.model.engines import EngineName
 from statera.model.heartbeat import ListenerObserved, ListenerState
 
 log = get_logger("agent")
 
 TABLE = "statera_flows"
+CHAINS = {"input": "input", "output": "output", "leaving": "postrouting"}
+"""Their hooks. IPVS takes datagrams behind `input`, and has put the VIP into answers before they reach `leaving`."""
 MOST_FLOWS = 65_536
 """Clients that a listener remembers, to tell a new flow; beyond it new ones are not counted."""
 MOST_S = 3600
@@ -56,10 +60,10 @@ class FlowCounters:
         """Make the kernel count what a document's listeners carry."""
         told = await asyncio.to_thread(self._run, ["-f", "-"], "".join(f"{line}\n" for line in list_rules(document)))
         if told is None:
-            log.warning("UDP traffic is not counted: nftables does not take it", amphora_id=self._amphora_id)
+            log.warning("datagrams are not counted: nftables does not take it", amphora_id=self._amphora_id)
 
     async def count(
-        self, document: DatagramDocument, process: int, nginx: int | None, parting: Parting
+        self, document: DatagramDocument, process: int, active: Mapping[str, int]
     ) -> Mapping[str, ListenerObserved]:
         """Return what each listener has carried since `process`, whoever that is, was first seen here.
 
@@ -68,7 +72,6 @@ class FlowCounters:
         """
         told = await asyncio.to_thread(self._run, ["-j", "list", "counters", "table", "inet", TABLE], "")
         counts = parse_counters(told) if told else {}
-        active = await asyncio.to_thread(count_active, document, nginx, parting) if nginx is not None else {}
         kept = self._kept
         if process != kept.process:
             kept.process, kept.base = process, kept.last
@@ -107,27 +110,30 @@ class FlowCounters:
 def list_rules(document: DatagramDocument) -> Iterator[str]:
     """Return the words for `nft -f`: again and again the same end."""
     yield f"add table inet {TABLE}"
-    for chain in ("input", "output"):
-        yield f"add chain inet {TABLE} {chain} {{ type filter hook {chain} priority -150; policy accept; }}"
+    for chain, hook in CHAINS.items():
+        yield f"add chain inet {TABLE} {chain} {{ type filter hook {hook} priority -150; policy accept; }}"
         yield f"flush chain inet {TABLE} {chain}"
+    # What the kernel itself relays is never sent by anybody here.
+    answering = "leaving" if document.engine == EngineName.LVS else "output"
     for listener in document.listeners:
         key = listener.id.replace("-", "_")
+        protocol = listener.protocol.lower()
         for word in ("flows", "in", "out"):
             yield f"add counter inet {TABLE} {word}_{key}"
         idle_s = min(max(1, listener.timeout_ms // 1000), MOST_S)
         for address in listener.addresses:
             family, bits = ("ip6", "ipv6_addr") if ":" in address else ("ip", "ipv4_addr")
-            place, known = f"{family} daddr {address} udp dport {listener.port}", f"{family}_{key}"
+            place, known = f"{family} daddr {address} {protocol} dport {listener.port}", f"{family}_{key}"
             yield (
                 f"add set inet {TABLE} {known} {{ type {bits} . inet_service; flags dynamic,timeout; "
                 f"size {MOST_FLOWS}; timeout {idle_s}s; }}"
             )
             yield f"add rule inet {TABLE} input {place} counter name in_{key}"
-            source = f"{family} saddr . udp sport"
+            source = f"{family} saddr . {protocol} sport"
             yield f"add rule inet {TABLE} input {place} {source} != @{known} counter name flows_{key}"
             yield f"add rule inet {TABLE} input {place} update @{known} {{ {source} timeout {idle_s}s }}"
             yield (
-                f"add rule inet {TABLE} output {family} saddr {address} udp sport {listener.port} "
+                f"add rule inet {TABLE} {answering} {family} saddr {address} {protocol} sport {listener.port} "
                 f"counter name out_{key}"
             )
 

@@ -96,16 +96,8 @@ class AmphoraFolders:
 
     @property
     def vrrp(self) -> Path:
-        """keepalived's configuration; the next two are keepalived's, too."""
+        """The configuration of the keepalived that shares the VIPs."""
         return self.run / "keepalived.conf"
-
-    @property
-    def vrrp_pid(self) -> Path:
-        return self.run / "vrrp-pid"
-
-    @property
-    def vrrp_words(self) -> Path:
-        return self.run / "vrrp-words"
 
     @property
     def changing(self) -> Path:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import re
+import shutil
 import socket
 import subprocess
 import time
@@ -14,13 +15,14 @@ from typing import Any
 import msgspec
 
 from statera import __version__
-from statera.agent import namespace, process
+from statera.agent import keepalived, namespace, process
 from statera.agent.bridges import Bridges
 from statera.agent.datagrams import check_datagrams
 from statera.agent.disk import read_disk_fault
 from statera.agent.engine import shorten
 from statera.agent.exporter import Exporter
 from statera.agent.folders import HostFolders, Record
+from statera.agent.ipvs import find_version
 from statera.agent.neighbours import list_answering
 from statera.agent.nginx import find_stream_module
 from statera.agent.process import Launch
@@ -351,7 +353,7 @@ class AmphoraHost:
     def _watch_process(self, sandbox: Sandbox) -> None:
         self._watch_pid(sandbox, sandbox.id, sandbox.engine.find_pid())
         self._watch_pid(sandbox, f"{sandbox.id}/vrrp", sandbox.vrrp.find_pid())
-        self._watch_pid(sandbox, f"{sandbox.id}/datagrams", sandbox.datagrams.nginx.find_pid())
+        self._watch_pid(sandbox, f"{sandbox.id}/datagrams", sandbox.datagrams.find_pid())
 
     def _watch_pid(self, sandbox: Sandbox, name: str, pid: int | None) -> None:
         known, _ = self._watched.get(name, (None, None))
@@ -389,7 +391,7 @@ def read_metrics(amphora_id: str, statistics: str, *, haproxy_running: bool) -> 
 
 def find_engine_versions(settings: Settings) -> dict[str, str]:
     """Return the versions of the engines that are installed here."""
-    programs = {"haproxy": [settings.agent.haproxy, "-v"], "keepalived": ["keepalived", "--version"]}
+    programs = {"haproxy": [settings.agent.haproxy, "-v"], keepalived.PROGRAM: [keepalived.PROGRAM, "--version"]}
     versions = {}
     if find_stream_module(settings.agent.nginx) is not None:
         programs[EngineName.NGINX] = [settings.agent.nginx, "-v"]
@@ -402,6 +404,9 @@ def find_engine_versions(settings: Settings) -> dict[str, str]:
         versions[EXPORTER] = versions[EngineName.HAPROXY]
     if _speaks_sctp():
         versions[SCTP] = os.uname().release
+    # Nothing is loaded for it: whoever loads the module decides that it is used.
+    if keepalived.PROGRAM in versions and shutil.which("nft") and (version := find_version()):
+        versions[EngineName.LVS] = version
     return versions
 
 

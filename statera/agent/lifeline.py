@@ -42,6 +42,13 @@ def hold_lifeline(amphora_id: str, *, shares: bool = False) -> int | None:
         return descriptor
 
 
+def holds_lifeline(pid: int | None) -> bool:
+    """Say whether a process holds one."""
+    with contextlib.suppress(OSError):
+        return any(os.readlink(path) == str(DEVICE) for path in Path(f"/proc/{pid}/fd").iterdir())
+    return False
+
+
 def _open(flags: int) -> int | None:
     deadline = time.monotonic() + BUSY_WITHIN_S
     while (descriptor := _try_to_open(flags)) is None and time.monotonic() < deadline:

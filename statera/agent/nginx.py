@@ -13,11 +13,13 @@ from pathlib import Path
 import msgspec
 
 from statera.agent import process
-from statera.agent.lifeline import DEVICE
+from statera.agent.flows import count_active
+from statera.agent.lifeline import holds_lifeline
 from statera.agent.parting import PROGRAM, Parting, list_children
 from statera.agent.process import Launch
 from statera.base.errors import Lasting, Transient
 from statera.base.settings import AgentSettings
+from statera.model.datagrams import DatagramDocument
 from statera.render.paths import SANDBOX_PATHS
 
 UP_WITHIN_S = 10.0
@@ -73,6 +75,8 @@ async def check_file(launch: Launch, agent: AgentSettings, text: str) -> str:
 class Nginx:
     """The process. Its caller holds the amphora's lock: no two calls at a time."""
 
+    name = PROGRAM
+
     def __init__(self, launch: Launch, agent: AgentSettings) -> None:
         self.launch = launch
         self._agent = agent
@@ -97,6 +101,15 @@ class Nginx:
         """Return the master's pid if it runs."""
         self._children = [child for child in self._children if child.poll() is None]
         return process.find_master(self._pid_file, self.launch.amphora_id)
+
+    async def check(self, text: str) -> str:
+        """Let it check a file; return "" when it accepts it, else its words."""
+        told = await check_file(self.launch, self._agent, text)
+        return shorten(told) if told else ""
+
+    async def prepare(self, document: DatagramDocument) -> bool:
+        """Nothing needs to stand around it."""
+        return False
 
     async def start(self) -> None:
         """Start it on the live file and wait until a worker serves. Raises `Lasting` with its words, `Transient`."""
@@ -146,18 +159,13 @@ class Nginx:
     @property
     def is_misheld(self) -> bool:
         """Say whether it holds the sandbox's lifeline and should not, or the other way round."""
-        return self.launch.has_lifeline and self._holds_lifeline() != self.takes_lifeline
+        return self.launch.has_lifeline and holds_lifeline(self.find_pid()) != self.takes_lifeline
 
     @property
     def is_anothers(self) -> bool:
         """Say whether it runs as another user than the sandbox's: it was started before the sandbox had its own."""
         pid = self.find_pid()
         return pid is not None and not process.runs_as(pid, self.launch.user)
-
-    def _holds_lifeline(self) -> bool:
-        with contextlib.suppress(OSError):
-            return any(os.readlink(path) == str(DEVICE) for path in Path(f"/proc/{self.find_pid()}/fd").iterdir())
-        return False
 
     async def stop(self) -> None:
         """End it; its file goes."""
@@ -171,6 +179,17 @@ class Nginx:
         await process.end_all(self.launch.amphora_id, only=(PROGRAM,))
         for file in (self.file, self._pid_file):
             file.unlink(missing_ok=True)
+
+    # Observations
+
+    async def is_serving(self) -> bool:
+        """Say whether clients are served."""
+        return self.find_pid() is not None
+
+    async def count_active(self, document: DatagramDocument) -> dict[str, int]:
+        """Return the flows of each listener at the moment."""
+        pid = self.find_pid()
+        return await asyncio.to_thread(count_active, document, pid, self.parting) if pid is not None else {}
 
     # What it printed
 

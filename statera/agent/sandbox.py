@@ -195,7 +195,7 @@ class Sandbox:
             await asyncio.to_thread(self.folders.own, self.engine.launch.user)
         document = self.record.document
         if document is not None and document.datagrams is not None:
-            self.datagrams.nginx.takes_lifeline = not document.parts
+            self.datagrams.take_lifeline(not document.parts)
             self.datagrams.adopt(document.datagrams)
 
     def _takes_over(self, wanted: SandboxSpec) -> bool:
@@ -341,7 +341,7 @@ class Sandbox:
     async def _apply(self, live: Document | None, configuration: Configuration) -> AppliedConfiguration:
         """Bring all engines to a configuration, or none."""
         wanted = configuration.haproxy
-        self.datagrams.nginx.takes_lifeline = wanted is not None and not wanted.parts
+        self.datagrams.take_lifeline(wanted is not None and not wanted.parts)
         first = await self.datagrams.apply(wanted.datagrams if wanted is not None else None)
         try:
             before, after = (document.for_haproxy() if document is not None else None for document in (live, wanted))
@@ -425,7 +425,7 @@ class Sandbox:
             self.folders.write_document(streams)
             await self.engine.start(streams)
         if document.datagrams is not None:
-            self.datagrams.nginx.takes_lifeline = not document.parts
+            self.datagrams.take_lifeline(not document.parts)
             await self.datagrams.resume(document.datagrams)
 
     async def remove(self, *, hands_over_s: float = 0.0) -> None:

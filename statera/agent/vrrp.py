@@ -1,37 +1,32 @@
-"""keepalived of one amphora that shares its VIPs: started, told of changes, found again, ended.
+"""keepalived of one amphora that shares its VIPs: started, told of changes, found again, ended."""
 
-It runs as the sandbox's user with the two capabilities that it needs. It stands outside of the sandbox's limits: a
-HAProxy that uses up all that the sandbox may have must not make its neighbour believe that it is dead.
-"""
-
-import contextlib
 import os
 import signal
 import socket
-import subprocess
-import time
-from collections.abc import Callable
 
 import msgspec
 
-from statera.agent import namespace, process
+from statera.agent import namespace
 from statera.agent.folders import AmphoraFolders
+from statera.agent.keepalived import KeepalivedProcess, Part, wait_for
 from statera.agent.process import Launch
 from statera.base.errors import Transient
 from statera.model.spec import SandboxSpec
 from statera.model.vrrp import YIELDING_PRIORITY
 from statera.render.keepalived import render_keepalived
-from statera.render.paths import SANDBOX_PATHS
 
 UP_WITHIN_S = 3.0
-GONE_WITHIN_S = 2.0
-LOOK_AGAIN_S = 0.005
-MOST_WORDS_BYTES = 256 * 1024
-KEEPALIVED = "keepalived"
-"""As the kernel names its processes."""
-NICENESS = -10
-"""It does next to nothing, but must do it in time."""
-CAPABILITIES = ("net_admin", "net_raw")
+SHARING = Part(
+    option="--vrrp",
+    child_pid_option="--vrrp_pid",
+    marker="keepalived-vrrp",
+    configuration="keepalived.conf",
+    pid="vrrp-pid",
+    words="vrrp-words",
+    capabilities=("net_admin", "net_raw"),
+    # It does next to nothing, but must do it in time.
+    nice=-10,
+)
 
 
 class Keepalived:
@@ -40,13 +35,11 @@ class Keepalived:
     def __init__(self, amphora_id: str, folders: AmphoraFolders) -> None:
         self._amphora_id = amphora_id
         self._folders = folders
-        self._child: subprocess.Popen[bytes] | None = None
+        self._process = KeepalivedProcess(amphora_id, folders, SHARING)
 
     def find_pid(self) -> int | None:
         """Return the pid of its parent process if it runs."""
-        if self._child is not None and self._child.poll() is not None:
-            self._child = None
-        return process.find_master(self._folders.vrrp_pid, self._amphora_id)
+        return self._process.find_pid()
 
     @property
     def has_shared(self) -> bool:
@@ -80,29 +73,8 @@ class Keepalived:
         return f"# Interface {' '.join(map(str, numbers))}\n"
 
     def _start(self, launch: Launch) -> None:
-        # One without its parent may be left, and would not know that another begins.
-        self._end(signal.SIGKILL)
-        words = self._folders.vrrp_words
-        if words.exists() and words.stat().st_size > MOST_WORDS_BYTES:
-            os.truncate(words, 0)
-        live = f"{SANDBOX_PATHS.folder}/{self._folders.live.name}"
-        program = [
-            KEEPALIVED, "--dont-fork", "--vrrp", "--log-console", "--log-detail",
-            f"--use-file={SANDBOX_PATHS.folder}/{self._folders.vrrp.name}",
-            f"--pid={live}/keepalived", f"--vrrp_pid={live}/keepalived-vrrp",
-        ]  # fmt: skip
-        marker = self._folders.live / "keepalived-vrrp"
-        marker.unlink(missing_ok=True)
-        command = process.make_command(
-            msgspec.structs.replace(launch, groups=()),
-            program,
-            pid_file=str(self._folders.vrrp_pid),
-            is_inside=True,
-            capabilities=CAPABILITIES,
-            nice=NICENESS,
-        )
-        self._child = child = process.start_program(command, words)
-        if not _wait_for(lambda: marker.exists() or child.poll() is not None, UP_WITHIN_S) or not marker.exists():
+        child, marker = self._process.start(launch), self._process.marker
+        if not wait_for(lambda: marker.exists() or child.poll() is not None, UP_WITHIN_S) or not marker.exists():
             raise Transient("vrrp-not-started", f"keepalived of amphora {self._amphora_id} does not start.")
 
     def yield_to_others(self, spec: SandboxSpec) -> None:
@@ -116,33 +88,11 @@ class Keepalived:
 
     def stop(self) -> None:
         """End it; it tells its neighbours, so that another one has the VIPs at once."""
-        self._end(signal.SIGTERM)
-        self._end(signal.SIGKILL)
-        for file in (self._folders.vrrp, self._folders.vrrp_pid):
-            file.unlink(missing_ok=True)
-
-    def _end(self, number: signal.Signals) -> None:
-        for pid in self._list_pids():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-        _wait_for(lambda: not self._list_pids(), GONE_WITHIN_S)
-
-    def _list_pids(self) -> list[int]:
-        return process.list_running(self._amphora_id, only=(KEEPALIVED,)) if self._has_run() else []
-
-    def _has_run(self) -> bool:
-        return self._folders.vrrp_pid.exists() and namespace.exists(self._amphora_id)
+        self._process.end(signal.SIGTERM)
+        self._process.end(signal.SIGKILL)
+        self._process.forget()
 
 
 def is_sharing(spec: SandboxSpec) -> bool:
     """Say whether an amphora takes part in sharing its VIPs: one that stands by does not yet."""
     return spec.vrrp is not None and any(interface.vips for interface in spec.interfaces)
-
-
-def _wait_for(condition: Callable[[], bool], within_s: float) -> bool:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(LOOK_AGAIN_S)
-    return True

@@ -13,7 +13,7 @@ from statera.model.network import bracket
 from statera.model.observed import Misheld, Observed
 from statera.model.tree import HealthMonitor, Member
 
-_ENGINE_WORDS = {EngineName.HAPROXY: "HAProxy", EngineName.NGINX: "nginx"}
+_ENGINE_WORDS = {EngineName.HAPROXY: "HAProxy", EngineName.NGINX: "nginx", EngineName.LVS: "keepalived"}
 _MOST_NAMED = 3
 """Objects that a sentence names before it says "and n more"."""
 

@@ -12,7 +12,7 @@ import msgspec
 
 from statera.base.reason import Reason
 from statera.model.engines import DATAGRAM_PROTOCOLS, EngineName
-from statera.model.enums import OperatingStatus, ProvisioningStatus
+from statera.model.enums import ListenerProtocol, OperatingStatus, ProvisioningStatus
 from statera.model.expiry import EXPIRED, EXPIRES, judge_certificates
 from statera.model.heartbeat import ListenerObserved, ListenerState, MemberState
 from statera.model.observed import Observed
@@ -26,6 +26,7 @@ OBSERVED_SLUGS = frozenset(
         EXPIRED,
         EXPIRES,
         "haproxy-not-running",
+        "keepalived-not-running",
         "listener-full",
         "listener-not-reported",
         "listener-stopped",
@@ -51,6 +52,9 @@ WARN_DAYS = 30.0
 _DOWN = {
     EngineName.HAPROXY: Reason(slug="haproxy-not-running", sentence="HAProxy does not run in the listener's amphora."),
     EngineName.NGINX: Reason(slug="nginx-not-running", sentence="nginx does not run in the listener's amphora."),
+    EngineName.LVS: Reason(
+        slug="keepalived-not-running", sentence="keepalived, which fills IPVS, does not run in the listener's amphora."
+    ),
 }
 """Why a listener does not listen whose engine is down."""
 
@@ -324,7 +328,9 @@ def _list_dead(tree: Tree, observed: Observed) -> list[EngineName]:
 
 
 def _engine_of(listener: Listener) -> EngineName:
-    """Return what serves it, as far as the tree tells: no host has IPVS yet."""
+    """Return what serves it, as far as the tree tells: UDP may be IPVS's, which serves on without its keepalived."""
+    if listener.protocol == ListenerProtocol.SCTP:
+        return EngineName.LVS
     return EngineName.NGINX if listener.protocol in DATAGRAM_PROTOCOLS else EngineName.HAPROXY
 
 

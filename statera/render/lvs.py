@@ -2,7 +2,7 @@
 
 Keywords are those of keepalived 2.2 (keepalived.conf(5), LVS configuration). Members are checked by the agent, as for
 nginx: both engines believe the same, and one that fails is not in the file. The kernel then sends nothing to it any
-more (`expire_nodest_conn`), whatever flows it had.
+more (`expire_nodest_conn`), whatever flows it had. What must stand around IPVS: `lvs_network.py`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -37,6 +37,12 @@ def _lines(document: DatagramDocument, failing: Failing) -> Iterator[str]:
     yield "global_defs {"
     yield f"    router_id {document.amphora_id}"
     yield "    checker_log_all_failures false"
+    # One that was killed has left what it had put into the kernel.
+    yield "    lvs_flush"
+    # The kernel has one time for all flows of UDP, and does not let that of SCTP be told.
+    longest_ms = max((one.timeout_ms for one in document.listeners if one.protocol == "UDP"), default=0)
+    if longest_ms:
+        yield f"    lvs_timeouts udp {max(1, longest_ms // 1000)}"
     yield "}"
     for listener in document.listeners:
         pool = document.find_pool(listener.pool_id)

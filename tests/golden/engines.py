@@ -11,6 +11,7 @@ from statera.model.datagrams import DatagramDocument
 from statera.model.engines import SCTP, EngineName
 from statera.plan.spec import decide_amphora_spec
 from statera.render.document import render_document, render_engine_file
+from statera.render.lvs_network import render_lvs_network
 from statera.render.paths import HaproxyPaths
 from tests.golden.cases import ENGINE, LIMITS, make_tree
 
@@ -18,6 +19,8 @@ FOLDER = Path(__file__).parent / "datagrams"
 MODULE = "/usr/lib/nginx/modules/ngx_stream_module.so"
 """In the golden files; where the machine has it elsewhere, a check says so."""
 SUFFIXES = {EngineName.NGINX: "nginx.conf", EngineName.LVS: "lvs.conf"}
+NETWORK = "lvs.nft"
+"""The rules around IPVS."""
 FAILING = "failing"
 """A second file of the case `plain`, with its first member failing."""
 
@@ -31,6 +34,8 @@ def list_files() -> dict[Path, str]:
             if engine == EngineName.NGINX and case == "sctp":
                 continue
             files[FOLDER / f"{case}.{suffix}"] = render_case(case, engine)
+            if engine == EngineName.LVS:
+                files[FOLDER / f"{case}.{NETWORK}"] = render_lvs_network(make_document(case, engine))
             if case == "plain":
                 files[FOLDER / f"{case}.{FAILING}.{suffix}"] = render_case(case, engine, fails=True)
     return files
@@ -72,7 +77,12 @@ def check_keepalived(text: str) -> str:
         return _run(["keepalived", "--config-test", "--check", f"--use-file={file}"])
 
 
-def _run(words: list[str]) -> str:
-    done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=30)
+def check_nft(text: str) -> str:
+    """Return what nft says against rules, "" when it takes them into the kernel, in a network of its own."""
+    return _run(["unshare", "--net", "nft", "-f", "-"], text)
+
+
+def _run(words: list[str], given: str | None = None) -> str:
+    done = subprocess.run(words, check=False, input=given, capture_output=True, text=True, timeout=30)
     told = (done.stdout + done.stderr).strip()
     return told or ("" if done.returncode == 0 else f"exit status {done.returncode}")

@@ -5,11 +5,21 @@ from pathlib import Path
 import pytest
 
 from statera.model.engines import EngineName
-from tests.golden.engines import FOLDER, SUFFIXES, check_keepalived, check_nginx, list_files, render_case
+from tests.golden.engines import (
+    FOLDER,
+    NETWORK,
+    SUFFIXES,
+    check_keepalived,
+    check_nft,
+    check_nginx,
+    list_files,
+    render_case,
+)
 
 FILES = list_files()
 NGINX_CASES = sorted(path.name.partition(".")[0] for path in FILES if path.name.endswith("nginx.conf"))
 LVS_FILES = sorted(path for path in FILES if path.name.endswith(SUFFIXES[EngineName.LVS]))
+NETWORK_FILES = sorted(path for path in FILES if path.name.endswith(NETWORK))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -32,6 +42,13 @@ def test_keepalived_accepts_the_case(path: Path) -> None:
 def test_keepalived_is_really_asked() -> None:
     text = render_case("sctp", EngineName.LVS).replace("lvs_sched", "lvs_shed")
     assert "lvs_shed" in check_keepalived(text)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("path", NETWORK_FILES, ids=lambda path: path.name)
+def test_the_kernel_takes_the_rules_around_ipvs(path: Path) -> None:
+    # Twice: what stood there before goes.
+    assert check_nft(FILES[path] * 2) == ""
 
 
 def test_no_golden_file_is_left_over() -> None:

@@ -197,6 +197,10 @@ def test_it_is_said_which_engine_does_not_run() -> None:
     no_haproxy = make_heartbeat(*UP, haproxy_running=False, listeners=(datagrams,))
     assert status(tree, LB, no_haproxy)[1:] == ("haproxy-not-running", f"HAProxy does not run in amphora {AMPHORA}.")
     assert status(tree, "udp", no_haproxy)[0] is ONLINE
+    sctp = msgspec.structs.replace(tree, listeners=(msgspec.structs.replace(udp, protocol=ListenerProtocol.SCTP),))
+    words = "keepalived, which fills IPVS, does not run in the listener's amphora."
+    assert status(sctp, "udp", no_nginx) == (ERROR, "keepalived-not-running", words)
+    assert status(sctp, LB, no_nginx)[2] == f"keepalived does not run in amphora {AMPHORA}."
     neither = make_heartbeat(*UP, haproxy_running=False, listeners=(stopped,))
     assert status(tree, LB, neither)[2] == f"HAProxy and nginx do not run in amphora {AMPHORA}."
     beside = make_heartbeat(*UP, amphora_id="other", listeners=(web, datagrams))
