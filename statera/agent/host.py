@@ -398,8 +398,8 @@ def find_engine_versions(settings: Settings) -> dict[str, str]:
     for name, command in programs.items():
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=10.0)
-            if found := re.search(r"(\d+\.\d+(?:\.\d+)?)", done.stdout + done.stderr):
-                versions[name] = found[1]
+            if found := read_version(done.stdout + done.stderr):
+                versions[name] = found
     if EngineName.HAPROXY in versions and _has_exporter(settings.agent.haproxy):
         versions[EXPORTER] = versions[EngineName.HAPROXY]
     if _speaks_sctp():
@@ -415,6 +415,12 @@ def _speaks_sctp() -> bool:
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_SCTP):
         return True
     return False
+
+
+def read_version(told: str) -> str:
+    """Return the version that a program tells first, "" when it tells none."""
+    found = re.search(r"([0-9]{1,4}\.[0-9]{1,4}(?:\.[0-9]{1,4})?)", told)
+    return found[1] if found else ""
 
 
 def _has_exporter(haproxy: str) -> bool:

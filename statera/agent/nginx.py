@@ -45,12 +45,16 @@ def find_stream_module(program: str) -> str | None:
         done = subprocess.run([program, "-V"], check=False, capture_output=True, text=True, timeout=10.0)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    told = done.stdout + done.stderr
+    module = read_stream_module(done.stdout + done.stderr)
+    return module if not module or Path(module).exists() else None
+
+
+def read_stream_module(told: str) -> str:
+    """Return where its stream module should be, by what `nginx -V` tells; "" where it is built in."""
     if re.search(r"--with-stream(\s|$)", told):
         return ""
     folder = re.search(r"--modules-path=(\S+)", told)
-    module = Path(folder[1] if folder else "/usr/lib/nginx/modules", "ngx_stream_module.so")
-    return str(module) if module.exists() else None
+    return str(Path(folder[1] if folder else "/usr/lib/nginx/modules", "ngx_stream_module.so"))
 
 
 def _words(agent: AgentSettings) -> list[str]:

@@ -11,10 +11,13 @@ from urllib.parse import parse_qsl
 import httpx
 import msgspec
 
+from statera.agent.engine import TOLD_LENGTH
+from statera.agent.engine import shorten as shorten_alerts
 from statera.agent.exposition import translate_exposition
 from statera.agent.flows import parse_counters
+from statera.agent.host import read_version
 from statera.agent.neighbours import read_answer
-from statera.agent.nginx import shorten
+from statera.agent.nginx import read_stream_module, shorten
 from statera.agent.probes import judge_answer
 from statera.agent.runtime import list_old_workers, parse_processes
 from statera.agent.server import Malformed, _decode
@@ -33,14 +36,25 @@ from statera.drivers.compute_local import _error
 from statera.drivers.identity_keystone import _read as read_token
 from statera.drivers.network_local import networks_from_settings
 from statera.drivers.secrets_barbican import _Access, _Answer, _Container, _Metadata
-from statera.model.agent_wire import ConfigurationRequest, NeighboursQuestion, SandboxRequest, unpack_configuration
-from statera.model.amphora import AmphoraObserved
+from statera.model.agent_wire import (
+    ConfigurationRequest,
+    HostFacts,
+    Metrics,
+    NeighboursQuestion,
+    SandboxRequest,
+    Verdict,
+    unpack_configuration,
+)
+from statera.model.amphora import AmphoraObserved, AppliedConfiguration
 from statera.model.certificates import read_authorities, read_certificate, read_revocations
 from statera.model.document import Document, Server, ServersPart
+from statera.model.features import read_installed
 from statera.model.heartbeat import HeartbeatRefused, decode_heartbeat, encode_heartbeat, join_heartbeat
 from statera.model.regex import compile_regex
 from statera.model.secrets import SecretParts, parse_reference
+from statera.render.engine import haproxy_capabilities
 from tests.contract.test_tables import CREATED, UPDATED
+from tests.fuzz.questions import ask_lists, explain_requests, keep_secrets
 
 CORPUS = Path(__file__).with_name("corpus")
 AMPHORA_ID = "0f3e1d5c-8a57-4a53-9d10-2f6d1b0c7e11"
@@ -131,7 +145,15 @@ def _answers_of_members(data: bytes) -> None:
     for expected in ("200", "200,204", "200-299"):
         judge_answer(data, expected)
     read_answer(data)
-    shorten(_text(data))
+
+
+def _engines(data: bytes) -> None:
+    """Read what HAProxy, nginx and keepalived print of themselves and of files that they refuse."""
+    text = _text(data)
+    assert len(shorten(text)) <= TOLD_LENGTH
+    assert len(shorten_alerts(text)) <= TOLD_LENGTH
+    read_stream_module(text)
+    haproxy_capabilities(read_version(text))
 
 
 def _requests_to_agents(data: bytes) -> None:
@@ -145,8 +167,11 @@ def _requests_to_agents(data: bytes) -> None:
 def _answers_of_agents(data: bytes) -> None:
     for status in (404, 409, 422, 500, 503):
         assert isinstance(_error("local", httpx.Response(status, content=data), "/v1/host"), StateraError)
-    with contextlib.suppress(*UNREADABLE):
-        msgspec.json.decode(data, type=AmphoraObserved)
+    for kind in (AmphoraObserved, AppliedConfiguration, HostFacts, Metrics, Verdict):
+        with contextlib.suppress(*UNREADABLE):
+            told = msgspec.json.decode(data, type=kind)
+            if isinstance(told, HostFacts):
+                read_installed(told.name, told.engine_versions)
 
 
 def _in_file(data: bytes, suffix: str, read: Callable[[Path], object]) -> None:
@@ -202,4 +227,8 @@ TARGETS = {
     "headers": Target(_headers),
     "expressions": Target(_regex, (ValueError,)),
     "pages": Target(_pages),
+    "queries": Target(ask_lists),
+    "secrets": Target(keep_secrets),
+    "explanations": Target(explain_requests, UNREADABLE),
+    "engines": Target(_engines),
 }
