@@ -7,6 +7,7 @@ Where the run folder is on a disk, a tmpfs is mounted below it, and `keys` leads
 """
 
 import hashlib
+import hmac
 import os
 import shutil
 import subprocess
@@ -51,7 +52,7 @@ def keep_contents(run: Path, contents: Mapping[str, Secret[bytes]], group_id: in
         _make_folder(run, folder)
     _guard(folder, group_id, 0o750)
     for digest, content in contents.items():
-        if hashlib.sha256(content.reveal()).hexdigest() != digest:
+        if not hmac.compare_digest(hashlib.sha256(content.reveal()).hexdigest().encode(), digest.encode()):
             raise Transient("certificate-garbled", "A certificate did not arrive as it was sent.")
         if not (folder / digest).exists():
             write_whole(folder / digest, content.reveal(), 0o640, group_id=group_id)

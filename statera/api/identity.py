@@ -7,8 +7,9 @@ import asyncio
 import base64
 import hmac
 import os
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -30,8 +31,9 @@ CHECKS_AT_ONCE = 2
 REMEMBERED = 1024
 """Passwords found right that are not checked again, by a keyed digest that dies with the process."""
 _IMPLIED = {"admin": {"member", "reader"}, "member": {"reader"}}
-_DUMMY_HASH = b"$2b$10$CwTycUXWue0Thq9StjUM0uJ8Dq0rQAmtfSlQyqCq9p8CGn0n2SCra"
-"""Checked for unknown users, so that the time of the answer does not tell who exists."""
+_DUMMY_HASH = b"$2b$%02d$CwTycUXWue0Thq9StjUM0uJ8Dq0rQAmtfSlQyqCq9p8CGn0n2SCra"
+"""Checked for unknown users, at the cost of known ones: the time of the answer does not tell who exists."""
+DUMMY_COST = 10
 
 
 class Identity(Protocol):
@@ -69,6 +71,7 @@ class BasicIdentity:
         self._file = htpasswd_file
         self._users = users
         self._hashes: dict[str, bytes] = {}
+        self._dummy = _DUMMY_HASH % DUMMY_COST
         self._read_at: tuple[int, int] | None = None
         self._key = os.urandom(32)
         self._proven: dict[bytes, None] = {}
@@ -97,7 +100,7 @@ class BasicIdentity:
             wait_s = self._failed.wait_s(name)
             if wait_s > 0:
                 raise TooManyTries(wait_s)
-            is_right = await asyncio.to_thread(_check_password, password, stored or _DUMMY_HASH)
+            is_right = await asyncio.to_thread(_check_password, password, stored or self._dummy)
             if not is_right or stored is None:
                 self._failed.note(name)
                 return False
@@ -112,6 +115,7 @@ class BasicIdentity:
             version = (seen.st_mtime_ns, seen.st_size)
             if version != self._read_at:
                 self._hashes = _read_htpasswd(self._file)
+                self._dummy = _DUMMY_HASH % find_cost(self._hashes.values())
                 self._read_at = version
         except OSError as error:
             raise Transient("identity-unavailable", f"The file of users cannot be read: {error.strerror}.") from error
@@ -178,6 +182,12 @@ def _check_password(password: bytes, stored: bytes) -> bool:
         return bcrypt.checkpw(password[:72], stored)
     except ValueError:
         return False
+
+
+def find_cost(hashes: Iterable[bytes]) -> int:
+    """Return the cost that most bcrypt hashes have."""
+    costs = [int(found[1]) for one in hashes if (found := re.match(rb"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$", one))]
+    return max(set(costs), key=costs.count, default=DUMMY_COST)
 
 
 def _read_htpasswd(file: Path) -> dict[str, bytes]:

@@ -1,16 +1,19 @@
 """A secret does not print, in whatever way it is written out."""
 
+import ast
 import copy
 import json
 import logging
 import pickle
 import traceback
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import structlog
 
+import statera
 from statera.base.secret import Secret
 
 WORDS = "correct horse battery staple"
@@ -76,3 +79,32 @@ def test_equal_secrets_are_equal():
     assert Secret("a") != Secret("b")
     assert Secret("a") != "a"
     assert len({Secret("a"), Secret("a"), Secret(b"a")}) == 2
+
+
+@pytest.mark.parametrize("value", [WORDS, WORDS.encode(), "pässwörd \udcff", "", b""])
+def test_secrets_are_equal_to_their_like_only(value: Any) -> None:
+    same, other = type(value)(value), value + value[:1] + ("x" if isinstance(value, str) else b"x")
+    assert Secret(value) == Secret(same)
+    assert hash(Secret(value)) == hash(Secret(same))
+    assert Secret(value) != Secret(other)
+    assert Secret(value) != value
+    assert Secret("a") != Secret(b"a")
+
+
+def test_nothing_secret_is_compared_in_a_time_that_tells_of_it() -> None:
+    """What is revealed, signed or digested under a key goes into `hmac.compare_digest`, never into `==`."""
+    found = [
+        f"{path}:{node.lineno}"
+        for path in Path(statera.__file__).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Compare) and any(isinstance(one, ast.Eq | ast.NotEq) for one in node.ops)
+        if any(_is_secret(part) for part in (node.left, *node.comparators))
+    ]
+    assert found == []
+
+
+def _is_secret(part: ast.expr) -> bool:
+    if isinstance(part, ast.Call) and isinstance(part.func, ast.Name) and part.func.id == "len":
+        return False
+    calls = [ast.unparse(one.func) for one in ast.walk(part) if isinstance(one, ast.Call)]
+    return any(name.endswith(".reveal") or name.startswith("hmac.") for name in calls)
