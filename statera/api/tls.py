@@ -41,6 +41,7 @@ _SUITES = frozenset(
     }
 )  # fmt: skip
 """All of TLS 1.3."""
+_USUAL_SUITES = ("TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256", "TLS_AES_128_GCM_SHA256")
 
 
 # Whole objects
@@ -154,7 +155,7 @@ def check_authority_stays(before: Pool, after: Pool) -> None:
 
 
 def _check_terms(wanted: Listener | Pool, settings: TlsSettings) -> None:
-    _check_ciphers(wanted.tls_ciphers, settings)
+    _check_ciphers(wanted, settings)
     _check_versions(wanted.tls_versions, settings)
     if wanted.alpn_protocols is not None:
         if not wanted.alpn_protocols:
@@ -166,7 +167,8 @@ def _check_terms(wanted: Listener | Pool, settings: TlsSettings) -> None:
             raise refuse_option(f"alpn_protocols {unknown}")
 
 
-def _check_ciphers(ciphers: str | None, settings: TlsSettings) -> None:
+def _check_ciphers(wanted: Listener | Pool, settings: TlsSettings) -> None:
+    ciphers = wanted.tls_ciphers
     if not ciphers:
         return
     if not _CIPHER_CHARACTERS.fullmatch(ciphers):
@@ -174,22 +176,28 @@ def _check_ciphers(ciphers: str | None, settings: TlsSettings) -> None:
             "Invalid characters in cipher string. Only alphanumeric, -, +, !, :, @, =, _, and . are allowed."
         )
     names = [name for name in ciphers.split(":") if name]
-    prohibited = [name for name in names if name in settings.cipher_prohibit_list]
-    if prohibited:
-        raise _invalid(f"The following ciphers have been prohibited by an administrator: {', '.join(prohibited)}")
     suites = [name for name in names if name.startswith("TLS_")]
     others = [name for name in names if not name.startswith("TLS_")]
-    if any(name not in _SUITES for name in suites) or (others and not _is_known(":".join(others))) or not names:
+    known = _list_known(":".join(others)) if others else []
+    is_unknown = bool(others) and not known
+    if not suites and "TLSv1.3" in (wanted.tls_versions or ()):
+        # Who names none of TLS 1.3 has what OpenSSL takes then.
+        known += _USUAL_SUITES
+    prohibited = [name for name in dict.fromkeys((*names, *known)) if name in settings.cipher_prohibit_list]
+    if prohibited:
+        raise _invalid(f"The following ciphers have been prohibited by an administrator: {', '.join(prohibited)}")
+    if any(name not in _SUITES for name in suites) or is_unknown or not names:
         raise Refused(Refusal.INVALID, f"{ciphers} is not a valid option for tls_ciphers")
 
 
-def _is_known(ciphers: str) -> bool:
-    """Say whether OpenSSL finds any cipher in a list."""
+def _list_known(ciphers: str) -> list[str]:
+    """Return what OpenSSL makes of a list before TLS 1.3, by the full names; nothing when it knows none."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).set_ciphers(ciphers)
+        context.set_ciphers(ciphers)
     except ssl.SSLError:
-        return False
-    return True
+        return []
+    return [str(one["name"]) for one in context.get_ciphers() if not str(one["name"]).startswith("TLS_")]
 
 
 def _check_versions(versions: tuple[str, ...] | None, settings: TlsSettings) -> None:

@@ -199,6 +199,30 @@ async def test_pools(api: Api) -> None:
     assert "CA certificate reference is required" in await api.refuse("POST", "/pools", body, status=400)
 
 
+async def test_prohibited_ciphers_come_by_no_other_name(open_api: Any) -> None:
+    prohibited, usual = (
+        ["AES128-SHA", "TLS_CHACHA20_POLY1305_SHA256"],
+        "TLS_AES_256_GCM_SHA384:ECDHE-RSA-AES256-GCM-SHA384",
+    )
+    api = open_api(api={"tls": {"cipher_prohibit_list": prohibited, "pool_ciphers": usual}})
+    pool = await api.create_pool(tls_enabled=True)
+    path = f"/pools/{pool['id']}"
+    for ciphers, versions, named in (
+        ("AES128-SHA:AES256-SHA", ["TLSv1.2"], "AES128-SHA"),
+        ("AES128", ["TLSv1.2"], "AES128-SHA"),
+        ("DEFAULT:!ECDHE", ["TLSv1.2"], "AES128-SHA"),
+        ("TLS_CHACHA20_POLY1305_SHA256", ["TLSv1.3"], "TLS_CHACHA20_POLY1305_SHA256"),
+        # OpenSSL has its own list for a version of which none is named.
+        ("ECDHE-RSA-AES256-GCM-SHA384", ["TLSv1.2", "TLSv1.3"], "TLS_CHACHA20_POLY1305_SHA256"),
+    ):
+        wanted = {"pool": {"tls_ciphers": ciphers, "tls_versions": versions}}
+        sentence = await api.refuse("PUT", path, wanted, status=400)
+        assert f"The following ciphers have been prohibited by an administrator: {named}" in sentence
+    for ciphers in ("ECDHE-RSA-AES256-GCM-SHA384", "HIGH:!AES128-SHA:!aNULL"):
+        wanted = {"pool": {"tls_ciphers": ciphers, "tls_versions": ["TLSv1.2"]}}
+        assert (await api.ask("PUT", path, wanted)).status_code == 200
+
+
 async def test_a_whole_tree(api: Api) -> None:
     ref = await store(api, WWW.pkcs12())
     wanted: dict[str, Any] = {
