@@ -227,8 +227,8 @@ class Sandbox:
         try:
             await asyncio.to_thread(self._build)
         except (OSError, NetlinkError, LookupError) as error:
-            # The last for an interface that is taken away this very moment.
-            sentence = f"The sandbox of amphora {self.id} cannot be built: {error}."
+            why = "an interface was taken away meanwhile" if isinstance(error, LookupError) else error
+            sentence = f"The sandbox of amphora {self.id} cannot be built: {why}."
             raise read_disk_fault(error) or Transient("sandbox-not-built", sentence) from error
 
     def _build(self) -> None:
