@@ -198,12 +198,15 @@ class Observer:
             return {}
         digests = {}
         for amphora in run.amphorae.values():
-            if not isinstance(sightings[amphora.id], AmphoraObserved):
+            seen = sightings[amphora.id]
+            if not isinstance(seen, AmphoraObserved):
                 continue
             try:
                 document = await self.render(run, amphora)
-            except Transient:
-                # Unknown: the plan configures it, and that step says why it cannot.
+            except (Transient, Lasting) as error:
+                if isinstance(error, Lasting) and seen.generation:
+                    raise
+                # Unknown: the plan configures it, and that step says why it cannot; or another host builds it.
                 continue
             digests[amphora.id] = document.digest() if document is not None else ""
         return digests

@@ -18,9 +18,9 @@ from statera.plan.seats import (
     doubt_end,
     find_heir,
     give_up,
+    has_never_served,
     is_live,
     is_seen,
-    is_unbuilt,
     list_seats,
     place,
 )
@@ -45,7 +45,7 @@ def needs_hosts(world: World) -> bool:
     if world.tree.load_balancer.deleting:
         return False
     rows = [seat.row for seat in list_seats(world).values()]
-    return needs_lookout(world) or any(row is None or is_unbuilt(world, row) for row in rows)
+    return needs_lookout(world) or any(row is None or has_never_served(world, row) for row in rows)
 
 
 def decide_plan(world: World) -> Plan:

@@ -38,6 +38,7 @@ def list_seats(world: World) -> dict[AmphoraRole, Seat]:
     verdicts = {row.id: judge_amphora(world, row) for row in rows}
     lost = {row_id: verdict.reason for row_id, verdict in verdicts.items() if isinstance(verdict, Replace)}
     given_up = {row.id for row in rows if row.status == AmphoraStatus.ERROR}
+    given_up |= {row.id for row in rows if _is_misplaced(world, row)}
     worn_ids = given_up | lost.keys() | set(world.tree.load_balancer.amphorae_to_replace)
     condemned = [amphora for amphora in world.amphorae if amphora.status == AmphoraStatus.PENDING_DELETE]
     seats = {}
@@ -89,7 +90,12 @@ def place(world: World, role: AmphoraRole, row: Amphora | None, others: Sequence
 
 def is_unbuilt(world: World, row: Amphora) -> bool:
     """Say whether an amphora has never served and nothing of it is seen: another host may just as well build it."""
-    return row.status == AmphoraStatus.PENDING_CREATE and not is_seen(world, row)
+    return has_never_served(world, row) and not is_seen(world, row)
+
+
+def has_never_served(world: World, row: Amphora) -> bool:
+    """Say whether no configuration has ever been live on an amphora, whatever of it is built."""
+    return row.status == AmphoraStatus.PENDING_CREATE and not is_live(world, row)
 
 
 def is_live(world: World, row: Amphora) -> bool:
@@ -111,6 +117,12 @@ def is_seen(world: World, row: Amphora) -> bool:
 def _is_hopeless(world: World, row: Amphora) -> bool:
     host = next((host for host in world.hosts if host.name == row.host), None)
     return host is None or not host.has_room
+
+
+def _is_misplaced(world: World, row: Amphora) -> bool:
+    """Say whether the engines of its host cannot serve the tree and those of another host can."""
+    host = next((host for host in world.hosts if host.name == row.host and host.reachable), None)
+    return host is not None and has_never_served(world, row) and host not in list_able(world.hosts, world.tree)
 
 
 def _after(rows: Sequence[Amphora], now: dt.datetime) -> dt.datetime:

@@ -108,6 +108,31 @@ async def test_what_the_hosts_haproxy_lacks_is_told_and_heals_with_another(room:
     assert is_active(await room.show(tree))
 
 
+async def test_what_has_never_served_moves_to_a_host_whose_engine_can(room: Room) -> None:
+    room.compute = FakeCompute("one", "two")
+    for host in room.compute.hosts.values():
+        host.engine_versions = {"haproxy": "2.4.22"}
+    room.reconciler = room.make_reconciler()
+    plain = make_tree()
+    hashed = msgspec.structs.replace(plain.pools[0], lb_algorithm=Algorithm.SOURCE_IP_PORT)
+    tree = await room.create(msgspec.structs.replace(plain, pools=(hashed,)))
+    await room.run_pass()
+    [begun] = await room.amphorae(tree)
+    other = next(name for name in room.compute.hosts if name != begun.host)
+    room.compute.hosts[other].engine_versions = {"haproxy": "2.6.12"}
+    room.reconciler = room.make_reconciler()
+    await room.run_pass(tree)
+    assert is_active(await room.show(tree))
+    assert [row.host for row in await room.amphorae(tree)] == [other]
+    assert list(room.compute.list_sandboxes()) == [row.id for row in await room.amphorae(tree)]
+    # What serves stays, whatever becomes of its host's engine.
+    room.compute.hosts[other].engine_versions = {"haproxy": "2.4.22"}
+    room.compute.hosts[begun.host].engine_versions = {"haproxy": "2.6.12"}
+    room.reconciler = room.make_reconciler()
+    await room.run_pass(tree)
+    assert [row.host for row in await room.amphorae(tree)] == [other]
+
+
 async def test_without_a_listener_no_engine_runs(room: Room) -> None:
     tree = await build(room, Tree(load_balancer=make_load_balancer()))
     [sandbox] = room.compute.list_sandboxes().values()

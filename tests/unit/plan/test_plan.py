@@ -8,7 +8,7 @@ import pytest
 
 from statera.base.reason import Reason
 from statera.model.amphora import Amphora, AmphoraObserved, Host
-from statera.model.enums import AmphoraRole, AmphoraStatus, Topology
+from statera.model.enums import Algorithm, AmphoraRole, AmphoraStatus, Topology
 from statera.model.tree import Tree
 from statera.plan.plan import decide_plan, needs_hosts
 from statera.plan.spec import decide_sandbox_spec
@@ -153,6 +153,33 @@ def test_what_was_never_built_moves_to_another_host():
     plan = decide_plan(world)
     assert names(plan) == ["CondemnAmphora", "AddAmphora", *BUILT, "Settle"]
     assert plan.sentence().startswith("Give up amphora amphora on host one, which cannot build it.")
+
+
+OLD, NEW = {"haproxy": "2.4.22"}, {"haproxy": "2.6.12"}
+TOLD = tuple(msgspec.structs.replace(host, engine_versions=told) for host, told in zip(HOSTS, (OLD, NEW), strict=True))
+
+
+@pytest.mark.parametrize("is_built", [False, True])
+def test_what_has_never_served_moves_from_a_host_whose_engine_cannot_serve_it(is_built: bool):
+    tree = msgspec.structs.replace(make_tree(), pools=small_tree(pool={"lb_algorithm": Algorithm.SOURCE_IP_PORT}).pools)
+    row = make_row(status=AmphoraStatus.PENDING_CREATE)
+    seen = see(row, generation=0, configuration_digest="", haproxy_running=False) if is_built else None
+    world = make_world(row, tree=tree, hosts=TOLD, sightings={row.id: seen}, configurations={})
+    assert needs_hosts(world)
+    plan = decide_plan(world)
+    stood_by = ["EnsurePorts", "EnsureSandbox", "Configure", "CondemnAmphora", "EnsureSandbox", "ConfirmAmphora"]
+    begun = ["EnsurePorts", "EnsureSandbox", "Configure", "ConfirmAmphora", "CondemnAmphora"]
+    assert names(plan) == ["AddAmphora", *(stood_by if is_built else begun), *REMOVED, "EnsureSandbox", "Settle"]
+    assert [step.amphora.host for step in plan.steps if isinstance(step, AddAmphora)] == ["two"]
+    # Nowhere better, or it has served: then what is missing is told where it is.
+    for there in ((TOLD[0],), (TOLD[0], msgspec.structs.replace(TOLD[1], reachable=False))):
+        assert "AddAmphora" not in names(decide_plan(msgspec.structs.replace(world, hosts=there)))
+    full = (TOLD[0], msgspec.structs.replace(TOLD[1], amphora_count=1, amphora_limit=1))
+    plan = decide_plan(msgspec.structs.replace(world, hosts=full))
+    assert "AddAmphora" not in names(plan)
+    assert ("Configure" in names(plan)) == is_built
+    live = msgspec.structs.replace(world, sightings={row.id: see(row)})
+    assert "AddAmphora" not in names(decide_plan(live))
 
 
 def test_what_has_served_stays_where_it_is():
