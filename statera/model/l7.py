@@ -195,7 +195,9 @@ def _judge_policy(tree: Tree, policy: L7Policy, request: Request, winner: Policy
     missed = sum(not rule.matched for rule in rules)
     sentence = f"{missed} of its {len(rules)} rules did not match." if missed else "All of its rules matched."
     if winner is not None and not missed:
-        sentence = f"Its rules match, but policy {winner.name or winner.id} comes first."
+        # A position alone would not explain it: see `order_policies`.
+        why = ": pools are chosen after all that reject or redirect" if policy.position < winner.position else ""
+        sentence = f"Its rules match, but policy {winner.name or winner.id} comes first{why}."
     return msgspec.structs.replace(verdict, matched=winner is None and not missed, sentence=sentence, rules=rules)
 
 

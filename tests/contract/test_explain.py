@@ -52,7 +52,15 @@ async def test_who_takes_a_request(api: Api) -> None:
     ]
     told = await ask(api, balancer, path="/static", headers={"x-no": "1"})
     assert (told["status_code"], told["sentence"]) == (403, "Policy no rejects the request.")
-    assert told["l7policies"][2]["sentence"] == "Its rules match, but policy no comes first."
+    assert told["l7policies"][2]["sentence"] == (
+        "Its rules match, but policy no comes first: pools are chosen after all that reject or redirect."
+    )
+    first = {"l7policy": {"position": 1}}
+    moved = await api.ask("PUT", f"/l7policies/{told['l7policy_id']}", first)
+    assert moved.status_code == 200, moved.text
+    told = await ask(api, balancer, path="/static", headers={"x-no": "1"})
+    sentences = {one["name"]: one["sentence"] for one in told["l7policies"]}
+    assert sentences["to-static"] == "Its rules match, but policy no comes first."
     told = await ask(api, balancer, path="/other")
     assert (told["pool_id"], told["l7policy_id"]) == (pools["app"], None)
     assert told["sentence"] == "The default pool app takes it. None of its members takes requests."
