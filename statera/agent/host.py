@@ -405,7 +405,8 @@ def find_engine_versions(settings: Settings) -> dict[str, str]:
     if _speaks_sctp():
         versions[SCTP] = os.uname().release
     # Nothing is loaded for it: whoever loads the module decides that it is used.
-    if keepalived.PROGRAM in versions and shutil.which("nft") and (version := find_version()):
+    has_tools = keepalived.PROGRAM in versions and shutil.which("nft") is not None
+    if settings.agent.ipvs and has_tools and (version := find_version()):
         versions[EngineName.LVS] = version
     return versions
 

@@ -234,6 +234,10 @@ class AgentSettings(Section, frozen=True, kw_only=True):
     port: Annotated[Port, Meta(description="TCP port to listen on, TLS with client certificates.")] = 9443
     haproxy: Annotated[str, Meta(description="The HAProxy program.")] = "haproxy"
     nginx: Annotated[str, Meta(description="The nginx program, with its stream module; it serves UDP.")] = "nginx"
+    ipvs: Annotated[
+        bool,
+        Meta(description="Carry UDP and SCTP by the kernel's IPVS where its module is loaded; else nginx does UDP."),
+    ] = True
     haproxy_user: Annotated[
         str, Meta(description="System user of sandboxes that were built by versions in which all of them shared one.")
     ] = "haproxy"

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from statera.agent import host
 from statera.agent.ipvs import count_active, find_version, parse_file, parse_table, tell_difference
 from statera.agent.keepalived import list_words
 from statera.agent.lvs import BALANCING, shorten
 from statera.agent.vrrp import SHARING
+from statera.base.settings import AgentSettings, Settings
 from statera.model.engines import EngineName
 from tests.golden.engines import make_document, render_case
 
@@ -112,3 +114,10 @@ def test_keepaliveds_words_are_shortened_to_what_is_wrong() -> None:
     assert shorten(words) == "IPVS: Can't initialize ipvs: No such file or directory"
     assert shorten("nothing of this kind") == "nothing of this kind"
     assert len(shorten("IPVS: " + "x" * 2000)) == 600
+
+
+@pytest.mark.parametrize("is_wanted", [True, False])
+def test_a_loaded_module_is_used_unless_the_operator_says_no(is_wanted: bool, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(host, "find_version", lambda: "1.2.1")
+    settings = Settings(agent=AgentSettings(ipvs=is_wanted))
+    assert (EngineName.LVS in host.find_engine_versions(settings)) == is_wanted
