@@ -8,11 +8,16 @@ import ipaddress
 import socket
 import struct
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from statera.agent.addresses import read_link
 
 ETH_P_ARP, ETH_P_IP = 0x0806, 0x0800
 BROADCAST = b"\xff" * 6
 ALL_NODES = "ff02::1"
 ND_NEIGHBOUR_ADVERT, OVERRIDE, OPTION_TARGET_LINK_ADDRESS = 136, 0x20, 2
+
+_closing = ThreadPoolExecutor(1, "close")
 
 
 def announce(interface: str, addresses: Sequence[str]) -> None:
@@ -27,9 +32,14 @@ def announce(interface: str, addresses: Sequence[str]) -> None:
 
 
 def _send_arp(interface: str, address: bytes) -> None:
-    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
+    raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    try:
         raw.bind((interface, 0))
         raw.send(arp_frame(raw.getsockname()[4], address))
+    finally:
+        # The kernel lets go of a packet socket only when no processor may be looking at it any more (af_packet.c,
+        # packet_release): some 10 ms in which a VIP would not serve yet.
+        _closing.submit(raw.close)
 
 
 def arp_frame(mac: bytes, address: bytes) -> bytes:
@@ -39,9 +49,7 @@ def arp_frame(mac: bytes, address: bytes) -> bytes:
 
 
 def _send_advertisement(interface: str, address: bytes) -> None:
-    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
-        raw.bind((interface, 0))
-        mac = raw.getsockname()[4]
+    mac = bytes.fromhex(read_link(interface).mac_address.replace(":", ""))
     with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as icmp:
         index = socket.if_nametoindex(interface)
         # Receivers drop neighbour messages whose hop limit is not 255.

@@ -8,6 +8,7 @@ All functions block for some milliseconds.
 
 import contextlib
 import hashlib
+import itertools
 import os
 import pwd
 from collections.abc import Iterator
@@ -48,7 +49,8 @@ def claim_user(agent: AgentSettings, place: Path, known: int = 0) -> int:
     Again is fine. Raises `Lasting` (slug `user-ids-used-up`).
     """
     with _register():
-        for number in (known, *_candidates(agent, place)) if known else _candidates(agent, place):
+        # One after the other: there are tens of thousands, and nearly always the first one is it.
+        for number in itertools.chain((known,) if known else (), _candidates(agent, place)):
             link = REGISTER / str(number)
             if _read(link) == str(place):
                 return number
