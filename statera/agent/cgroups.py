@@ -20,9 +20,16 @@ LOOK_AGAIN_S = 0.01
 
 def ensure_groups(amphora_id: str, limits: LimitsSpec) -> list[Path]:
     """Make the groups of one amphora with its limits; return the `cgroup.procs` files that a process joins."""
+    groups = _ensure_all(amphora_id, limits)
+    if not groups:
+        log.warning("neither memory nor processor time is limited: no control groups", amphora_id=amphora_id)
+    return groups
+
+
+def _ensure_all(amphora_id: str, limits: LimitsSpec) -> list[Path]:
     if (ROOT / "cgroup.controllers").exists():
         return _ensure_unified(amphora_id, limits)
-    groups = []
+    groups: list[Path] = []
     for controller, values in _values_of_version_1(limits).items():
         if (ROOT / controller / "tasks").exists():
             groups += _make(ROOT / controller / PARENT / amphora_id, values)
@@ -54,8 +61,11 @@ def _make(folder: Path, values: dict[str, str]) -> list[Path]:
         log.warning("no control group", folder=str(folder), error=error.strerror)
         return []
     for name, value in values.items():
-        with contextlib.suppress(OSError):
+        try:
             (folder / name).write_text(value, encoding="ascii")
+        except OSError as error:
+            # A kernel without a limit of this kind, say: what else there is holds.
+            log.warning("limit not set", file=str(folder / name), error=error.strerror)
     return [folder / "cgroup.procs"]
 
 

@@ -1,5 +1,6 @@
 """What the processes of a running installation may do, and who may read what they write."""
 
+import json
 import os
 import pwd
 import stat
@@ -77,18 +78,37 @@ def test_nobody_else_may_read_what_is_written(installation: Installation) -> Non
     playground = installation.playground
     made = playground.create_load_balancer("modes", installation.servers)
     playground.wait_active(made["id"])
-    problems = []
+    problems, readable = [], set()
     for root in (playground.data_dir, playground.run_dir):
         for folder, folders, files in os.walk(root):
             for name in (*folders, *files):
                 path = Path(folder, name)
                 problems += _find_problems(path.relative_to(root), path.lstat())
+            if _is_open(Path(folder), root):
+                readable |= {name for name in (*folders, *files) if Path(folder, name).lstat().st_mode & 0o004}
     assert problems == []
+    assert readable <= PUBLIC
+    for run in Path(playground.run_dir, "amphorae").iterdir():
+        record = json.loads((Path(playground.data_dir, "amphorae", run.name) / "record.json").read_text())
+        owners = [(one.stat().st_uid, one.stat().st_gid) for one in (run, run / "live")]
+        assert owners == [(0, record["user_id"]), (record["user_id"], record["user_id"])]
+        assert [stat.S_IMODE(one.stat().st_mode) for one in (run, run / "live")] == [0o750, 0o700]
+        for key in (run / "keys").glob("*"):
+            assert (key.stat().st_uid, key.stat().st_gid) == (0, record["user_id"])
+            assert stat.S_IMODE(key.stat().st_mode) == 0o640
     playground.request("DELETE", f"/v2/lbaas/loadbalancers/{made['id']}?cascade=true")
     playground.wait_gone(made["id"])
 
 
+PUBLIC = {"agent.lock", "up.lock", "amphorae", "deployments", "clouds.yaml", "statera.log", "statera.toml"}
+"""What every user of the machine may read: locks, names of folders, and what the playground keeps beside."""
 PRIVATE = ("ca.key", "ca-next.key", "controller.key", "agent-local.key", "secrets.key", "key", "record.json", "pki")
+
+
+def _is_open(folder: Path, root: Path) -> bool:
+    """Say whether everybody gets into a folder below `root`."""
+    ways = [folder, *folder.parents][: len(folder.relative_to(root).parts)]
+    return all(one.stat().st_mode & 0o001 for one in ways)
 
 
 def _find_problems(path: Path, found: os.stat_result) -> list[str]:
