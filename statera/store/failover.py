@@ -32,19 +32,20 @@ _IS_SILENT = f"""
     silences.told_at > now() - make_interval(secs => {COUNTS_FOR_S})
     AND (last_heartbeat_at IS NULL OR last_heartbeat_at <= silences.since + interval '1 s')"""
 
+# Locked, since an amphora may be dropped between the look at it and the row that refers to it.
 _SAVE = sa.text("""
     WITH over AS (DELETE FROM silences WHERE amphora_id = ANY(CAST(:over AS uuid[])))
     INSERT INTO silences (amphora_id, since, told_at)
     SELECT amphorae.id, told.since, now()
     FROM unnest(CAST(:ids AS uuid[]), CAST(:since AS timestamptz[])) AS told (id, since)
     JOIN amphorae ON amphorae.id = told.id
-    ORDER BY amphorae.id
+    ORDER BY amphorae.id FOR KEY SHARE OF amphorae
     ON CONFLICT (amphora_id) DO UPDATE SET since = excluded.since, told_at = excluded.told_at
 """)
 
 
 async def save_silences(store: Store, silences: Sequence[Silence], over: Collection[str]) -> None:
-    """Write who is silent now, and of whom something is heard again."""
+    """Write who is silent now, and of whom something is heard again. Amphorae that are gone are skipped."""
     if silences or over:
         values = {
             "ids": [silence.amphora_id for silence in silences],

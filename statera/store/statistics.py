@@ -54,7 +54,7 @@ def _save_statement() -> sa.TextClause:
         JOIN amphorae ON amphorae.id = fresh.amphora_id
         JOIN listeners ON listeners.id = fresh.listener_id AND listeners.load_balancer_id = amphorae.load_balancer_id
         WHERE {among("listeners")}
-        ORDER BY fresh.listener_id, fresh.amphora_id
+        ORDER BY fresh.listener_id, fresh.amphora_id FOR KEY SHARE OF listeners
         ON CONFLICT (listener_id, amphora_id) DO UPDATE SET
             {", ".join([*raised, *last])},
             process = excluded.process, told_at = excluded.told_at, active_connections = excluded.active_connections
