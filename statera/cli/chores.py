@@ -18,6 +18,7 @@ from statera.base.settings import Settings
 from statera.cli.plain import plain
 from statera.model.failover import read_limits
 from statera.model.work import ChoreState
+from statera.store.amphorae import list_huddled
 from statera.store.chores import list_chores
 from statera.store.failover import list_silent, load_budget
 from statera.store.keepers import list_keepers
@@ -58,11 +59,12 @@ def _tell_next(one: ChoreState, now: dt.datetime) -> str:
 
 
 async def check_watch(settings: Settings) -> list[tuple[str, str, str]]:
-    """Return (what, found, how to mend it) of chores, silent amphorae and the budget of replacements."""
+    """Return (what, found, how to mend it) of chores, silent amphorae, pairs on one host, budget of replacements."""
     store = open_store(settings)
     try:
         failing = [one for one in await list_chores(store) if one.reason is not None]
         silent = await list_silent(store)
+        huddled = await list_huddled(store)
         budget = await load_budget(store, read_limits(settings.failover))
         keepers = await list_keepers(store)
     except StateraError:
@@ -78,6 +80,14 @@ async def check_watch(settings: Settings) -> list[tuple[str, str, str]]:
             "Look at the reasons of their load balancers.",
         )
         for one in silent
+    ]
+    findings += [
+        (
+            f"pairs on host {host}",
+            f"{number} load balancers have both amphorae there",
+            "Add a host, or bring one back; then fail them over.",
+        )
+        for host, number in huddled.items()
     ]
     if len(keepers) > 1:
         mend = "Keep ca.key and ca-next.key on one, and copy ca.pem, controller.pem and controller.key from there."

@@ -13,6 +13,7 @@ from statera.base.ids import is_uuid
 from statera.base.secret import Secret
 from statera.model.amphora import Amphora
 from statera.model.enums import AmphoraStatus
+from statera.model.vrrp import PRIORITIES
 from statera.model.work import Claim
 from statera.store.claims import fence
 from statera.store.engine import Store
@@ -135,6 +136,16 @@ async def count_placed(store: Store) -> dict[str, int]:
     """Return how many amphora rows each host has, those of every load balancer."""
     rows = await store.execute(sa.select(amphorae.c.host, sa.func.count().label("placed")).group_by(amphorae.c.host))
     return {row.host: row.placed for row in rows}
+
+
+async def list_huddled(store: Store) -> dict[str, int]:
+    """Return of how many load balancers each host has both amphorae: they share the VIPs, and are lost together."""
+    sharing = amphorae.c.role.in_(tuple(PRIORITIES)) & (amphorae.c.status == AmphoraStatus.ALLOCATED)
+    both = sa.select(amphorae.c.host).where(sharing).group_by(amphorae.c.load_balancer_id, amphorae.c.host)
+    found = both.having(sa.func.count() > 1).subquery()
+    counted = sa.select(found.c.host, sa.func.count().label("number")).group_by(found.c.host)
+    rows = await store.execute(counted.order_by(found.c.host))
+    return {row.host: row.number for row in rows}
 
 
 async def load_heartbeat_key(store: Store, amphora_id: str) -> Secret[bytes] | None:

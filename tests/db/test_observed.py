@@ -13,11 +13,13 @@ from statera.model.amphora import Amphora
 from statera.model.enums import AmphoraStatus, OperatingStatus, ProvisioningStatus
 from statera.model.status import StatusChange
 from statera.model.tree import Listener, LoadBalancer, Member, Tree
+from statera.model.vrrp import PRIORITIES
 from statera.model.work import Claim, Event
 from statera.store.amphorae import (
     KEY_BYTES,
     count_placed,
     list_amphorae,
+    list_huddled,
     list_voices,
     load_heartbeat_key,
     remove_amphora,
@@ -130,6 +132,11 @@ async def test_who_has_the_vips_is_told_by_heartbeats_only_and_survives_a_save(s
     await save_holders(store, {})
     [glance] = await list_glances(store)
     assert glance.vip_on == (pair[1].host,)
+    assert await list_huddled(store) == {}
+    for amphora, role in zip(pair, PRIORITIES, strict=True):
+        there = msgspec.structs.replace(amphora, host="one", role=role, status=AmphoraStatus.ALLOCATED)
+        await save_amphora(store, claim, there)
+    assert await list_huddled(store) == {"one": 1}
 
 
 async def test_an_event_keeps_words_that_cannot_be_stored(store: Store) -> None:
