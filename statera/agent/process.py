@@ -35,11 +35,13 @@ LOOK_AGAIN_S = 0.005
 # Arguments: 1 the amphora's folder, 2 where it is bound, 3 the pid file or "", 4 the descriptor limit, then the control
 # groups up to "--", then the command. All `exec`s, so the pid that is written stays that of the last program.
 # Namespaces of other amphorae are let go of, since each kept mount would keep one alive: all of them at once, not one
-# after the other as `--recursive` does it, and again while another mount lies below.
+# after the other as `--recursive` does it, and again while another mount lies below. Whoever cleans /run up may have
+# taken the place away.
 LAUNCHER = """
 folder=$1 place=$2 pidfile=$3 descriptors=$4; shift 4
 while [ "$1" != -- ]; do echo $$ >"$1" 2>/dev/null; shift; done; shift
 while umount -l /run/netns 2>/dev/null; do :; done
+[ -d "$place" ] || mkdir -p "$place"
 mount --bind "$folder" "$place" || exit 97
 ulimit -n "$descriptors" 2>/dev/null
 cd / || exit 97
