@@ -15,10 +15,13 @@ import msgspec
 from msgspec import Meta
 
 from statera.base.errors import Lasting
+from statera.base.option_faults import describe_fault
 from statera.base.secret import Secret
 
 ENVIRONMENT_PREFIX = "STATERA_"
 DEFAULT_PATHS = (Path("/etc/statera/statera.toml"),)
+
+DATABASE_URL = r"^$|^postgres(ql)?(\+psycopg)?://"
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Seconds = Annotated[float, Meta(gt=0)]
@@ -32,12 +35,19 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class DatabaseSettings(Section, frozen=True, kw_only=True):
     url: Annotated[
         str,
-        Meta(description="PostgreSQL 14+ URL (`postgresql://user@host/db`); empty: `statera up` runs a private one."),
+        Meta(
+            pattern=DATABASE_URL,
+            description="PostgreSQL 14+ URL (`postgresql://user@host/db`); empty: `statera up` runs a private one.",
+        ),
     ] = ""
     pool_size: Annotated[int, Meta(ge=1, le=200, description="Connections each process keeps at most.")] = 8
     pooled: Annotated[bool, Meta(description="`url` leads to PgBouncer, or its like, in transaction mode.")] = False
     direct_url: Annotated[
-        str, Meta(description="With `pooled`: URL past the pooler, so that workers hear of edits; empty: they poll.")
+        str,
+        Meta(
+            pattern=DATABASE_URL,
+            description="With `pooled`: URL past the pooler, so that workers hear of edits; empty: they poll.",
+        ),
     ] = ""
     os_user: Annotated[
         str, Meta(description="Unprivileged system user that runs the private PostgreSQL when Statera is root.")
@@ -418,9 +428,9 @@ def convert_settings(values: Mapping[str, Any], *, source: str) -> Settings:
     try:
         return msgspec.convert(values, Settings, dec_hook=_read_secret)
     except msgspec.ValidationError as error:
-        what, _, where = str(error).partition(" - at `$.")
-        option = where.rstrip("`") or "the top level"
-        raise BadSettings(f"Option {option} in {source} is wrong: {what}.") from error
+        option, what = describe_fault(str(error), Settings)
+        end = "" if what.endswith("?") else "."
+        raise BadSettings(f"Option {option} in {source} is wrong: {what}{end}") from error
 
 
 def _read_secret(kind: type, value: Any) -> Any:

@@ -91,8 +91,10 @@ class LocalNetwork:
 def networks_from_settings(settings: Sequence[NetworkSettings]) -> tuple[Network, ...]:
     """Turn configured networks into `Network`s. Raises `BadSettings` naming the option."""
     networks = tuple(_network(network, f"networks[{number}]") for number, network in enumerate(settings))
-    _check_unique([network.id for network in networks], "networks[].id")
+    # Ids that are derived from names are the same when these are: then the name is what is wrong.
+    _check_unique([network.id for network in settings if network.id], "networks[].id")
     _check_unique([network.name for network in networks], "networks[].name")
+    _check_unique([network.id for network in networks], "networks[].id")
     _check_unique([subnet.id for network in networks for subnet in network.subnets], "networks[].subnets[].id")
     return networks
 

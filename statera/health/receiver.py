@@ -63,7 +63,8 @@ class HeartbeatReceiver:
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE)
             self._socket = _bind(found[0][0], found[0][4])
         except OSError as error:
-            sentence = f"Heartbeats cannot be received on {host} port {port} (UDP): {error.strerror or error}."
+            where = f"{host}, UDP port {port} (health.host, health.port)"
+            sentence = f"Heartbeats cannot be received on {where}: {error.strerror or error}."
             raise Lasting("health-address-unavailable", sentence) from error
         loop.add_reader(self._socket.fileno(), self._read)
         self._loader = asyncio.create_task(self._load_keys())

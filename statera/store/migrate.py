@@ -16,6 +16,21 @@ from statera.store.engine import SETTINGS, driver_url
 _LOCK_KEY = 0x53544154
 """Of the advisory lock that keeps two upgrades apart; no other meaning."""
 
+_CAUSES = (
+    "connection refused",
+    "password authentication failed",
+    "no password supplied",
+    "no pg_hba.conf entry",
+    "could not translate host name",
+    "failed to resolve host",
+    "timeout expired",
+    "no such file or directory",
+    "permission denied",
+    "too many clients",
+    "does not exist",
+)
+"""What a driver may say of a connection that failed and that tells nobody a secret; the first that is there counts."""
+
 
 def upgrade(url: str, revision: str = "head") -> str:
     """Apply the migrations that are missing and return the revision; two at once wait for each other.
@@ -81,6 +96,13 @@ def _connect(url: str) -> Iterator[sa.Connection]:
             yield connection
     except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
         # The driver's own text may hold the connection string; it stays in the chained exception.
-        raise Transient("database-unavailable", "The database does not answer.", retry_after_s=2.0) from error
+        sentence = f"The database of database.url does not answer{tell_cause(str(error.orig))}."
+        raise Transient("database-unavailable", sentence, retry_after_s=2.0) from error
     finally:
         engine.dispose()
+
+
+def tell_cause(words: str) -> str:
+    """Return what is known of a failed connection, without what the driver says beside it: ": ..." or nothing."""
+    cause = next((cause for cause in _CAUSES if cause in words.lower()), "")
+    return f": {cause}" if cause else ""

@@ -11,7 +11,7 @@ from alembic.runtime.migration import MigrationContext
 from statera.base.errors import Transient
 from statera.drivers.postgres_embedded import EmbeddedPostgres
 from statera.store.engine import driver_url
-from statera.store.migrate import current_revision, head_revision, upgrade
+from statera.store.migrate import current_revision, head_revision, tell_cause, upgrade
 from statera.store.tables import TABLE_OF, metadata
 from tests.fixtures.postgres import make_database
 
@@ -58,6 +58,13 @@ def test_upgrade_without_a_database_is_transient(postgres: EmbeddedPostgres) -> 
     with pytest.raises(Transient) as caught:
         upgrade(postgres.url_of("no_such_database"))
     assert caught.value.reason.slug == "database-unavailable"
+    assert "The database of database.url does not answer: " in caught.value.sentence
+
+
+def test_the_cause_is_told_without_the_rest() -> None:
+    told = tell_cause('connection to server at "h", port 1 failed: FATAL:  password authentication failed for user "u"')
+    assert told == ": password authentication failed"
+    assert tell_cause("something with password=secret in it") == ""
 
 
 def test_every_attribute_has_a_column() -> None:

@@ -87,6 +87,7 @@ def test_a_wrong_option_is_named(subnet: dict[str, Any], network: dict[str, Any]
     [
         ({"name": "a", "id": NETWORK_ID}, "networks[].id has"),
         ({"name": "a"}, "twice"),
+        ({"name": "a"}, "networks[].name has a"),
     ],
 )
 def test_nothing_stands_there_twice(twice: dict[str, Any], words: str):
