@@ -17,6 +17,7 @@ import msgspec
 from statera import __version__
 from statera.agent import keepalived, namespace, process
 from statera.agent.bridges import Bridges
+from statera.agent.capacity import Capacity, read_capacity
 from statera.agent.datagrams import check_datagrams
 from statera.agent.disk import read_disk_fault
 from statera.agent.engine import shorten
@@ -100,14 +101,19 @@ class AmphoraHost:
     # The host
 
     def describe(self) -> HostFacts:
+        capacity = self._read_capacity()
         return HostFacts(
             name=self._settings.agent.name,
             agent_version=__version__,
             engine_versions=self._versions,
             amphora_count=len(self.sandboxes),
-            amphora_limit=self._settings.agent.amphora_limit,
+            amphora_limit=capacity.limit,
+            limited_by=capacity.why,
             protocol=PROTOCOL,
         )
+
+    def _read_capacity(self) -> Capacity:
+        return read_capacity(len(self.sandboxes), self._settings.agent.amphora_limit)
 
     async def adopt(self) -> None:
         """Take over what an earlier life of the agent left: running processes are left alone, ended ones come back."""
@@ -162,10 +168,10 @@ class AmphoraHost:
         if tombstone and request.epoch <= tombstone:
             raise LostClaim(request.sandbox.load_balancer_id)
         if amphora_id not in self.sandboxes:
-            limit = self._settings.agent.amphora_limit
-            if len(self.sandboxes) >= limit:
-                name = self._settings.agent.name
-                raise Lasting("host-full", f"Host {name} holds {limit} amphorae, as many as it may.")
+            capacity = self._read_capacity()
+            if len(self.sandboxes) >= capacity.limit:
+                told = f"Host {self._settings.agent.name} holds {capacity.limit} amphorae, as many as it may"
+                raise Lasting("host-full", f"{told}: {capacity.why}." if capacity.why else f"{told}.")
             self.sandboxes[amphora_id] = Sandbox(
                 Record(sandbox=request.sandbox, sandbox_digest=request.digest, epoch=request.epoch, protocol=PROTOCOL),
                 Secret(request.heartbeat_key),
@@ -277,6 +283,7 @@ class AmphoraHost:
         while not stop.is_set():
             turn += 1
             SANDBOXES.set(len(self.sandboxes))
+            SANDBOXES_LIMIT.set(self._read_capacity().limit)
             await self._look_after_bridges()
             await asyncio.gather(*(self._look_in_turn(sandbox, turn) for sandbox in list(self.sandboxes.values())))
             if turn % TRIM_EVERY == 0:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
 from statera.app import list_hosts, observe_hosts, open_store
@@ -14,6 +13,7 @@ from statera.base.errors import Refusal, Refused
 from statera.base.settings import Settings
 from statera.cli.amphorae import ACTOR
 from statera.cli.plain import plain
+from statera.cli.tables import print_table
 from statera.model.amphora import Host
 from statera.model.draining import Drain, Stay
 from statera.store.amphorae import count_placed
@@ -44,7 +44,7 @@ def print_hosts(settings: Settings, *, form: str = "text") -> None:
     table = Table("host", "state", "amphorae", "room for", "zone", "", box=None)
     for row in rows:
         table.add_row(*(plain(str(value)) for value in row.values()))
-    Console().print(table)
+    print_table(table)
 
 
 async def _look(settings: Settings) -> tuple[tuple[Host, ...], dict[str, int], tuple[Drain, ...]]:
@@ -58,7 +58,7 @@ async def _look(settings: Settings) -> tuple[tuple[Host, ...], dict[str, int], t
 def _tell_host(host: Host, placed: int, drain: Drain | None) -> dict[str, str | int]:
     count = max(host.amphora_count, placed)
     state = "up" if host.reachable else "unreachable"
-    about = host.reason.sentence if host.reason else ""
+    about = host.reason.sentence if host.reason else host.limited_by
     if drain is not None:
         state = "gone" if drain.is_gone else "draining" if count else "drained"
         why = drain.reason.sentence if drain.reason is not None and count else ""

@@ -88,6 +88,7 @@ class LocalCompute:
             reachable=True,
             amphora_count=facts.amphora_count,
             amphora_limit=facts.amphora_limit,
+            limited_by=facts.limited_by,
             agent_version=facts.agent_version,
             protocol=facts.protocol,
             engine_versions=facts.engine_versions,

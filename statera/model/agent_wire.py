@@ -28,6 +28,8 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     amphora_count: int
     amphora_limit: int
     protocol: Annotated[int, since(2)] = FIRST_PROTOCOL
+    limited_by: Annotated[str, since(4)] = ""
+    """What of the machine allows no more than the limit, in words; "" where only the option does."""
 
 
 class SandboxRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -49,9 +49,11 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     is_alive: bool = True
     """Whether the machine gives any sign of life: an agent may be down while traffic flows."""
     reason: Reason | None = None
-    """Why it is not reachable, or why it takes no more amphorae."""
+    """Why it is not reachable."""
     amphora_count: int = 0
     amphora_limit: int = 1000
+    limited_by: str = ""
+    """What of the machine allows no more than that, in words; "" where only its option does."""
     agent_version: str = ""
     protocol: int = FIRST_PROTOCOL
     """What its agent understands."""

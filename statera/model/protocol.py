@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 import msgspec
 from msgspec import Meta
 
-PROTOCOL = 3
+PROTOCOL = 4
 """Of this version. Raised whenever a message of the wire gets an attribute or an enum on it gets a value."""
 FIRST_PROTOCOL = 1
 """Of whoever does not tell."""

@@ -68,4 +68,5 @@ def _tell_unreachable(hosts: Sequence[Host]) -> str:
 def _tell_full(answering: Sequence[Host]) -> str:
     told = ", ".join(f"{host.name} ({host.amphora_limit})" for host in answering[:3])
     more = f" and {len(answering) - 3} more" if len(answering) > 3 else ""
-    return f"No host has room for another amphora: {told}{more} hold as many as they may."
+    why = "".join(f" Of {host.name}: {host.limited_by}." for host in answering[:3] if host.limited_by)
+    return f"No host has room for another amphora: {told}{more} hold as many as they may.{why}"

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -227,6 +228,24 @@ async def test_a_full_host_says_so(ground: Ground) -> None:
     with pytest.raises(Lasting, match="holds 1 amphorae") as told:
         await host.ensure(ground.request(amphora_id=new_id()))
     assert told.value.reason.slug == "host-full"
+
+
+async def test_a_machine_that_carries_no_more_says_what_bounds_it(host: AmphoraHost, ground: Ground) -> None:
+    await host.ensure(ground.request())
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 100, before[1]))
+    try:
+        facts = host.describe()
+        assert (facts.amphora_count, facts.amphora_limit) == (1, 1)
+        assert "RLIMIT_NOFILE" in facts.limited_by
+        with pytest.raises(Lasting, match=r"holds 1 amphorae.*\(RLIMIT_NOFILE\)") as told:
+            await host.ensure(ground.request(amphora_id=new_id()))
+        # What is here is still looked after.
+        await host.ensure(ground.request(2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert told.value.reason.slug == "host-full"
+    assert host.describe().limited_by == ""
 
 
 async def test_a_missing_bridge_is_named(host: AmphoraHost, ground: Ground) -> None:

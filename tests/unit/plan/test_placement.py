@@ -55,6 +55,11 @@ def test_choice(hosts: list[Host], placed: dict[str, int], avoid: tuple[str, ...
         ([host("a", 10), host("b", 3, limit=3)], "host-full", "a (10), b (3) hold as many as they may."),
         ([host("a", 10), host("b", reachable=False)], "host-full", "a (10)"),
         ([host(f"h{n}", 10) for n in range(5)], "host-full", "and 2 more"),
+        (
+            [msgspec.structs.replace(host("a", 10), limited_by="it may open 99 files"), host("b", 10)],
+            "host-full",
+            "a (10), b (10) hold as many as they may. Of a: it may open 99 files.",
+        ),
     ],
 )
 def test_no_host_says_why(hosts: list[Host], slug: str, words: str):
