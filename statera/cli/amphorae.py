@@ -6,14 +6,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from statera.app import open_store
 from statera.base.clock import SystemClock
 from statera.base.errand import Errand, new_request_id, on_errand
 from statera.base.errors import Refusal, Refused
 from statera.base.settings import Settings
+from statera.cli.tables import SHORT_ID_WIDTH, id_column, print_table, short
 from statera.model.amphora import Amphora
 from statera.model.edits import Terms, fail_over_amphora
 from statera.model.listing import ListQuery
@@ -46,14 +46,17 @@ def print_amphorae(
     if form == "json":
         _print_json([_tell(view) for view in found])
         return
-    table = Table("amphora", "load balancer", "host", "role", "status", "VIP", "has it", "heard", box=None)
+    whose = Column("load balancer", min_width=SHORT_ID_WIDTH)
+    table = Table(id_column("amphora"), whose, *("host", "role", "status", "VIP", "has it", "heard"), box=None)
+    for column in table.columns[2:]:
+        column.no_wrap = True
     for view in found:
         row = view.resource
         heard = _tell_age(row.last_heartbeat_at)
         vip = view.vip.address if view.vip is not None else ""
         owner, role = (row.load_balancer_id, row.role.value) if row.load_balancer_id else ("", "spare")
-        table.add_row(row.id, owner, row.host, role, row.status, vip, _tell_held(row), heard)
-    Console().print(table)
+        table.add_row(row.id, short(owner), row.host, role, row.status, vip, _tell_held(row), heard)
+    print_table(table)
 
 
 def print_amphora(settings: Settings, amphora_id: str, *, form: str = "text") -> None:
@@ -82,13 +85,13 @@ def print_amphora(settings: Settings, amphora_id: str, *, form: str = "text") ->
     about.add_row("heard", _tell_age(row.last_heartbeat_at))
     if row.reason is not None:
         about.add_row("reason", row.reason.sentence)
-    Console().print(about)
+    print_table(about)
     table = Table("listener", "connections", "in all", "bytes in", "bytes out", "bad requests", box=None)
     for one in traffic:
         counters = (one.active_connections, one.total_connections, one.bytes_in, one.bytes_out, one.request_errors)
         table.add_row(one.listener_id, *(f"{counter:,}" for counter in counters))
     if traffic:
-        Console().print(table)
+        print_table(table)
 
 
 def fail_over(settings: Settings, amphora_id: str) -> None:

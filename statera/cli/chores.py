@@ -8,7 +8,6 @@ import datetime as dt
 from collections.abc import Sequence
 
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
 from statera.app import open_store
@@ -16,6 +15,7 @@ from statera.base.clock import SystemClock
 from statera.base.errors import StateraError
 from statera.base.settings import Settings
 from statera.cli.plain import plain
+from statera.cli.tables import print_table
 from statera.model.failover import read_limits
 from statera.model.work import ChoreState
 from statera.store.amphorae import list_huddled
@@ -36,7 +36,7 @@ def print_chores(settings: Settings, *, form: str = "text") -> None:
         reason = one.reason.sentence if one.reason is not None else ""
         row = (one.name, _tell_age(one.done_at, now), _tell_next(one, now), one.owner, reason)
         table.add_row(*(plain(text) for text in row))
-    Console().print(table)
+    print_table(table)
 
 
 async def _load(settings: Settings) -> Sequence[ChoreState]:

@@ -4,11 +4,11 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
 from statera.base.secret import Secret
 from statera.base.settings import Settings, describe_options
+from statera.cli.tables import print_table
 
 
 def print_settings(settings: Settings) -> None:
@@ -24,7 +24,7 @@ def print_options() -> None:
         table.add_column(heading, overflow="fold")
     for row in describe_options():
         table.add_row(*row)
-    Console().print(table)
+    print_table(table)
 
 
 def render_settings(settings: Settings) -> str:

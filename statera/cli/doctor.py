@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
 from statera.app import check_agents, check_certificates, check_database, check_identity, check_orphans
@@ -17,6 +16,7 @@ from statera.base.settings import Settings
 from statera.cli.chores import check_watch
 from statera.cli.own_host import check_devices, list_own_ends, runs_agent_only
 from statera.cli.preflight import check_ready, find_program
+from statera.cli.tables import print_table
 from statera.model.own_certificates import CertificateEnd
 
 HAPROXY_LEAST = (2, 6)
@@ -41,7 +41,7 @@ def run_doctor(settings: Settings) -> int:
     for finding in findings:
         mark = "[green]✓" if not finding.mend else "[yellow]!" if finding.is_warning else "[red]✗"
         table.add_row(mark, finding.what, finding.found, finding.mend)
-    Console().print(table)
+    print_table(table)
     return int(any(finding.mend and not finding.is_warning for finding in findings))
 
 

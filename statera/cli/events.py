@@ -3,13 +3,13 @@
 import asyncio
 
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
 from statera.app import open_store
 from statera.base.errors import Refusal, Refused
 from statera.base.settings import Settings
 from statera.cli.plain import plain
+from statera.cli.tables import print_table
 from statera.model.work import Event
 from statera.store.events import list_events
 
@@ -27,7 +27,7 @@ def print_events(settings: Settings, load_balancer_id: str, *, limit: int, form:
         what = tell_event(event)
         at, generation = f"{event.at:%Y-%m-%d %H:%M:%S}", str(event.generation)
         table.add_row(at, generation, plain(event.actor), event.request_id, plain(what))
-    Console().print(table)
+    print_table(table)
 
 
 def tell_event(event: Event) -> str:

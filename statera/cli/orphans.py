@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from rich.console import Console
 from rich.table import Table
 
 from statera.app import open_compute, open_store
 from statera.base.settings import Settings
+from statera.cli.tables import print_table
 from statera.control.sweep import Stray, collect_strays, list_strays
 from statera.model.deployment import Deployment
 from statera.model.ports import ComputeDriver
@@ -37,7 +37,7 @@ def print_orphans(settings: Settings) -> None:
         held = stray.is_foreign or deployment.held_since is not None
         becomes = "stays" if held else f"removed after {settings.reconcile.orphan_grace_s:.0f} s"
         table.add_row(stray.host, stray.amphora.id, stray.amphora.load_balancer_id, whose, becomes)
-    Console().print(table)
+    print_table(table)
 
 
 def collect_orphans(settings: Settings, *, foreign: bool) -> None:

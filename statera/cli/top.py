@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from statera.app import open_store
 from statera.base.errors import Transient
 from statera.base.settings import Settings
 from statera.cli.plain import plain
+from statera.cli.tables import print_table, short
 from statera.model.enums import OperatingStatus, ProvisioningStatus
 from statera.model.rates import WINDOW_S, Glance, Rates, measure_rates
 from statera.store.glances import list_glances
@@ -24,6 +25,7 @@ Order = Literal["traffic", "connections", "errors", "status", "name"]
 UNITS = ("", "k", "M", "G", "T", "P")
 HEADS = ("name", "VIP", "on", "status", "traffic", "members", "active", "conn/s", "in B/s", "out B/s", "err/s", "why")
 HEAD_LINES = 2
+NAME_WIDTH_MOST = 24
 COLORS = {
     OperatingStatus.ONLINE: "green",
     OperatingStatus.NO_MONITOR: "green",
@@ -85,7 +87,7 @@ def run_top(settings: Settings, *, once: bool, form: str, order: Order, interval
         if form == "json":
             print(msgspec.json.format(msgspec.json.encode(lines[: most or None])).decode())
         else:
-            Console().print(draw(lines, most or len(lines)))
+            print_table(draw(lines, most or len(lines)))
         return
     asyncio.run(_watch(settings, order, interval_s, most))
 
@@ -121,16 +123,25 @@ async def _watch(settings: Settings, order: Order, interval_s: float, most: int)
 
 
 def draw(lines: Sequence[Line], most: int, *, fits: bool = False) -> Group:
-    """Return a table of the first ones, and above it all of them in one line; one that `fits` cuts long words off."""
-    table = Table(*HEADS, box=None, header_style="bold")
+    """Return a table of the first ones, and above it all of them in one line.
+
+    One that `fits` cuts reasons off; else they stand below, whole.
+    """
+    heads = HEADS if fits else HEADS[:-1]
+    table = Table(Column(heads[0], max_width=NAME_WIDTH_MOST), *heads[1:], box=None, header_style="bold")
     for column in table.columns[5:11]:
         column.justify = "right"
-    for column in table.columns:
-        column.no_wrap = fits
+    # Reasons give way when it is narrow; all else only after them.
+    for column in table.columns[:11]:
+        column.no_wrap = True
+    reasons = Text()
     for line in lines[:most]:
         one, rates = line.load_balancer, line.rates
-        table.add_row(
-            plain(one.name or one.id),
+        name, why = plain(one.name or one.id), plain(one.reason)
+        if not fits and one.reason:
+            reasons.append_text(Text("\n")).append_text(name).append(": ").append_text(why)
+        row = (
+            name,
             one.vip_address,
             plain(", ".join(one.vip_on)),
             _paint(one.provisioning_status),
@@ -141,15 +152,15 @@ def draw(lines: Sequence[Line], most: int, *, fits: bool = False) -> Group:
             scale(rates.bytes_in),
             scale(rates.bytes_out),
             scale(rates.errors),
-            plain(one.reason),
         )
+        table.add_row(*row, *([short(why)] if fits else []))
     whole = [
         f"{len(lines)} load balancers{f' ({most} shown)' if most < len(lines) else ''}",
         f"{scale(sum(line.rates.connections for line in lines))} connections/s",
         f"{scale(sum(line.rates.bytes_in for line in lines))} B/s in",
         f"{scale(sum(line.rates.bytes_out for line in lines))} B/s out",
     ]
-    return Group(Text(", ".join(whole), no_wrap=fits, overflow="ellipsis"), table)
+    return Group(Text(", ".join(whole), no_wrap=fits, overflow="ellipsis"), table, *([reasons] if reasons else []))
 
 
 def _paint(status: ProvisioningStatus | OperatingStatus) -> Text:

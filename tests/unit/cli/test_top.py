@@ -62,3 +62,17 @@ def test_old_looks_are_forgotten() -> None:
         watch.note([make_glance(second, second * second)], float(second))
     [line] = watch.tell("name")
     assert line.rates.connections == (55 * 55 - 45 * 45) / 10
+
+
+@pytest.mark.parametrize("width", [80, 100, 240])
+def test_names_and_whole_reasons_are_there_on_every_terminal(width: int) -> None:
+    told = io.StringIO()
+    Console(file=told, width=width).print(draw(make_watch().tell("traffic"), 9))
+    assert "bus" in told.getvalue().splitlines()[2]
+    assert "busy [red]?[2J: Odd ?." in told.getvalue()
+
+
+def test_a_reason_stays_in_its_line_while_it_is_watched() -> None:
+    told = io.StringIO()
+    Console(file=told, width=90).print(draw(make_watch().tell("traffic"), 9, fits=True))
+    assert len(told.getvalue().splitlines()) == 4
