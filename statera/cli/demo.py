@@ -156,7 +156,9 @@ class Demo:
     def print_invitation(self) -> None:
         """Say what can be tried by hand while it runs."""
         url, one = self.playground.api_url, f"/v2/lbaas/loadbalancers/{self.load_balancer['id']}"
-        cloud = f"OS_CLIENT_CONFIG_FILE='{self.playground.clouds_path}' '{Path(sys.executable).parent}/openstack'"
+        programs = Path(sys.executable).parent
+        statera, config = f"'{programs}/statera'", f"--config '{self.playground.config_path}'"
+        cloud = f"OS_CLIENT_CONFIG_FILE='{self.playground.clouds_path}' '{programs}/openstack'"
         lines = (
             f"\n[bold]VIP[/] http://{self.vip}/   [bold]API[/] {url}/   [bold]its reference[/] {url}/docs\n",
             f"curl http://{self.vip}/",
@@ -165,6 +167,8 @@ class Demo:
             f"{cloud} --os-cloud statera loadbalancer list",
             f"{cloud} --os-cloud statera loadbalancer member list demo-pool",
             f"{cloud} --os-cloud statera loadbalancer status show demo",
+            f"{statera} top {config}",
+            f"{statera} doctor {config}",
         )
         for line in lines:
             self.console.print(line, soft_wrap=True, highlight=False)
@@ -184,6 +188,8 @@ def run_demo(*, once: bool, keep_logs: bool) -> int:
 
 def _run_alone(*, once: bool, keep_logs: bool) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # else it was started with nohup
+        signal.signal(signal.SIGHUP, _interrupt)
     console = Console()
     remove_leftovers()
     playground = Playground(TAG, DATA_DIR, usual_ports=True)
@@ -198,18 +204,25 @@ def _run_alone(*, once: bool, keep_logs: bool) -> int:
             console.print("\nRunning until Ctrl-C.")
             signal.pause()
     except KeyboardInterrupt:
-        console.print("\nStopping.")
+        _say(console, "\nStopping.")
     except StateraError as error:
-        console.print(f"[red]The demonstration failed:[/] {error.sentence}", soft_wrap=True)
+        _say(console, f"[red]The demonstration failed:[/] {error.sentence}")
     finally:
-        # A second Ctrl-C must not leave half of it behind.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # A second Ctrl-C must not leave half of it behind, nor a window that is closed.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
         if (code or keep_logs) and playground.log_path.exists():
             shutil.copyfile(playground.log_path, KEPT_LOG)
-            console.print(f"The log of its processes is kept in {KEPT_LOG}.")
+            _say(console, f"The log of its processes is kept in {KEPT_LOG}.")
         playground.remove()
-        console.print("All that the demonstration made is removed.")
+        _say(console, "All that the demonstration made is removed.")
     return code
+
+
+def _say(console: Console, text: str) -> None:
+    # The terminal or the pipe may be gone, which rich ends a program for; what was made is to be removed all the same.
+    with contextlib.suppress(OSError, SystemExit):
+        console.print(text, soft_wrap=True)
 
 
 def remove_leftovers() -> None:

@@ -37,3 +37,17 @@ def test_it_recovers_from_a_kill_and_leaves_nothing() -> None:
     assert again.returncode == 0, again.stdout + again.stderr
     assert "web4 answered" in again.stdout
     assert _list_leftovers() == []
+
+
+def test_a_terminal_that_is_closed_leaves_nothing() -> None:
+    command = [sys.executable, "-m", "statera", "demo"]
+    shown = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert shown.stdout is not None
+    deadline = time.monotonic() + WITHIN_S
+    while not list(Path("/run/netns").glob("st-demo*")) and time.monotonic() < deadline:
+        assert shown.poll() is None, "it ended by itself"
+        time.sleep(0.02)
+    shown.stdout.close()
+    shown.send_signal(signal.SIGHUP)
+    shown.wait(WITHIN_S)
+    assert _list_leftovers() == []
