@@ -407,7 +407,7 @@ async def check_database(settings: Settings) -> list[Finding]:
     except Exception as error:
         # Whatever the driver says, the operator sees what was tried and goes on to the next finding.
         sentence = error.sentence if isinstance(error, StateraError) else type(error).__name__
-        return [("database", f"does not answer: {sentence}", "Start it, or mend database.url.")]
+        return [("database", sentence, "Start it, or mend database.url.")]
     if is_later(current):
         return [("database", f"revision {current}, of a later version; this one needs {head}", "")]
     if current != head:
