@@ -1,5 +1,6 @@
 """What must hold at every moment, and what must be true once nothing goes wrong any more."""
 
+import re
 from typing import TYPE_CHECKING
 
 from statera.model.amphora import Amphora
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 DOUBLE_MOST_S = 120.0
 """How long two reachable sandboxes may have one VIP: the time of a take-over with all its retries."""
+
+MEMBER = re.compile(r"^ +server (\S+) (\S+) weight (\d+)", re.MULTILINE)
 
 
 class Invariants:
@@ -133,6 +136,8 @@ class Invariants:
             there = set(box.text.split())
             if any((word in there) != is_wanted for word, is_wanted in wanted.items()):
                 return f"is not served as wanted: {wanted}"
+            if set(MEMBER.findall(box.text)) != (members := self._world.list_wanted_members(row.tree)):
+                return f"has not the members {sorted(members)}"
         return None
 
     def _find_leak(self) -> str | None:

@@ -74,7 +74,8 @@ class Simulation:
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.rng = random.Random(seed)
-        self.story = Story()
+        self.broken: AssertionError | None = None
+        self.story = Story(self.look)
         self.faults = Faults(self.rng)
         compute = ComputeSettings(spares_per_host=self.rng.choice((0, 0, 1, 2)))
         self.settings = Settings(networks=(FRONT,), reconcile=OPTIONS, compute=compute)
@@ -98,6 +99,13 @@ class Simulation:
 
     def network_of(self, process: Process) -> LocalNetwork:
         return LocalNetwork(self.networks, ReachedPorts(self.ports, process))
+
+    def look(self) -> None:
+        """Look at the invariants. What is broken ends the run from outside: a process would take it for its own."""
+        try:
+            self.invariants.check()
+        except AssertionError as error:
+            self.broken = self.broken or error
 
     # Processes
 
@@ -242,6 +250,11 @@ class Simulation:
         served = [one for one in tree.listeners if one.admin_state_up and not one.deleting]
         return tree.load_balancer.admin_state_up and any(one.protocol_port == REJECTED_PORT for one in served)
 
+    def list_wanted_members(self, tree: Tree) -> set[tuple[str, str, str]]:
+        """Return id, place and weight of the members that are to stand in the configuration."""
+        members = tree.members if tree.load_balancer.admin_state_up else ()
+        return {(one.id, f"{one.address}:{one.protocol_port}", str(one.weight)) for one in members}
+
     def list_wanted_words(self, tree: Tree) -> dict[str, bool]:
         """Return the ports that are to stand in the configuration, and those of no listener any more that are not."""
         up = tree.load_balancer.admin_state_up
@@ -292,7 +305,9 @@ class Simulation:
         until = tell_time() + seconds
         while tell_time() < until:
             await asyncio.sleep(0.25)
-            self.invariants.check()
+            self.look()
+            if self.broken is not None:
+                raise self.broken
             for task in running:
                 if task.done() and task not in may_end:
                     task.result()
@@ -315,9 +330,10 @@ def simulate(seed: int) -> Story:
         with twins_in_place():
             run_virtually(play())
     except Exception as error:
-        story = "\n".join(simulation[0].story.lines[-120:])
+        story = "\n".join(simulation[0].story.lines)
         kinds = ", ".join(simulation[0].faults.kinds)
-        raise Failed(f"seed {seed} ({kinds}):\n{story}\n{type(error).__name__}: {error}") from error
+        why = f"{type(error).__name__}: {error}"
+        raise Failed(f"seed {seed} ({kinds}):\n{story}\n{why}\nAgain: make simulate SEED={seed}") from error
     finally:
         random.setstate(dice)
         structlog.configure(**before)

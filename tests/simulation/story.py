@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import hashlib
+from collections.abc import Callable
 
 EPOCH = dt.datetime(2026, 11, 21, 12, 0, tzinfo=dt.UTC)
 
@@ -13,11 +14,15 @@ def tell_time() -> float:
 
 
 class Story:
-    def __init__(self) -> None:
+    """`looks` is called after each step that is told."""
+
+    def __init__(self, looks: Callable[[], None]) -> None:
         self.lines: list[str] = []
+        self._looks = looks
 
     def tell(self, who: str, what: str) -> None:
         self.lines.append(f"{tell_time():9.3f}  {who:<12} {what}")
+        self._looks()
 
     def digest(self) -> str:
         return hashlib.sha256("\n".join(self.lines).encode()).hexdigest()
