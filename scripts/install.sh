@@ -121,7 +121,7 @@ if [ "$(cat .venv/.place 2>/dev/null || true)" != "$(pwd -P)" ] || ! is_new_enou
     "$python" -m venv .venv || fail "$python could not make a virtual environment" "see its message above; apt-get install python3-venv"
     pwd -P >.venv/.place
 fi
-echo "install: Python packages into .venv"
+echo "install: Python packages into .venv, which may take some minutes"
 rm -f .venv/.stamp
 pip install --quiet --require-hashes -r requirements.lock ||
     fail "pip could not install the locked packages" "see its message above; check the network and pip's configuration"
