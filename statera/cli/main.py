@@ -36,13 +36,17 @@ ConfigPath = Annotated[
     ),
 ]
 
+DOCTORS = ("database-unavailable", "database-not-upgraded")
+"""Reasons of a command's failure that the doctor knows more about."""
+
 
 def main() -> None:
     """Run the command line; a known failure prints its sentence and exits 1."""
     try:
         app()
     except StateraError as error:
-        sys.exit(f"statera: {error.sentence}")
+        ask = "\n  how to mend it: `statera doctor` looks for the cause." if error.reason.slug in DOCTORS else ""
+        sys.exit(f"statera: {error.sentence}{ask}")
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -221,3 +221,11 @@ def test_up_makes_nothing_with_a_configuration_that_cannot_be_used(tmp_path: Pat
     assert "htpasswd_file" in done.stderr
     assert "Nothing was started" in done.stderr
     assert not (tmp_path / "data").exists()
+
+
+def test_a_database_that_does_not_answer_leads_to_the_doctor() -> None:
+    port = choose_port(0, socket.SOCK_STREAM)
+    done = _statera("amphora", "list", STATERA_DATABASE__URL=f"postgresql://u:hidden@127.0.0.1:{port}/d")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "  how to mend it: `statera doctor` looks for the cause."
+    assert "hidden" not in done.stderr
