@@ -81,6 +81,7 @@ def _plan_service(world: World) -> Iterator[AnyStep]:
         troubles = [reason] if reason is not None else []
         keeper = _find_keeper(world, amphora, seat)
         outlived = _list_outlived(world, amphora, seat, keeper)
+        yield from take_vips(world, [row for row in seat.worn if row != keeper])
         if amphora is not None:
             serving.add(amphora.id)
             successors.append(amphora)
@@ -113,17 +114,19 @@ def _plan_service(world: World) -> Iterator[AnyStep]:
 def _find_keeper(world: World, amphora: Amphora | None, seat: Seat) -> Amphora | None:
     """Return who has the VIP while the successor is made ready, None when nobody is left to.
 
-    One that has taken over already keeps it, whoever else is to go now. A row that is condemned counts only for a
-    successor that has nothing live: when its host comes back it serves, and the other may have been rejected since.
+    One that has taken over already and serves keeps it, whoever else is to go now. A row that is condemned counts only
+    while nobody else has anything live: it serves, and what is to follow it may be rejected for long.
     """
-    heir = find_heir(world, [*([amphora] if amphora is not None else []), *seat.worn])
+    rows = [*([amphora] if amphora is not None else []), *seat.worn]
+    heir = find_heir(world, rows)
     if heir is not None and (heir.status == AmphoraStatus.ALLOCATED or _list_seen(world, seat.condemned)):
         return heir
-    condemned = seat.condemned if amphora is None or not is_live(world, amphora) else ()
-    former = [row for row in condemned if is_live(world, row)]
-    there = [*_list_seen(world, seat.worn), *former]
+    former = find_heir(world, seat.condemned)
+    if former is not None:
+        return former
+    there = [row for row in _list_seen(world, rows) if row in seat.worn or row.status == AmphoraStatus.ALLOCATED]
     # One that serves, else one that could: the first, which is the oldest.
-    return min(there, key=lambda row: not is_live(world, row), default=None)
+    return min(there, key=lambda row: (row.status != AmphoraStatus.ALLOCATED, not is_live(world, row)), default=None)
 
 
 def _list_outlived(world: World, amphora: Amphora | None, seat: Seat, keeper: Amphora | None) -> list[Amphora]:
@@ -154,7 +157,6 @@ def _plan_seat(
     worn = seat.worn
     doubts = [reason for row in worn if (reason := doubt_end(world, row)) is not None]
     stands_by = keeper not in (None, amphora) or (keeper is None and bool(doubts))
-    yield from take_vips(world, [row for row in worn if row != keeper])
     hindrances: list[Reason] = []
     if outlived and keeper in worn:
         yield from give_vips(world, keeper, hindrances)

@@ -105,9 +105,9 @@ def is_live(world: World, row: Amphora) -> bool:
 
 
 def find_heir(world: World, rows: Sequence[Amphora]) -> Amphora | None:
-    """Return which of those that are not condemned has the VIPs, or is to have them alone: it serves, or could."""
-    there = [row for row in rows if row.status == AmphoraStatus.ALLOCATED and is_seen(world, row)]
-    return next(iter([*there, *(row for row in rows if is_live(world, row))]), None)
+    """Return which of those that are not condemned has the VIPs, or could have them alone: it is live."""
+    there = [row for row in rows if is_live(world, row)]
+    return min(there, key=lambda row: row.status != AmphoraStatus.ALLOCATED, default=None)
 
 
 def is_seen(world: World, row: Amphora) -> bool:

@@ -23,7 +23,7 @@ from statera.plan.amphora import (
     take_vips,
     wait,
 )
-from statera.plan.seats import Seat, doubt_end, find_heir, give_up, is_live, is_seen, list_seats, place
+from statera.plan.seats import Seat, doubt_end, find_heir, give_up, is_seen, list_seats, place
 from statera.plan.steps import AddAmphora, AnyStep, CondemnAmphora, Configure, Settle
 from statera.plan.world import Unseen, World
 
@@ -108,7 +108,7 @@ def _finish_takeover(world: World, leaving: Sequence[Amphora]) -> tuple[list[Any
     singles = [row for row in leaving if row.role not in PRIORITIES]
     former = [row for row in singles if row.status == AmphoraStatus.PENDING_DELETE and is_seen(world, row)]
     heir = find_heir(world, [row for row in singles if row.status != AmphoraStatus.PENDING_DELETE])
-    if heir is None or not is_live(world, heir) or not former:
+    if heir is None or not former:
         return [], []
     hindrances: list[Reason] = []
     steps = [*give_vips(world, heir, hindrances)]

@@ -348,3 +348,21 @@ def test_one_that_is_to_go_finishes_its_take_over_while_there_is_no_room():
     sightings: dict[str, Sighting] = {"former": see(former), "old": see(worn, generation=2, sandbox_digest=standing_by)}
     plan = decide_plan(make_world(former, worn, tree=WORN, hosts=full, sightings=sightings))
     assert names(plan) == ["EnsureSandbox", *REMOVED, "Configure", "ConfirmAmphora", "Wait"]
+
+
+def test_one_that_took_over_and_serves_nothing_gives_the_vip_back():
+    """Its host lied about its configuration; whoever is condemned serves on until the next one is ready."""
+    former = make_row("former", status=AmphoraStatus.PENDING_DELETE)
+    empty = make_row("old")
+    sightings: dict[str, Sighting] = {
+        "former": see(former, generation=2),
+        "old": see(empty, generation=0, configuration_digest="", haproxy_running=False),
+    }
+    plan = decide_plan(make_world(former, empty, tree=WORN, sightings=sightings))
+    built = [(step.amphora_id, step.with_vips) for step in plan.steps if isinstance(step, EnsureSandbox)]
+    assert built[:3] == [("old", False), ("fresh-1", False), ("fresh-1", True)]
+    assert names(plan).index("RemoveSandbox") > names(plan).index("Configure")
+    full = (Host(name="one", reachable=True, amphora_count=9, amphora_limit=9),)
+    plan = decide_plan(make_world(former, empty, tree=WORN, sightings=sightings, hosts=full))
+    built = [(step.amphora_id, step.with_vips) for step in plan.steps if isinstance(step, EnsureSandbox)]
+    assert built == [("old", False)]
