@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
 from statera import __version__
 from statera.base.errors import StateraError
@@ -254,8 +255,8 @@ def top(
     once: bool = False,
     format: Literal["text", "json"] = "text",
     sort: Literal["traffic", "connections", "errors", "status", "name"] = "traffic",
-    interval: float = 3.0,
-    most: int = 0,
+    interval: Annotated[float, Parameter(validator=Number(gte=0.1))] = 3.0,
+    most: Annotated[int, Parameter(validator=Number(gte=0))] = 0,
 ) -> None:
     """Watch load balancers: statuses, connections, bytes and errors per second. Ctrl-C ends it.
 

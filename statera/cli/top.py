@@ -1,6 +1,8 @@
 """`statera top`: load balancers as they work, from what agents tell and health writes every few seconds."""
 
 import asyncio
+import contextlib
+import signal
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -89,7 +91,9 @@ def run_top(settings: Settings, *, once: bool, form: str, order: Order, interval
         else:
             print_table(draw(lines, most or len(lines)))
         return
-    asyncio.run(_watch(settings, order, interval_s, most))
+    with contextlib.suppress(asyncio.CancelledError):
+        asyncio.run(_watch(settings, order, interval_s, most))
+    raise KeyboardInterrupt
 
 
 async def _look_twice(settings: Settings, order: Order, interval_s: float) -> list[Line]:
@@ -104,10 +108,19 @@ async def _look_twice(settings: Settings, order: Order, interval_s: float) -> li
 
 
 async def _watch(settings: Settings, order: Order, interval_s: float, most: int) -> None:
-    store, watch = open_store(settings), Watch()
+    store, watch, stop = open_store(settings), Watch(), asyncio.Event()
+    this = asyncio.current_task()
+
+    def end() -> None:
+        # `asyncio.wait_for` of Python 3.11 loses a cancellation that comes together with an answer.
+        stop.set()
+        if this is not None:
+            this.cancel()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, end)
     try:
         with Live(Text("Looking ..."), screen=True, auto_refresh=False) as live:
-            while True:
+            while not stop.is_set():
                 trouble = ""
                 try:
                     watch.note(await list_glances(store), time.monotonic())
@@ -117,7 +130,9 @@ async def _watch(settings: Settings, order: Order, interval_s: float, most: int)
                 lines = watch.tell(order) if not trouble else []
                 picture = draw(lines, min(most or room, room), fits=True)
                 live.update(Text(trouble, style="red") if trouble else picture, refresh=True)
-                await asyncio.sleep(interval_s)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(interval_s):
+                        await stop.wait()
     finally:
         await store.close()
 

@@ -135,9 +135,10 @@ def _list_outlived(world: World, amphora: Amphora | None, seat: Seat, keeper: Am
     A configuration that is rejected then keeps the VIP from being on two of them for as long as it is wanted.
     """
     heir = amphora if keeper is None else keeper
-    if heir is None or not is_live(world, heir):
+    # Of several that are condemned nobody knows which one has the VIP: all wait for the successor.
+    if heir is None or heir in seat.condemned or not is_live(world, heir):
         return []
-    return [row for row in seat.condemned if row != keeper and not isinstance(world.sightings.get(row.id), Unseen)]
+    return [row for row in seat.condemned if not isinstance(world.sightings.get(row.id), Unseen)]
 
 
 def _list_seen(world: World, rows: Sequence[Amphora]) -> list[Amphora]:

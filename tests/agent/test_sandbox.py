@@ -365,7 +365,8 @@ async def test_after_a_reboot_everything_comes_back(ground: Ground) -> None:
         await first.adopt()
         await first.ensure(ground.request())
         await first.apply(ground.amphora_id, ground.configuration(ground.document([port])))
-        # A reboot takes processes, namespaces and the tmpfs; the data directory stays.
+        # A reboot takes processes, namespaces and the tmpfs; the data directory stays. Nobody is left to mend anything.
+        first.forget_processes()
         await first.sandboxes[ground.amphora_id].engine.stop()
         await asyncio.to_thread(namespace.remove_namespace, ground.amphora_id, ["eth0"])
         remove_memory(ground.run_dir)

@@ -175,12 +175,18 @@ class Machine:
 
     def list_addresses(self, amphora_id: str) -> list[str]:
         """Return the addresses that a sandbox of this host has, without prefix length; none when it has just gone."""
-        try:
-            told = self.run("ip", "-n", f"statera-{amphora_id}", "-o", "address", "show", "scope", "global")
-        except Lasting:
-            if amphora_id in self.list_sandboxes():
-                raise
-            return []
+        deadline = time.monotonic() + GONE_WITHIN_S
+        while True:
+            try:
+                told = self.run("ip", "-n", f"statera-{amphora_id}", "-o", "address", "show", "scope", "global")
+                break
+            except Lasting:
+                # Its name outlives a namespace that is being removed, for a moment.
+                if amphora_id not in self.list_sandboxes():
+                    return []
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
         return [line.split()[3].partition("/")[0] for line in told.splitlines()]
 
     def list_processes(self, amphora_id: str) -> list[int]:
