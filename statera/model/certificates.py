@@ -24,6 +24,8 @@ from statera.model.secrets import SecretParts
 LEAST_RSA_BITS = 2048
 """OpenSSL refuses to serve with less."""
 _PEM_MARK = b"-----BEGIN "
+_DAMAGED = (ValueError, x509.InvalidVersion)
+"""What the library raises for a certificate or a list that it cannot read."""
 
 PrivateKey: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
@@ -150,11 +152,10 @@ def _read_pkcs12(payload: bytes, passphrase: bytes | None, field: str) -> _Read:
     for word in [passphrase] if passphrase else [None, b""]:
         try:
             bundle = pkcs12.load_pkcs12(payload, word)
-        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+            found = [bundle.cert, *bundle.additional_certs]
+            return _with_names([one.certificate for one in found if one is not None]), bundle.key
+        except (*_DAMAGED, TypeError, UnsupportedAlgorithm) as error:
             told = error
-            continue
-        certificates = [bundle.cert.certificate] if bundle.cert is not None else []
-        return certificates + [one.certificate for one in bundle.additional_certs], bundle.key
     why = "it is neither PKCS#12 nor PEM, or it is damaged"
     if passphrase:
         why = "it needs another pass phrase, or it is damaged"
@@ -178,12 +179,19 @@ def _find_fault(payload: bytes, block: str) -> str:
 def _read_certificates(payload: bytes, field: str) -> list[x509.Certificate]:
     try:
         if _PEM_MARK in payload:
-            return x509.load_pem_x509_certificates(payload)
-        return [x509.load_der_x509_certificate(payload)]
-    except ValueError:
+            return _with_names(x509.load_pem_x509_certificates(payload))
+        return _with_names([x509.load_der_x509_certificate(payload)])
+    except _DAMAGED:
         raise BadCertificate(
             f"Validation failure: {field}: the certificate is unreadable. Error: {_find_fault(payload, 'CERTIFICATE')}"
         ) from None
+
+
+def _with_names(certificates: list[x509.Certificate]) -> list[x509.Certificate]:
+    """Return them. Raises `ValueError` for a name that cannot be read, which the library only says when it is asked."""
+    for one in certificates:
+        _ = one.subject, one.issuer
+    return certificates
 
 
 def _read_key(payload: bytes, passphrase: bytes | None, field: str) -> object:
@@ -267,8 +275,8 @@ def read_authorities(found: SecretParts, field: str) -> Bundle:
 def _read_authorities(found: SecretParts, field: str) -> list[x509.Certificate]:
     payload = _read_payload(found, field)
     try:
-        return x509.load_pem_x509_certificates(payload)
-    except ValueError:
+        return _with_names(x509.load_pem_x509_certificates(payload))
+    except _DAMAGED:
         raise BadCertificate(
             f"Validation failure: The {_WORDS.get(field, 'named CA')} certificate is invalid. It must be a valid x509 "
             f"PEM format certificate. Error: {field}: {_find_fault(payload, 'CERTIFICATE')}"
@@ -299,8 +307,11 @@ def check_revocations(found: SecretParts, authorities: SecretParts, field: str, 
 def _read_lists(found: SecretParts, field: str) -> list[x509.CertificateRevocationList]:
     payload = _read_payload(found, field)
     try:
-        return [x509.load_pem_x509_crl(block) for block in _cut_lists(payload)]
-    except ValueError:
+        lists = [x509.load_pem_x509_crl(block) for block in _cut_lists(payload)]
+        # Names are read only when they are asked for, see `_with_names`.
+        _ = [one.issuer for one in lists]
+        return lists
+    except _DAMAGED:
         raise BadCertificate(
             f"Validation failure: The {_WORDS.get(field, 'named')} certificate revocation list is invalid. It must be "
             f"a valid x509 PEM format certificate revocation list. Error: {field}: {_find_fault(payload, 'X509 CRL')}"

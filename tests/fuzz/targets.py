@@ -11,7 +11,6 @@ from urllib.parse import parse_qsl
 import httpx
 import msgspec
 
-from statera.agent.engine import TOLD_LENGTH
 from statera.agent.engine import shorten as shorten_alerts
 from statera.agent.exposition import translate_exposition
 from statera.agent.flows import parse_counters
@@ -23,6 +22,7 @@ from statera.agent.runtime import list_old_workers, parse_processes
 from statera.agent.server import Malformed, _decode
 from statera.agent.server_state import make_state
 from statera.agent.statistics import parse_process, parse_statistics
+from statera.agent.words import TOLD_LENGTH
 from statera.api.identity import _read_basic, _read_htpasswd
 from statera.api.policy_file import load_policy
 from statera.api.wire import read_body, read_list_body
@@ -46,7 +46,8 @@ from statera.model.agent_wire import (
     unpack_configuration,
 )
 from statera.model.amphora import AmphoraObserved, AppliedConfiguration
-from statera.model.certificates import read_authorities, read_certificate, read_revocations
+from statera.model.certificate_strength import check_chain, check_strength
+from statera.model.certificates import check_revocations, read_authorities, read_certificate, read_revocations
 from statera.model.document import Document, Server, ServersPart
 from statera.model.features import read_installed
 from statera.model.heartbeat import HeartbeatRefused, decode_heartbeat, encode_heartbeat, join_heartbeat
@@ -63,6 +64,10 @@ NOW = 1_700_000_000.0
 
 
 _SERVER = Server(name="a", address="10.0.0.1", port=80, weight=1, enabled=True, checked=True)
+AUTHORITIES, REVOCATIONS = (
+    SecretParts(payload=Secret((CORPUS / "certificates" / name).read_bytes()))
+    for name in ("authorities.pem", "revocations.pem")
+)
 SERVED = Document(parts=(ServersPart(backend="web", servers=(_SERVER,), dynamic=False),))
 
 
@@ -118,6 +123,14 @@ def _certificates(data: bytes) -> None:
         for read in (read_certificate, read_authorities, read_revocations):
             with contextlib.suppress(Refused):
                 read(found, "default_tls_container_ref")
+        with contextlib.suppress(Refused):
+            bundle = read_certificate(found, "default_tls_container_ref")
+            check_chain(found, bundle, "default_tls_container_ref")
+            check_strength(bundle, "default_tls_container_ref")
+        with contextlib.suppress(Refused):
+            check_revocations(found, AUTHORITIES, "crl_container_ref", "ca_tls_container_ref")
+        with contextlib.suppress(Refused):
+            check_revocations(REVOCATIONS, found, "crl_container_ref", "ca_tls_container_ref")
 
 
 def _barbican(data: bytes) -> None:

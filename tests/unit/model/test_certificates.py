@@ -1,5 +1,6 @@
 """Certificates in every form that tenants bring them come out in one; what cannot be used is refused by its field."""
 
+import base64
 import datetime as dt
 import subprocess
 from pathlib import Path
@@ -118,6 +119,35 @@ def test_what_is_refused(found: SecretParts, words: str) -> None:
         read_certificate(found, "default_tls_container_ref")
     assert words in told.value.sentence
     assert "default_tls_container_ref" in told.value.sentence
+
+
+def spoil_names(payload: bytes) -> bytes:
+    """Make the names in a PEM text something that is no UTF-8."""
+    blocks = payload.split(b"-----END")
+    for n, block in enumerate(blocks[:-1]):
+        head, _, text = block.partition(b"-----\n")
+        body = base64.b64decode(text.replace(b"\n", b"")).replace(b"Lower", b"\xff\xff\xff\xff\xff")
+        blocks[n] = head + b"-----\n" + base64.encodebytes(body)
+    return b"-----END".join(blocks)
+
+
+def test_names_that_cannot_be_read() -> None:
+    spoilt = spoil_names(WWW.pem)
+    with pytest.raises(BadCertificate, match="sni_container_refs: the certificate is unreadable"):
+        read_certificate(whole(WWW.key_pem() + spoilt), "sni_container_refs")
+    with pytest.raises(BadCertificate, match="The pool CA certificate is invalid"):
+        read_authorities(whole(spoilt), "ca_tls_container_ref")
+    with pytest.raises(BadCertificate, match="The pool certificate revocation list is invalid"):
+        read_revocations(whole(spoil_names(LOWER.revoke(WWW))), "crl_container_ref")
+
+
+def test_a_version_that_does_not_exist() -> None:
+    version = b"\xa0\x03\x02\x01"
+    der = x509.load_pem_x509_certificate(WWW.pem).public_bytes(serialization.Encoding.DER)
+    text = base64.encodebytes(der.replace(version + b"\x02", version + b"\x09", 1))
+    odd = b"-----BEGIN CERTIFICATE-----\n" + text + b"-----END CERTIFICATE-----\n"
+    with pytest.raises(BadCertificate, match="a PEM block of a CERTIFICATE is damaged"):
+        read_certificate(whole(odd + WWW.key_pem()), "default_tls_container_ref")
 
 
 def test_no_refusal_repeats_what_was_given() -> None:
