@@ -13,7 +13,7 @@ from statera.base.clock import SystemClock
 from statera.base.errand import Errand, new_request_id, on_errand
 from statera.base.errors import Refusal, Refused
 from statera.base.settings import Settings
-from statera.cli.tables import SHORT_ID_WIDTH, id_column, print_table, short
+from statera.cli.tables import SHORT_ID_WIDTH, id_column, print_json, print_table, short
 from statera.model.amphora import Amphora
 from statera.model.edits import Terms, fail_over_amphora
 from statera.model.listing import ListQuery
@@ -44,7 +44,7 @@ def print_amphorae(
         print("\n".join(view.resource.id for view in found))
         return
     if form == "json":
-        _print_json([_tell(view) for view in found])
+        print_json([_tell(view) for view in found])
         return
     whose = Column("load balancer", min_width=SHORT_ID_WIDTH)
     table = Table(id_column("amphora"), whose, *("host", "role", "status", "VIP", "has it", "heard"), box=None)
@@ -68,7 +68,7 @@ def print_amphora(settings: Settings, amphora_id: str, *, form: str = "text") ->
 
     view, traffic = _run(settings, load)
     if form == "json":
-        _print_json({**_tell(view), "listeners": traffic})
+        print_json({**_tell(view), "listeners": traffic})
         return
     row = view.resource
     about = Table("", "", box=None, show_header=False)
@@ -121,10 +121,6 @@ async def _load(store: Store, amphora_id: str) -> AmphoraView:
 def _tell(view: AmphoraView) -> dict[str, Any]:
     told = msgspec.to_builtins(view.resource, builtin_types=(dt.datetime,))
     return {**told, "vip_address": view.vip.address if view.vip is not None else None}
-
-
-def _print_json(told: object) -> None:
-    print(msgspec.json.format(msgspec.json.encode(told)).decode())
 
 
 def _tell_held(row: Amphora) -> str:

@@ -7,7 +7,6 @@ import asyncio
 import datetime as dt
 from collections.abc import Sequence
 
-import msgspec
 from rich.table import Table
 
 from statera.app import open_store
@@ -15,7 +14,7 @@ from statera.base.clock import SystemClock
 from statera.base.errors import StateraError
 from statera.base.settings import Settings
 from statera.cli.plain import plain
-from statera.cli.tables import print_table
+from statera.cli.tables import print_json, print_table
 from statera.model.failover import read_limits
 from statera.model.work import ChoreState
 from statera.store.amphorae import list_huddled
@@ -28,7 +27,7 @@ def print_chores(settings: Settings, *, form: str = "text") -> None:
     """Print a table of all chores, or a list of them as JSON."""
     found = asyncio.run(_load(settings))
     if form == "json":
-        print(msgspec.json.format(msgspec.json.encode(found)).decode())
+        print_json(found)
         return
     now = SystemClock().now()
     table = Table("chore", "done", "next", "by", "", box=None)

@@ -2,14 +2,13 @@
 
 import asyncio
 
-import msgspec
 from rich.table import Table
 
 from statera.app import open_store
 from statera.base.errors import Refusal, Refused
 from statera.base.settings import Settings
 from statera.cli.plain import plain
-from statera.cli.tables import print_table
+from statera.cli.tables import print_json, print_table
 from statera.model.work import Event
 from statera.store.events import list_events
 
@@ -20,7 +19,7 @@ def print_events(settings: Settings, load_balancer_id: str, *, limit: int, form:
     if not events:
         raise Refused(Refusal.NOT_FOUND, f"Nothing is known of a load balancer {load_balancer_id}.")
     if form == "json":
-        print(msgspec.json.format(msgspec.json.encode(events)).decode())
+        print_json(events)
         return
     table = Table("when", "gen.", "who", "request", "what", box=None)
     for event in events:

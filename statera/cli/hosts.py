@@ -5,7 +5,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-import msgspec
 from rich.table import Table
 
 from statera.app import list_hosts, observe_hosts, open_store
@@ -13,7 +12,7 @@ from statera.base.errors import Refusal, Refused
 from statera.base.settings import Settings
 from statera.cli.amphorae import ACTOR
 from statera.cli.plain import plain
-from statera.cli.tables import print_table
+from statera.cli.tables import print_json, print_table
 from statera.model.amphora import Host
 from statera.model.draining import Drain, Stay
 from statera.store.amphorae import count_placed
@@ -39,7 +38,7 @@ def print_hosts(settings: Settings, *, form: str = "text") -> None:
         if name not in known
     ]
     if form == "json":
-        print(msgspec.json.format(msgspec.json.encode(rows)).decode())
+        print_json(rows)
         return
     table = Table("host", "state", "amphorae", "room for", "zone", "", box=None)
     for row in rows:

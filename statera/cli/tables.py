@@ -1,8 +1,9 @@
-"""Tables on an operator's terminal, and in a pipe."""
+"""Tables on an operator's terminal and in a pipe, and JSON for machines."""
 
 import os
 import sys
 
+import msgspec
 from rich.console import Console, RenderableType
 from rich.table import Column
 from rich.text import Text
@@ -16,6 +17,11 @@ def print_table(table: RenderableType) -> None:
     """Print it as wide as the terminal is; into a pipe or a file as wide as it wants to be, unless COLUMNS says so."""
     is_bounded = sys.stdout.isatty() or "COLUMNS" in os.environ
     Console(width=None if is_bounded else PIPE_WIDTH).print(table)
+
+
+def print_json(told: object) -> None:
+    """Print what scripts read, indented."""
+    print(msgspec.json.format(msgspec.json.encode(told)).decode())
 
 
 def id_column(head: str) -> Column:

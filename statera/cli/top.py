@@ -18,7 +18,7 @@ from statera.app import open_store
 from statera.base.errors import Transient
 from statera.base.settings import Settings
 from statera.cli.plain import plain
-from statera.cli.tables import print_table, short
+from statera.cli.tables import print_json, print_table, short
 from statera.model.enums import OperatingStatus, ProvisioningStatus
 from statera.model.rates import WINDOW_S, Glance, Rates, measure_rates
 from statera.store.glances import list_glances
@@ -87,7 +87,7 @@ def run_top(settings: Settings, *, once: bool, form: str, order: Order, interval
     if once or form == "json":
         lines = asyncio.run(_look_twice(settings, order, interval_s))
         if form == "json":
-            print(msgspec.json.format(msgspec.json.encode(lines[: most or None])).decode())
+            print_json(lines[: most or None])
         else:
             print_table(draw(lines, most or len(lines)))
         return
