@@ -377,9 +377,9 @@ def purge_host(settings: Settings) -> None:
 def render_client_configuration(settings: Settings, username: str | None = None) -> str:
     """Return a `clouds.yaml` for the openstack client; a user name is for identity `basic`."""
     from statera.api.clouds import render_clouds_yaml
-    from statera.model.network import bracket
+    from statera.model.network import endpoint
 
-    address = f"http://{bracket(settings.api.host)}:{settings.api.port}"
+    address = f"http://{endpoint(settings.api.host, settings.api.port)}"
     return render_clouds_yaml(settings.api.base_uri or address, username=username)
 
 

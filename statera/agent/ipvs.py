@@ -14,6 +14,7 @@ import msgspec
 
 from statera.agent import namespace
 from statera.model.datagrams import DatagramDocument
+from statera.model.network import endpoint
 
 TABLE = Path("/proc/thread-self/net/ip_vs")
 """There once the kernel's module is loaded, in every network namespace."""
@@ -122,7 +123,7 @@ def tell_difference(wanted: Table, seen: Table) -> str:
 
 def _tell(place: Place) -> str:
     protocol, address, port = place
-    return f"{protocol} {f'[{address}]' if ':' in address else address}:{port}"
+    return f"{protocol} {endpoint(address, port)}"
 
 
 def _bare(one: VirtualServer) -> tuple[str, bool, dict[tuple[str, int], int]]:

@@ -13,7 +13,7 @@ import msgspec
 from statera.agent import namespace
 from statera.model.datagrams import DatagramCheck, DatagramServer
 from statera.model.enums import MonitorType
-from statera.model.network import bracket
+from statera.model.network import endpoint
 
 IP_RECVERR, IPV6_RECVERR = 11, 25
 """linux/in.h and linux/in6.h: without them a socket is not told that a host cannot be reached (ip(7))."""
@@ -89,10 +89,8 @@ def _is_http(check: DatagramCheck) -> bool:
 def _request(check: DatagramCheck, server: DatagramServer) -> bytes:
     lines = [f"{check.http_method} {check.url_path} HTTP/{check.http_version}"]
     if check.http_version == "1.1":
-        lines += [
-            f"Host: {check.domain_name or f'{bracket(server.check_address)}:{server.check_port}'}",
-            "Connection: close",
-        ]
+        host = check.domain_name or endpoint(server.check_address, server.check_port)
+        lines += [f"Host: {host}", "Connection: close"]
     return "".join(f"{line}\r\n" for line in (*lines, "")).encode("ascii", errors="replace")
 
 

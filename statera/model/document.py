@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from statera.model.datagrams import DatagramDocument
-from statera.model.network import bracket
+from statera.model.network import bracket, endpoint
 from statera.model.protocol import since
 
 FileKind = Literal["certificate", "authorities", "revocations"]
@@ -44,7 +44,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
 
     def line(self) -> str:
         """Return the line as `haproxy.cfg` has it, without indentation or newline."""
-        words = [f"server {self.name} {bracket(self.address)}:{self.port}", f"weight {self.weight}"]
+        words = [f"server {self.name} {endpoint(self.address, self.port)}", f"weight {self.weight}"]
         words += ["backup"] if self.backup else []
         words += [self.options] if self.options else []
         words += [f"addr {bracket(self.check_address)}"] if self.check_address else []

@@ -80,6 +80,11 @@ def bracket(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 
 
+def endpoint(address: str, port: int) -> str:
+    """Return an address and a port in one word."""
+    return f"{bracket(address)}:{port}"
+
+
 def derive_mac_address(device_id: str, network_id: str) -> str:
     """Return a locally administered unicast MAC that is always the same for a device on a network (IEEE 802)."""
     digest = hashlib.sha256(f"{device_id}/{network_id}".encode()).digest()

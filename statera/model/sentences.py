@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from statera.model.engines import EngineName
 from statera.model.enums import MonitorType
 from statera.model.heartbeat import MemberObserved
-from statera.model.network import bracket
+from statera.model.network import endpoint
 from statera.model.observed import Misheld, Observed
 from statera.model.tree import HealthMonitor, Member
 
@@ -37,7 +37,7 @@ _NOT_IN_BODY = "HTTP content check did not match"
 
 def tell_check(member: Member, monitor: HealthMonitor, seen: MemberObserved) -> str:
     """Say which check of a member fails, and how."""
-    target = _endpoint(member.monitor_address or member.address, member.monitor_port or member.protocol_port)
+    target = endpoint(member.monitor_address or member.address, member.monitor_port or member.protocol_port)
     words = _CHECK_WORDS.get(seen.check, "the member is down")
     if monitor.type is MonitorType.PING:
         words = _PING_WORDS.get(seen.check, words)
@@ -74,14 +74,10 @@ def tell_dead(engines: Sequence[EngineName], observed: Observed) -> str:
 
 def name_members(members: Sequence[Member]) -> str:
     """Return the first of them by address and port, "none" where there is none."""
-    return name_some([_endpoint(member.address, member.protocol_port) for member in members], ", ") or "none"
+    return name_some([endpoint(member.address, member.protocol_port) for member in members], ", ") or "none"
 
 
 def name_some(names: Sequence[str], between: str = " ") -> str:
     """Return the first names, and how many more there are."""
     more = len(names) - _MOST_NAMED
     return between.join(names[:_MOST_NAMED]) + (f"{between}and {more} more" if more > 0 else "")
-
-
-def _endpoint(address: str, port: int) -> str:
-    return f"{bracket(address)}:{port}"

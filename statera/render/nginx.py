@@ -20,7 +20,7 @@ from statera.model.datagrams import (
     Failing,
     list_serving,
 )
-from statera.model.network import bracket
+from statera.model.network import endpoint
 from statera.render.paths import HaproxyPaths
 
 CONNECTIONS_PER_FLOW = 2
@@ -103,7 +103,7 @@ def _balance_words(pool: DatagramPool, number: int) -> Iterator[str]:
 
 def _upstream_server(server: DatagramServer, *, is_serving: bool) -> str:
     # The agent's checks judge members, and nobody else: what a client sends must not take a member from the others.
-    place = f"server {_place(server.address, server.port)} weight={max(1, server.weight)} max_fails=0"
+    place = f"server {endpoint(server.address, server.port)} weight={max(1, server.weight)} max_fails=0"
     return place if is_serving else f"{place} down"
 
 
@@ -116,7 +116,7 @@ def _server_lines(document: DatagramDocument, listener: DatagramListener) -> Ite
     yield f'    limit_conn_zone "{listener.id}" zone=flows-{listener.id}:64k;'
     yield "    server {"
     for address in listener.addresses:
-        yield f"        listen {_place(address, listener.port)} udp;"
+        yield f"        listen {endpoint(address, listener.port)} udp;"
     yield f"        limit_conn flows-{listener.id} {listener.max_connections};"
     yield f"        proxy_timeout {listener.timeout_ms}ms;"
     for cidr in listener.allowed_cidrs:
@@ -125,7 +125,3 @@ def _server_lines(document: DatagramDocument, listener: DatagramListener) -> Ite
         yield "        deny all;"
     yield f"        proxy_pass {pool.id if pool is not None else f'none-{listener.id}'};"
     yield "    }"
-
-
-def _place(address: str, port: int) -> str:
-    return f"{bracket(address)}:{port}"
