@@ -7,12 +7,11 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
 from statera.agent.checks import MemberChecks, Place
+from statera.agent.datagram_engine import DatagramEngine
 from statera.agent.flows import FlowCounters
 from statera.agent.lvs import Lvs
 from statera.agent.nginx import Nginx, find_stream_module
@@ -34,39 +33,6 @@ log = get_logger("agent")
 FAILING = "failing.json"
 AGAIN_S = 1.0
 """After a file that could not be loaded."""
-
-
-class DatagramEngine(Protocol):
-    """What carries datagrams. The caller holds the amphora's lock: no two calls at a time."""
-
-    name: str
-    launch: Launch
-    takes_lifeline: bool
-
-    @property
-    def file(self) -> Path: ...
-
-    @property
-    def is_misheld(self) -> bool: ...
-
-    @property
-    def is_anothers(self) -> bool: ...
-
-    def find_pid(self) -> int | None: ...
-
-    async def check(self, text: str) -> str: ...
-
-    async def prepare(self, document: DatagramDocument) -> bool: ...
-
-    async def start(self) -> None: ...
-
-    async def reload(self) -> None: ...
-
-    async def stop(self) -> None: ...
-
-    async def is_serving(self) -> bool: ...
-
-    async def count_active(self, document: DatagramDocument) -> dict[str, int]: ...
 
 
 async def check_datagrams(launch: Launch, agent: AgentSettings, document: DatagramDocument) -> str:

@@ -19,6 +19,7 @@ from statera.agent.pace import Pace
 from statera.agent.process import Launch
 from statera.agent.runtime import Processes, RuntimeUnavailable, ask, parse_processes
 from statera.agent.server_state import make_state
+from statera.agent.words import Words, clip
 from statera.base.errors import Lasting, StateraError, Transient
 from statera.base.logging import get_logger
 from statera.base.metrics import counter
@@ -40,11 +41,8 @@ MASTER_WITHIN_S = 5.0
 LOOK_AGAIN_S = 0.005
 REPEATED_S = 3.0
 """How long is waited for an instant in which a server has no connections. Shorter than anybody waits for an edit."""
-MOST_WORDS_BYTES = 256 * 1024
 ALERT = "[ALERT]"
 """What HAProxy begins a line with that tells why it does not do what it should."""
-TOLD_LENGTH = 600
-"""Characters of HAProxy's words that go into a reason."""
 
 
 class Engine:
@@ -65,6 +63,11 @@ class Engine:
     @property
     def _folders(self) -> AmphoraFolders:
         return self.launch.folders
+
+    @property
+    def _words(self) -> Words:
+        """What HAProxy printed."""
+        return Words(self._folders.words)
 
     def find_pid(self) -> int | None:
         """Return the master's pid if it runs."""
@@ -195,14 +198,13 @@ class Engine:
         await process.end_all(self.launch.amphora_id, but=process.OTHER_ENGINES)
         self._drains.note_end()
         self._folders.write("state", make_state("", None, document))
-        self._trim_words()
-        begun = self._words_size()
+        begun = self._words.begin()
         STARTS.inc()
         self._child = child = await asyncio.to_thread(process.start, self.launch, self._agent)
         deadline = time.monotonic() + UP_WITHIN_S
         while time.monotonic() < deadline:
             if child.poll() is not None:
-                raise Lasting("engine-not-started", f"HAProxy does not start: {self._read_words(begun)}")
+                raise Lasting("engine-not-started", f"HAProxy does not start: {shorten(self._words.read(begun))}")
             with contextlib.suppress(RuntimeUnavailable):
                 await ask(self._folders.live / "stats", "show info", timeout_s=1.0)
                 return
@@ -239,15 +241,14 @@ class Engine:
         self._pace.note(time.monotonic())
         await self._save_server_state(live, wanted)
         await self._note_parting()
-        self._trim_words()
-        begun = self._words_size()
+        begun = self._words.begin()
         self._folders.write_document(wanted)
         begins = await asyncio.to_thread(self.take_user)
         failure = await (self._begin_beside() if begins else self._load_anew())
         if not failure:
             self._drains.note_reload(live, wanted)
             return
-        words = self._read_all_words(begun)
+        words = self._words.read(begun)
         if live is not None:
             self._folders.write_document(live)
             again = await (self._begin_again(live) if begins else self._load_anew())
@@ -332,26 +333,6 @@ class Engine:
             now = await ask(self._folders.live / "stats", "show servers state")
         self._folders.write("state", make_state(now, live, wanted))
 
-    # What HAProxy printed
-
-    def _words_size(self) -> int:
-        with contextlib.suppress(FileNotFoundError):
-            return self._folders.words.stat().st_size
-        return 0
-
-    def _trim_words(self) -> None:
-        if self._words_size() > MOST_WORDS_BYTES:
-            os.truncate(self._folders.words, 0)
-
-    def _read_words(self, begun: int) -> str:
-        return shorten(self._read_all_words(begun))
-
-    def _read_all_words(self, begun: int) -> str:
-        with contextlib.suppress(OSError), self._folders.words.open("rb") as file:
-            file.seek(begun)
-            return file.read(MOST_WORDS_BYTES).decode("utf-8", errors="replace")
-        return ""
-
 
 def _succeeded(command: Command, answer: str) -> bool:
     if command.says:
@@ -364,4 +345,4 @@ def shorten(words: str) -> str:
     lines = [line.partition(" : ")[2] or line for line in words.splitlines()]
     telling = [line for line, whole in zip(lines, words.splitlines(), strict=True) if ALERT in whole] or lines
     text = " ".join(line.strip() for line in telling if line.strip())
-    return text if len(text) <= TOLD_LENGTH else f"{text[: TOLD_LENGTH - 1]}…"
+    return clip(text)

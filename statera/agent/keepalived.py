@@ -18,6 +18,8 @@ import msgspec
 from statera.agent import namespace, process
 from statera.agent.folders import AmphoraFolders
 from statera.agent.process import Launch
+from statera.agent.words import Words
+from statera.base.processes import read_status
 from statera.render.paths import SANDBOX_PATHS
 
 PROGRAM = "keepalived"
@@ -26,7 +28,6 @@ PARENT = "-parent"
 """How the name of the file ends in which the parent writes its pid."""
 GONE_WITHIN_S = 2.0
 LOOK_AGAIN_S = 0.005
-MOST_WORDS_BYTES = 256 * 1024
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,9 +55,9 @@ class KeepalivedProcess:
         self._child: subprocess.Popen[bytes] | None = None
 
     @property
-    def words(self) -> Path:
+    def words(self) -> Words:
         """What it printed."""
-        return self._folders.run / self._part.words
+        return Words(self._folders.run / self._part.words)
 
     @property
     def marker(self) -> Path:
@@ -75,9 +76,8 @@ class KeepalivedProcess:
     def is_up(self) -> bool:
         """Say whether it runs and would read its file anew when it is told: earlier the signal would end it."""
         with contextlib.suppress(OSError):
-            status = Path(f"/proc/{self.find_pid()}/status").read_text(encoding="ascii", errors="replace")
             # It reads its signals from a descriptor (signalfd(2)), for which they are blocked.
-            blocked = next((line.split()[1] for line in status.splitlines() if line.startswith("SigBlk:")), "0")
+            (blocked,) = read_status(self.find_pid() or 0, "SigBlk") or ["0"]
             return bool(int(blocked, 16) & 1 << signal.SIGHUP - 1)
         return False
 
@@ -85,8 +85,7 @@ class KeepalivedProcess:
         """Start it instead of any other of its kind; return it, which may end again at once."""
         # One without its parent may be left, and would not know that another begins.
         self.end(signal.SIGKILL)
-        if self.words.exists() and self.words.stat().st_size > MOST_WORDS_BYTES:
-            os.truncate(self.words, 0)
+        self.words.begin()
         # It would not start beside a process that has got a pid which stands there.
         for file in (self.marker, self.marker.with_name(f"{self._part.marker}{PARENT}")):
             file.unlink(missing_ok=True)
@@ -99,9 +98,9 @@ class KeepalivedProcess:
             nice=self._part.nice,
         )
         if takes_lifeline:
-            self._child = process.start_holding(launch, command, self.words)
+            self._child = process.start_holding(launch, command, self.words.file)
         else:
-            self._child = process.start_program(command, self.words)
+            self._child = process.start_program(command, self.words.file)
         return self._child
 
     def end(self, number: signal.Signals) -> None:

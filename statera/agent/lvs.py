@@ -16,10 +16,11 @@ from pathlib import Path
 import msgspec
 
 from statera.agent import namespace, process
+from statera.agent.datagram_engine import DatagramEngine
 from statera.agent.ipvs import Table, count_active, parse_file, read_table, tell_difference
 from statera.agent.keepalived import PROGRAM, KeepalivedProcess, Part
-from statera.agent.lifeline import holds_lifeline
 from statera.agent.process import Launch
+from statera.agent.words import TOLD_LENGTH, clip
 from statera.base.errors import Lasting, Transient
 from statera.model.datagrams import DatagramDocument
 from statera.render.lvs_network import list_lvs_settings, render_lvs_network
@@ -30,7 +31,6 @@ RELOADED_WITHIN_S = 3.0
 """Then it is started anew."""
 NFT_WITHIN_S = 5.0
 LOOK_AGAIN_S = 0.02
-TOLD_LENGTH = 600
 BALANCING = Part(
     option="--check",
     child_pid_option="--checkers_pid",
@@ -52,16 +52,14 @@ async def check_file(launch: Launch, text: str) -> str:
     return "" if told is None else shorten(told) or "keepalived ended without a word."
 
 
-class Lvs:
+class Lvs(DatagramEngine):
     """The process and what is around it. Its caller holds the amphora's lock: no two calls at a time."""
 
     name = "keepalived"
 
     def __init__(self, launch: Launch) -> None:
-        self.launch = launch
+        super().__init__(launch)
         self._process = KeepalivedProcess(launch.amphora_id, launch.folders, BALANCING)
-        self.takes_lifeline = False
-        """Whether it is the one that keeps the VIPs here: nothing else serves."""
 
     @property
     def file(self) -> Path:
@@ -69,17 +67,6 @@ class Lvs:
 
     def find_pid(self) -> int | None:
         return self._process.find_pid()
-
-    @property
-    def is_misheld(self) -> bool:
-        """Say whether it holds the sandbox's lifeline and should not, or the other way round."""
-        return self.launch.has_lifeline and holds_lifeline(self.find_pid()) != self.takes_lifeline
-
-    @property
-    def is_anothers(self) -> bool:
-        """Say whether it runs as another user than the sandbox's: it was started before the sandbox had its own."""
-        pid = self.find_pid()
-        return pid is not None and not process.runs_as(pid, self.launch.user)
 
     async def check(self, text: str) -> str:
         return await check_file(self.launch, text)
@@ -119,11 +106,12 @@ class Lvs:
         It empties the kernel's table first: members that stay take up their flows again. Raises `Lasting` with its
         words, `Transient`.
         """
-        begun = self._size()
+        words = self._process.words
+        begun = words.begin()
         child = await asyncio.to_thread(self._process.start, self.launch, takes_lifeline=self.takes_lifeline)
         left = await self._wait(UP_WITHIN_S, child)
         if child.poll() is not None:
-            raise Lasting("engine-not-started", f"keepalived does not start: {shorten(self._read(begun))}")
+            raise Lasting("engine-not-started", f"keepalived does not start: {shorten(words.read(begun))}")
         if left:
             sentence = f"keepalived did not bring IPVS to its file within {UP_WITHIN_S:.0f} s: {left}."
             raise Transient("engine-not-started", sentence)
@@ -176,18 +164,6 @@ class Lvs:
         """Return the flows of each listener at the moment."""
         return count_active(document, await self._read_table())
 
-    def _size(self) -> int:
-        with contextlib.suppress(FileNotFoundError):
-            return self._process.words.stat().st_size
-        return 0
-
-    def _read(self, begun: int) -> str:
-        with contextlib.suppress(OSError), self._process.words.open("rb") as file:
-            # It has been cut when it had become long.
-            file.seek(begun if begun < self._size() else 0)
-            return file.read().decode("utf-8", errors="replace")
-        return ""
-
 
 def _write_settings(settings: Mapping[str, str]) -> None:
     for name, value in settings.items():
@@ -201,4 +177,4 @@ def shorten(words: str) -> str:
     lines = [re.sub(r"^\w{3} \w{3} +\d+ [\d:]+ \d{4}: ", "", line).strip() for line in words.splitlines()]
     bad = [line for line in lines if re.search(r"^\(|IPVS:|[Ee]rror|[Uu]nable|[Cc]annot|[Ff]ail|[Ii]nvalid", line)]
     text = " ".join(bad or lines)
-    return text if len(text) <= TOLD_LENGTH else f"{text[: TOLD_LENGTH - 1]}…"
+    return clip(text)

@@ -13,10 +13,11 @@ from pathlib import Path
 import msgspec
 
 from statera.agent import process
+from statera.agent.datagram_engine import DatagramEngine
 from statera.agent.flows import count_active
-from statera.agent.lifeline import holds_lifeline
 from statera.agent.parting import PROGRAM, Parting, list_children
 from statera.agent.process import Launch
+from statera.agent.words import Words, clip
 from statera.base.errors import Lasting, Transient
 from statera.base.settings import AgentSettings
 from statera.model.datagrams import DatagramDocument
@@ -26,7 +27,6 @@ UP_WITHIN_S = 10.0
 END_WITHIN_S = 2.0
 LOOK_AGAIN_S = 0.02
 MOST_WORDS_BYTES = 64 * 1024
-TOLD_LENGTH = 600
 EMERGENCY = "[emerg]"
 """What nginx begins a line with that tells why it does not do what it should."""
 
@@ -57,7 +57,7 @@ def read_stream_module(told: str) -> str:
     return str(Path(folder[1] if folder else "/usr/lib/nginx/modules", "ngx_stream_module.so"))
 
 
-def _words(agent: AgentSettings) -> list[str]:
+def _list_words(agent: AgentSettings) -> list[str]:
     folder = f"{SANDBOX_PATHS.folder}/"
     return [agent.nginx, "-e", "stderr", "-p", folder, "-c", SANDBOX_PATHS.nginx_configuration]
 
@@ -70,24 +70,22 @@ async def check_file(launch: Launch, agent: AgentSettings, text: str) -> str:
             folders.live.mkdir()
             os.chown(folders.live, launch.user.user_id, launch.user.group_id)
         beside = msgspec.structs.replace(launch, folders=folders, groups=())
-        words = [*_words(agent), "-t", "-q"]
+        words = [*_list_words(agent), "-t", "-q"]
         command = process.make_command(beside, words, pid_file="", is_inside=False)
         told = await process.run_check(["unshare", "--net", "sh", "-c", CHECKER, "statera-check", *command])
     return "" if told is None else told or "nginx ended without a word."
 
 
-class Nginx:
+class Nginx(DatagramEngine):
     """The process. Its caller holds the amphora's lock: no two calls at a time."""
 
     name = PROGRAM
 
     def __init__(self, launch: Launch, agent: AgentSettings) -> None:
-        self.launch = launch
+        super().__init__(launch)
         self._agent = agent
         self._children: list[subprocess.Popen[bytes]] = []
         self.parting = Parting(launch.amphora_id, agent.drain_s)
-        self.takes_lifeline = False
-        """Whether it is the one that keeps the VIPs here: nothing else serves."""
 
     @property
     def file(self) -> Path:
@@ -98,8 +96,8 @@ class Nginx:
         return self.launch.folders.run / "nginx-master"
 
     @property
-    def _told(self) -> Path:
-        return self.launch.folders.run / "nginx-words"
+    def _words(self) -> Words:
+        return Words(self.launch.folders.run / "nginx-words", MOST_WORDS_BYTES)
 
     def find_pid(self) -> int | None:
         """Return the master's pid if it runs."""
@@ -121,19 +119,19 @@ class Nginx:
         await self._begin()
 
     async def _begin(self) -> None:
-        self._trim()
-        begun = self._size()
-        words = [*_words(self._agent), "-g", "daemon off;"]
+        told = self._words
+        begun = told.begin()
+        words = [*_list_words(self._agent), "-g", "daemon off;"]
         command = process.make_command(self.launch, words, pid_file=str(self._pid_file), is_inside=True)
         if self.takes_lifeline:
-            child = await asyncio.to_thread(process.start_sharing, self.launch, command, self._told)
+            child = await asyncio.to_thread(process.start_sharing, self.launch, command, told.file)
         else:
-            child = await asyncio.to_thread(process.start_program, command, self._told)
+            child = await asyncio.to_thread(process.start_program, command, told.file)
         self._children.append(child)
         deadline = time.monotonic() + UP_WITHIN_S
         while time.monotonic() < deadline:
             if child.poll() is not None:
-                raise Lasting("engine-not-started", f"nginx does not start: {shorten(self._read(begun))}")
+                raise Lasting("engine-not-started", f"nginx does not start: {shorten(told.read(begun))}")
             pid = self.find_pid()
             if pid == child.pid and await asyncio.to_thread(self._has_worker, pid):
                 return
@@ -160,17 +158,6 @@ class Nginx:
             raise
         self.parting.note(before)
 
-    @property
-    def is_misheld(self) -> bool:
-        """Say whether it holds the sandbox's lifeline and should not, or the other way round."""
-        return self.launch.has_lifeline and holds_lifeline(self.find_pid()) != self.takes_lifeline
-
-    @property
-    def is_anothers(self) -> bool:
-        """Say whether it runs as another user than the sandbox's: it was started before the sandbox had its own."""
-        pid = self.find_pid()
-        return pid is not None and not process.runs_as(pid, self.launch.user)
-
     async def stop(self) -> None:
         """End it; its file goes."""
         pid = self.find_pid()
@@ -195,26 +182,9 @@ class Nginx:
         pid = self.find_pid()
         return await asyncio.to_thread(count_active, document, pid, self.parting) if pid is not None else {}
 
-    # What it printed
-
-    def _size(self) -> int:
-        with contextlib.suppress(FileNotFoundError):
-            return self._told.stat().st_size
-        return 0
-
-    def _trim(self) -> None:
-        if self._size() > MOST_WORDS_BYTES:
-            os.truncate(self._told, 0)
-
-    def _read(self, begun: int) -> str:
-        with contextlib.suppress(OSError), self._told.open("rb") as file:
-            file.seek(begun)
-            return file.read(MOST_WORDS_BYTES).decode("utf-8", errors="replace")
-        return ""
-
 
 def shorten(words: str) -> str:
     """Return the lines that tell of an error, without dates and process ids, bounded."""
     lines = [line.rpartition(EMERGENCY)[2].strip() for line in words.splitlines() if EMERGENCY in line]
     text = " ".join(re.sub(r"^\d+#\d+: ", "", line) for line in lines) or words.strip()
-    return text if len(text) <= TOLD_LENGTH else f"{text[: TOLD_LENGTH - 1]}…"
+    return clip(text)

@@ -20,7 +20,7 @@ from statera.agent.contents import keep_contents
 from statera.agent.folders import AmphoraFolders
 from statera.agent.lifeline import hold_lifeline
 from statera.agent.users import User
-from statera.base.processes import is_alive
+from statera.base.processes import is_alive, read_status
 from statera.base.secret import Secret
 from statera.base.settings import AgentSettings
 from statera.model.document import Document
@@ -185,8 +185,7 @@ def find_master(pid_file: Path, amphora_id: str) -> int | None:
 def runs_as(pid: int, user: User) -> bool:
     """Say whether a process is this user's."""
     with contextlib.suppress(OSError):
-        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
-        return any(line.split()[1] == str(user.user_id) for line in status.splitlines() if line.startswith("Uid:"))
+        return read_status(pid, "Uid")[:1] == [str(user.user_id)]
     return False
 
 

@@ -10,6 +10,8 @@ import struct
 from collections.abc import Collection
 from pathlib import Path
 
+from statera.base.processes import read_status
+
 CAPABILITIES = (
     "chown", "dac_override", "dac_read_search", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap",
     "linux_immutable", "net_bind_service", "net_broadcast", "net_admin", "net_raw", "ipc_lock", "ipc_owner",
@@ -110,8 +112,8 @@ def has_capability(name: str) -> bool:
 
 def read_capabilities(which: str, pid: int | str = "thread-self") -> int:
     """Return a set of capabilities of a process as the kernel tells it, such as `CapEff` (proc(5))."""
-    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
-    return next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith(f"{which}:"))
+    (told,) = read_status(pid, which)
+    return int(told, 16)
 
 
 def refuse_calls() -> None:

@@ -1,4 +1,4 @@
-"""Whether a process lives."""
+"""Whether a process lives, and what the kernel tells of it."""
 
 from pathlib import Path
 
@@ -11,3 +11,9 @@ def is_alive(pid: int) -> bool:
         return False
     # The name before the state, in brackets, may hold anything (proc(5), stat).
     return told.rpartition(")")[2].split()[0] not in "ZX"
+
+
+def read_status(pid: int | str, field: str) -> list[str]:
+    """Return the words of a line of a process's status, such as `Uid` (proc(5)); none without it. Raises `OSError`."""
+    told = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+    return next((line.split()[1:] for line in told.splitlines() if line.startswith(f"{field}:")), [])
