@@ -30,6 +30,7 @@ from statera.base.ids import new_id
 from statera.base.settings import Settings
 from statera.cli.playground import choose_port
 from statera.control.reconcile import Reconciler
+from statera.control.surroundings import Surroundings
 from statera.drivers.compute_noop import NoopCompute
 from statera.drivers.network_noop import NoopNetwork
 from statera.drivers.postgres_embedded import EmbeddedPostgres
@@ -194,7 +195,9 @@ async def _measure_pass(cluster: EmbeddedPostgres, size: int, runs: int) -> list
             _fill(url, size)
             settings = Settings()
             network = NoopNetwork((), StoredAddressBook(store))
-            reconciler = Reconciler(store, network, NoopCompute([HOST]), settings, SystemClock())
+            compute, clock = NoopCompute([HOST]), SystemClock()
+            around = Surroundings(store=store, network=network, compute=compute, settings=settings, clock=clock)
+            reconciler = Reconciler(around)
             editor = TreeEditor(store)
             edits_ms: list[float] = []
             passes_ms: list[float] = []

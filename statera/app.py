@@ -240,9 +240,16 @@ async def run_api(settings: Settings) -> None:
     from statera.api.application import create_application
     from statera.base.serving import make_server
     from statera.control.forecast import Forecaster
+    from statera.control.surroundings import Surroundings
 
     store, tokens, compute = open_store(settings), open_tokens(settings), open_compute_for_plans(settings)
     network, secrets, clock = open_network(settings, store), open_secrets(settings, store), SystemClock()
+    forecaster = None
+    if compute is not None:
+        around = Surroundings(
+            store=store, network=network, compute=compute, settings=settings, clock=clock, secrets=secrets
+        )
+        forecaster = Forecaster(around)
     application = create_application(
         store=store,
         network=network,
@@ -251,7 +258,7 @@ async def run_api(settings: Settings) -> None:
         tokens=tokens,
         secrets=secrets,
         keeper=open_keeper(settings, store),
-        forecaster=Forecaster(store, network, compute, settings, clock, secrets) if compute else None,
+        forecaster=forecaster,
     )
     server = make_server(application, stop_within_s=5)
     listening = open_port(settings.api.host, settings.api.port, "api", is_shared=settings.api.processes > 1)
@@ -276,22 +283,23 @@ async def run_api(settings: Settings) -> None:
 
 async def run_worker(settings: Settings) -> None:
     """Reconcile until a signal."""
+    from statera.control.surroundings import Surroundings
     from statera.control.worker import run_control
 
     renew_certificates(settings)
     store, compute = open_store(settings), open_compute(settings)
     secrets, stop = open_secrets(settings, store), _stop_on_signals()
     keeping = asyncio.create_task(_keep_certificates(settings, compute, store, stop))
+    around = Surroundings(
+        store=store,
+        network=open_network(settings, store),
+        compute=compute,
+        settings=settings,
+        clock=SystemClock(),
+        secrets=secrets,
+    )
     try:
-        await run_control(
-            store=store,
-            network=open_network(settings, store),
-            compute=compute,
-            settings=settings,
-            clock=SystemClock(),
-            stop=stop,
-            secrets=secrets,
-        )
+        await run_control(around, stop)
     finally:
         keeping.cancel()
         await secrets.close()

@@ -6,15 +6,14 @@ from typing import assert_never
 
 import msgspec
 
-from statera.base.clock import Clock
 from statera.base.errors import Lasting, Transient
 from statera.base.logging import get_logger
 from statera.base.metrics import counter
 from statera.control.observe import Observer
 from statera.control.run import Run
+from statera.control.surroundings import Surroundings
 from statera.model.amphora import Amphora, AppliedConfiguration
 from statera.model.enums import AmphoraStatus
-from statera.model.ports import ComputeDriver, NetworkDriver
 from statera.model.statistics import Counted
 from statera.plan.amphora import with_networks
 from statera.plan.spec import decide_sandbox_spec
@@ -39,7 +38,6 @@ from statera.plan.steps import (
 from statera.store.amphorae import load_heartbeat_key, remove_amphora, save_amphora
 from statera.store.deployment import load_deployment
 from statera.store.drains import is_host_gone
-from statera.store.engine import Store
 from statera.store.failover import save_given_up
 from statera.store.generations import load_newest_generation
 from statera.store.spares import take_spare
@@ -60,14 +58,12 @@ class SpareTaken(Transient):
 class Actor:
     """Does what a plan says and notes what was done."""
 
-    def __init__(
-        self, store: Store, network: NetworkDriver, compute: ComputeDriver, observer: Observer, clock: Clock
-    ) -> None:
-        self._store = store
-        self._network = network
-        self._compute = compute
+    def __init__(self, around: Surroundings, observer: Observer) -> None:
+        self._store = around.store
+        self._network = around.network
+        self._compute = around.compute
         self._observer = observer
-        self._clock = clock
+        self._clock = around.clock
         self._deployment_id = ""
 
     async def act(self, run: Run, step: AnyStep) -> None:

@@ -10,19 +10,16 @@ from datetime import datetime
 
 import msgspec
 
-from statera.base.clock import Clock
 from statera.base.errors import StateraError, Transient
 from statera.base.logging import get_logger
 from statera.base.metrics import counter, gauge, histogram
 from statera.base.reason import Reason
-from statera.base.settings import Settings
 from statera.control.draining import Drainer
 from statera.control.spares import SparePool
+from statera.control.surroundings import Surroundings
 from statera.control.sweep import Sweeper
-from statera.model.ports import ComputeDriver, NetworkDriver
 from statera.model.work import ChoreClaim
 from statera.store.chores import add_chores, claim_chore, renew_chore, save_chore
-from statera.store.engine import Store
 from statera.store.events import trim_events
 from statera.store.failover import trim_failovers
 
@@ -58,31 +55,22 @@ class Chore(msgspec.Struct, frozen=True):
 class Chores:
     """Does what is due. Any number may run over one database."""
 
-    def __init__(
-        self,
-        store: Store,
-        network: NetworkDriver,
-        compute: ComputeDriver,
-        settings: Settings,
-        clock: Clock,
-        *,
-        name: str,
-    ) -> None:
-        self._store = store
-        self._options = settings.reconcile
-        self._clock = clock
+    def __init__(self, around: Surroundings, *, name: str) -> None:
+        self._store = around.store
+        self._options = around.settings.reconcile
+        self._clock = around.clock
         self._name = name
         # Twice within the grace: seen once, still there the next time.
         sweep_s = min(SWEEP_MOST_S, self._options.orphan_grace_s / 2)
-        self._drainer = Drainer(store, compute, clock, at_once=self._options.drain_at_once)
+        self._drainer = Drainer(around)
         chores = (
             Chore("sweep-orphans", sweep_s, self.sweep_orphans),
             Chore("trim-events", TRIM_S, self.trim_events),
             Chore("refill-spares", REFILL_S, self.refill_spares),
             Chore("drain-hosts", DRAIN_S, self.drain_hosts),
         )
-        self._spares = SparePool(store, network, compute, settings, clock)
-        self._sweeper = Sweeper(store, network, compute, clock, grace_s=self._options.orphan_grace_s)
+        self._spares = SparePool(around)
+        self._sweeper = Sweeper(around)
         self._chores = {chore.name: chore for chore in chores}
         self._poll_s = min([POLL_MOST_S, *(chore.interval_s / 2 for chore in chores)])
 

@@ -8,32 +8,30 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 
-from statera.base.clock import Clock
 from statera.base.errand import Errand, new_request_id, on_errand
 from statera.base.errors import Refused
 from statera.base.logging import get_logger
+from statera.control.surroundings import Surroundings
 from statera.model.amphora import Host
 from statera.model.draining import Stay
 from statera.model.edits import Terms, fail_over_amphora
-from statera.model.ports import ComputeDriver
 from statera.plan.draining import decide_moves
 from statera.store.amphorae import count_placed, list_amphora_ids
 from statera.store.drains import explain_drains, list_drains, list_stays
-from statera.store.engine import Store
 from statera.store.trees import TreeEditor
 
 log = get_logger("control")
 
 
 class Drainer:
-    """Empties hosts. `at_once` load balancers move at the same time, in all."""
+    """Empties hosts. `reconcile.drain_at_once` load balancers move at the same time, in all."""
 
-    def __init__(self, store: Store, compute: ComputeDriver, clock: Clock, *, at_once: int) -> None:
-        self._store = store
-        self._compute = compute
-        self._clock = clock
-        self._at_once = at_once
-        self._editor = TreeEditor(store)
+    def __init__(self, around: Surroundings) -> None:
+        self._store = around.store
+        self._compute = around.compute
+        self._clock = around.clock
+        self._at_once = around.settings.reconcile.drain_at_once
+        self._editor = TreeEditor(around.store)
 
     async def drain(self) -> None:
         """Begin with what may move now, and write why the rest may not. Raises `Transient`."""

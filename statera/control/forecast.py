@@ -2,17 +2,15 @@
 
 import asyncio
 
-from statera.base.clock import Clock
 from statera.base.errors import StateraError
-from statera.base.settings import Settings
 from statera.control.observe import Observer
 from statera.control.run import Run
+from statera.control.surroundings import Surroundings
 from statera.model.agent_wire import Verdict
 from statera.model.amphora import Amphora, AmphoraObserved
 from statera.model.document import Document
 from statera.model.features import Installed
 from statera.model.forecast import AmphoraForecast, Forecast, Means, ObjectChange, isolate_change, list_changes, worst
-from statera.model.ports import ComputeDriver, NetworkDriver, SecretsDriver
 from statera.model.tree import Tree
 from statera.model.work import Claim, Snapshot
 from statera.plan.plan import decide_plan
@@ -22,7 +20,6 @@ from statera.render.change import Reload, RuntimeChange, Unchanged, decide_chang
 from statera.render.difference import render_difference
 from statera.render.engine import EngineCapabilities, haproxy_capabilities, list_installed
 from statera.store.amphorae import load_amphorae
-from statera.store.engine import Store
 
 ENGINES_AGE_S = 30.0
 """An engine that was installed anew is known to the API after so long."""
@@ -33,19 +30,11 @@ ASSUMED_ENGINE = "2.6.0"
 class Forecaster:
     """Forecasts edits. One per process; it remembers what hosts said of themselves last."""
 
-    def __init__(
-        self,
-        store: Store,
-        network: NetworkDriver,
-        compute: ComputeDriver,
-        settings: Settings,
-        clock: Clock,
-        secrets: SecretsDriver | None = None,
-    ) -> None:
-        self._store = store
-        self._compute = compute
-        self._clock = clock
-        self._observer = Observer(store, network, compute, settings, clock, secrets)
+    def __init__(self, around: Surroundings) -> None:
+        self._store = around.store
+        self._compute = around.compute
+        self._clock = around.clock
+        self._observer = Observer(around)
 
     def recall_engines(self) -> tuple[Installed, ...]:
         return list_installed(self._observer.hosts.recall(most_age_s=ENGINES_AGE_S))

@@ -6,15 +6,14 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from statera.base.clock import Clock
 from statera.base.errors import Lasting, Transient
 from statera.base.ids import new_id
-from statera.base.settings import Settings
 from statera.control.certificates import CertificateBook
 from statera.control.draining import mark_draining
 from statera.control.hosts import HostBook
 from statera.control.neighbours import ask_around
 from statera.control.run import Run
+from statera.control.surroundings import Surroundings
 from statera.model.amphora import Amphora, AmphoraObserved, Spare
 from statera.model.certificates import Bundle
 from statera.model.document import Document
@@ -22,7 +21,6 @@ from statera.model.engines import COMMON_ENGINES, EngineName
 from statera.model.enums import AmphoraStatus
 from statera.model.failover import read_limits
 from statera.model.network import Network
-from statera.model.ports import ComputeDriver, NetworkDriver, SecretsDriver
 from statera.model.spec import Configuration
 from statera.model.tree import Tree
 from statera.plan.brain import list_to_ask, needs_lookout
@@ -34,7 +32,6 @@ from statera.render.engine import EngineCapabilities, read_capabilities
 from statera.render.paths import SANDBOX_PATHS
 from statera.store.amphorae import count_placed
 from statera.store.drains import is_host_gone, list_drains
-from statera.store.engine import Store
 from statera.store.failover import load_lookout
 from statera.store.spares import list_spares
 
@@ -51,19 +48,12 @@ VERSIONS_AGE_S = 60.0
 class Observer:
     """Looks at the world. Holds nothing between passes but what hosts said of themselves last."""
 
-    def __init__(
-        self,
-        store: Store,
-        network: NetworkDriver,
-        compute: ComputeDriver,
-        settings: Settings,
-        clock: Clock,
-        secrets: SecretsDriver | None = None,
-    ) -> None:
-        self._store = store
-        self._network = network
-        self._compute = compute
-        self._clock = clock
+    def __init__(self, around: Surroundings) -> None:
+        self._store = around.store
+        self._network = around.network
+        self._compute = around.compute
+        self._clock = around.clock
+        settings = around.settings
         # What health writes of heartbeats lags behind by half of its window.
         self._silent_after_s = settings.health.stale_after_s * 1.5
         # Nothing that a host said before its amphorae fell silent tells that it lives.
@@ -72,8 +62,8 @@ class Observer:
         self._has_spares = settings.compute.spares_per_host > 0
         self._broken_after_s = settings.failover.broken_after_s
         self.failover_limits = read_limits(settings.failover)
-        self.hosts = HostBook(compute)
-        self._certificates = CertificateBook(secrets)
+        self.hosts = HostBook(around.compute)
+        self._certificates = CertificateBook(around.secrets)
         self.limits = decide_limits(
             memory_mib=settings.compute.memory_mib,
             file_descriptors=settings.compute.file_descriptors,

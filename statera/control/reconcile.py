@@ -7,19 +7,17 @@ conditional on the epoch of its claim, and the agents refuse older epochs: a wor
 import contextlib
 import random
 
-from statera.base.clock import Clock
 from statera.base.errors import Lasting, Refused, StateraError, Transient
 from statera.base.logging import get_logger
 from statera.base.metrics import counter
-from statera.base.settings import Settings
 from statera.control.act import Actor, SpareTaken
 from statera.control.observe import Observer
 from statera.control.run import Run
+from statera.control.surroundings import Surroundings
 from statera.model.amphora import AmphoraObserved
 from statera.model.become import settle_tree
 from statera.model.enums import ProvisioningStatus
 from statera.model.expiry import find_ends
-from statera.model.ports import ComputeDriver, NetworkDriver, SecretsDriver
 from statera.model.work import Claim
 from statera.plan.failure import decide_failure
 from statera.plan.plan import decide_plan
@@ -33,7 +31,6 @@ from statera.store.claims import (
     save_failure,
     save_settled,
 )
-from statera.store.engine import Store
 
 log = get_logger("control")
 
@@ -56,20 +53,12 @@ TRACES_S = 5.0
 class Reconciler:
     """Runs passes. Holds nothing between them but what hosts said of themselves last."""
 
-    def __init__(
-        self,
-        store: Store,
-        network: NetworkDriver,
-        compute: ComputeDriver,
-        settings: Settings,
-        clock: Clock,
-        secrets: SecretsDriver | None = None,
-    ) -> None:
-        self._store = store
-        self._options = settings.reconcile
-        self._clock = clock
-        self._observer = Observer(store, network, compute, settings, clock, secrets)
-        self._actor = Actor(store, network, compute, self._observer, clock)
+    def __init__(self, around: Surroundings) -> None:
+        self._store = around.store
+        self._options = around.settings.reconcile
+        self._clock = around.clock
+        self._observer = Observer(around)
+        self._actor = Actor(around, self._observer)
 
     async def run_pass(self, claim: Claim) -> bool:
         """Carry out one pass and settle it or record its failure; return whether more work waits.

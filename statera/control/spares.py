@@ -2,21 +2,18 @@
 
 import asyncio
 
-from statera.base.clock import Clock
 from statera.base.errors import StateraError
 from statera.base.ids import new_id
 from statera.base.logging import get_logger
-from statera.base.settings import Settings
 from statera.control.draining import mark_draining
+from statera.control.surroundings import Surroundings
 from statera.model.amphora import Spare
 from statera.model.network import Network
-from statera.model.ports import ComputeDriver, NetworkDriver
 from statera.plan.spares import choose_home, decide_spare_sandbox, decide_spares
 from statera.plan.spec import decide_limits
 from statera.store.amphorae import count_placed
 from statera.store.deployment import load_deployment
 from statera.store.drains import list_drains
-from statera.store.engine import Store
 from statera.store.spares import add_spare, condemn_spare, confirm_spare, drop_spare, list_spares, load_spare_key
 
 log = get_logger("control")
@@ -31,13 +28,12 @@ AT_ONCE = 4
 class SparePool:
     """Keeps `compute.spares_per_host` spares on each host. The row comes before the sandbox and goes after it."""
 
-    def __init__(
-        self, store: Store, network: NetworkDriver, compute: ComputeDriver, settings: Settings, clock: Clock
-    ) -> None:
-        self._store = store
-        self._network = network
-        self._compute = compute
-        self._clock = clock
+    def __init__(self, around: Surroundings) -> None:
+        self._store = around.store
+        self._network = around.network
+        self._compute = around.compute
+        self._clock = around.clock
+        settings = around.settings
         self._per_host = settings.compute.spares_per_host
         self._home_name = settings.compute.spares_network
         self._limits = decide_limits(

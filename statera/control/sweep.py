@@ -11,13 +11,13 @@ from datetime import datetime
 
 import msgspec
 
-from statera.base.clock import Clock
 from statera.base.errors import Lasting, StateraError, Transient
 from statera.base.logging import get_logger
 from statera.base.metrics import gauge
+from statera.control.surroundings import Surroundings
 from statera.model.amphora import AmphoraObserved
 from statera.model.deployment import Deployment
-from statera.model.ports import ComputeDriver, NetworkDriver
+from statera.model.ports import ComputeDriver
 from statera.plan.orphans import Orphan, OrphanPorts, OrphanSandbox, decide_orphans, is_foreign
 from statera.store.chores import list_known_ids
 from statera.store.deployment import advance_mark, hold_collection, load_deployment, release_collection
@@ -41,14 +41,12 @@ class Stray(msgspec.Struct, frozen=True, kw_only=True):
 class Sweeper:
     """Finds and collects orphans."""
 
-    def __init__(
-        self, store: Store, network: NetworkDriver, compute: ComputeDriver, clock: Clock, *, grace_s: float
-    ) -> None:
-        self._store = store
-        self._network = network
-        self._compute = compute
-        self._clock = clock
-        self._grace_s = grace_s
+    def __init__(self, around: Surroundings) -> None:
+        self._store = around.store
+        self._network = around.network
+        self._compute = around.compute
+        self._clock = around.clock
+        self._grace_s = around.settings.reconcile.orphan_grace_s
 
     async def sweep(self, unknown_since: Mapping[str, datetime]) -> Mapping[str, datetime]:
         """Collect sandboxes and ports of ours whose id nobody has known for the grace.

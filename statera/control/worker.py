@@ -10,21 +10,18 @@ import os
 import socket
 from secrets import token_hex
 
-from statera.base.clock import Clock
 from statera.base.errand import on_errand
 from statera.base.errors import LostClaim, Transient
 from statera.base.logging import get_logger
 from statera.base.metrics import gauge, histogram
-from statera.base.settings import Settings
 from statera.base.tracing import span
 from statera.control.census import run_census
 from statera.control.chores import Chores
 from statera.control.reconcile import PASSES, Reconciler
-from statera.model.ports import ComputeDriver, NetworkDriver, SecretsDriver
+from statera.control.surroundings import Surroundings
 from statera.model.work import Claim
 from statera.store.bell import WorkBell
 from statera.store.claims import claim_load_balancer, release_claim, renew_claim
-from statera.store.engine import Store
 
 log = get_logger("control")
 
@@ -43,46 +40,27 @@ def name_worker() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{token_hex(3)}"
 
 
-async def run_control(
-    *,
-    store: Store,
-    network: NetworkDriver,
-    compute: ComputeDriver,
-    settings: Settings,
-    clock: Clock,
-    stop: asyncio.Event,
-    secrets: SecretsDriver | None = None,
-) -> None:
+async def run_control(around: Surroundings, stop: asyncio.Event) -> None:
     """Reconcile load balancers and do the chores until `stop` is set. Any number of processes may."""
     name = name_worker()
-    worker = Worker(store, network, compute, settings, clock, name=name, secrets=secrets)
-    chores = Chores(store, network, compute, settings, clock, name=name)
+    worker = Worker(around, name=name)
+    chores = Chores(around, name=name)
     async with asyncio.TaskGroup() as group:
         group.create_task(worker.run(stop))
         group.create_task(chores.run(stop))
-        group.create_task(run_census(store, settings.health.certificate_warning_days, stop))
+        group.create_task(run_census(around.store, around.settings.health.certificate_warning_days, stop))
 
 
 class Worker:
     """Claims and reconciles until stopped. Any number may run over one database."""
 
-    def __init__(
-        self,
-        store: Store,
-        network: NetworkDriver,
-        compute: ComputeDriver,
-        settings: Settings,
-        clock: Clock,
-        *,
-        name: str = "",
-        secrets: SecretsDriver | None = None,
-    ) -> None:
-        self._store = store
-        self._options = settings.reconcile
-        self._reconciler = Reconciler(store, network, compute, settings, clock, secrets)
+    def __init__(self, around: Surroundings, *, name: str = "") -> None:
+        self._store = around.store
+        self._options = around.settings.reconcile
+        self._reconciler = Reconciler(around)
         self._name = name or name_worker()
         self._running: set[asyncio.Task[None]] = set()
-        self._bell = WorkBell(store)
+        self._bell = WorkBell(around.store)
         SLOTS.set(self._options.slots)
 
     async def run(self, stop: asyncio.Event) -> None:

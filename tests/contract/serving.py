@@ -22,6 +22,7 @@ from statera.api.application import create_application
 from statera.app import has_agents, open_compute, open_network, open_tokens
 from statera.base.clock import SystemClock
 from statera.base.settings import Settings
+from statera.control.surroundings import Surroundings
 from statera.control.worker import run_control
 from statera.store.engine import Store
 from tests.contract.keeper import make_keeper
@@ -74,15 +75,15 @@ async def _run(database_url: str, settings: Settings, listener: socket.socket, s
 
 async def _work(store: Store, settings: Settings, stop: asyncio.Event) -> None:
     network, compute = open_network(settings, store), open_compute(settings)
-    await run_control(
+    around = Surroundings(
         store=store,
         network=network,
         compute=compute,
         settings=settings,
         clock=SystemClock(),
-        stop=stop,
         secrets=make_keeper(store),
     )
+    await run_control(around, stop)
 
 
 @contextlib.contextmanager

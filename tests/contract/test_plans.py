@@ -11,6 +11,7 @@ from statera.api.application import create_application
 from statera.base.clock import SystemClock
 from statera.control.forecast import Forecaster
 from statera.control.reconcile import Reconciler
+from statera.control.surroundings import Surroundings
 from statera.drivers.fakes import FakeCompute
 from statera.drivers.network_local import LocalNetwork, networks_from_settings
 from statera.store.addresses import StoredAddressBook
@@ -66,14 +67,15 @@ async def api(module_database_url: str) -> AsyncIterator[Planned]:
     )
     network = LocalNetwork(networks_from_settings(settings.networks), StoredAddressBook(store))
     compute = FakeCompute("one")
-    forecaster = Forecaster(store, network, compute, settings, clock)
+    around = Surroundings(store=store, network=network, compute=compute, settings=settings, clock=clock)
+    forecaster = Forecaster(around)
     application = create_application(
         store=store, network=network, settings=settings, clock=clock, forecaster=forecaster
     )
     transport = httpx.ASGITransport(app=application, raise_app_exceptions=False)  # type: ignore[arg-type]
     opened = Planned(httpx.AsyncClient(transport=transport, base_url="http://api.test"), store, settings)
     opened.compute, opened.forecaster = compute, forecaster
-    opened.reconciler = Reconciler(store, network, compute, settings, clock)
+    opened.reconciler = Reconciler(around)
     yield opened
     await opened.close()
     await store.close()

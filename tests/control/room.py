@@ -11,6 +11,7 @@ import msgspec
 from statera.base.clock import SystemClock
 from statera.base.settings import NetworkSettings, ReconcileSettings, Settings, SubnetSettings
 from statera.control.reconcile import Reconciler
+from statera.control.surroundings import Surroundings
 from statera.control.worker import run_control
 from statera.drivers.fakes import FakeCompute, Gate
 from statera.drivers.network_local import LocalNetwork, networks_from_settings
@@ -67,7 +68,13 @@ class Room:
 
     def make_reconciler(self) -> Reconciler:
         """Return what a worker that has just started would reconcile with."""
-        return Reconciler(self.store, self.network, self.compute, self.settings, self.clock)
+        return Reconciler(self.around)
+
+    @property
+    def around(self) -> Surroundings:
+        return Surroundings(
+            store=self.store, network=self.network, compute=self.compute, settings=self.settings, clock=self.clock
+        )
 
     # As the API does
 
@@ -115,19 +122,7 @@ class Room:
     async def control(self, count: int = 1) -> AsyncIterator[None]:
         """Run so many control processes until the end of the block."""
         stop = asyncio.Event()
-        tasks = [
-            asyncio.create_task(
-                run_control(
-                    store=self.store,
-                    network=self.network,
-                    compute=self.compute,
-                    settings=self.settings,
-                    clock=self.clock,
-                    stop=stop,
-                )
-            )
-            for _ in range(count)
-        ]
+        tasks = [asyncio.create_task(run_control(self.around, stop)) for _ in range(count)]
         try:
             yield
         finally:

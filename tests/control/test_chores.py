@@ -30,7 +30,7 @@ def chores(room: Room) -> Chores:
 
 
 def make_chores(room: Room, name: str = "me") -> Chores:
-    return Chores(room.store, room.network, room.compute, room.settings, room.clock, name=name)
+    return Chores(room.around, name=name)
 
 
 async def leave_vip(room: Room) -> str:

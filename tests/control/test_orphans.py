@@ -21,7 +21,7 @@ LONG_S = 3 * GRACE_S
 
 @pytest.fixture
 def chores(room: Room) -> Chores:
-    return Chores(room.store, room.network, room.compute, room.settings, room.clock, name="me")
+    return Chores(room.around, name="me")
 
 
 async def leave_sandbox(room: Room, deployment_id: str) -> str:

@@ -26,7 +26,7 @@ def ask_for(room: Room, per_host: int) -> SparePool:
     compute = msgspec.structs.replace(room.settings.compute, spares_per_host=per_host)
     room.settings = msgspec.structs.replace(room.settings, compute=compute)
     room.reconciler = room.make_reconciler()
-    return SparePool(room.store, room.network, room.compute, room.settings, room.clock)
+    return SparePool(room.around)
 
 
 async def count_ready(room: Room) -> dict[str, int]:
@@ -71,9 +71,7 @@ async def test_a_spare_that_its_host_has_lost_is_built_anew(room: Room) -> None:
 
 
 async def ask_for_none(room: Room) -> None:
-    compute = msgspec.structs.replace(room.settings.compute, spares_per_host=0)
-    settings = msgspec.structs.replace(room.settings, compute=compute)
-    await SparePool(room.store, room.network, room.compute, settings, room.clock).refill()
+    await pool_of(room, 0).refill()
     assert await list_spares(room.store) == ()
 
 
@@ -114,9 +112,8 @@ async def test_a_refill_that_was_cut_off_is_taken_up(room: Room, method: str) ->
 
 def pool_of(room: Room, per_host: int) -> SparePool:
     compute = msgspec.structs.replace(room.settings.compute, spares_per_host=per_host)
-    return SparePool(
-        room.store, room.network, room.compute, msgspec.structs.replace(room.settings, compute=compute), room.clock
-    )
+    settings = msgspec.structs.replace(room.settings, compute=compute)
+    return SparePool(msgspec.structs.replace(room.around, settings=settings))
 
 
 async def test_spares_are_shown_and_are_no_orphans(room: Room) -> None:

@@ -79,7 +79,7 @@ async def test_a_long_pass_keeps_its_claim(room: Room) -> None:
     tree = await room.create()
     gate = room.compute.hold("ensure_amphora")
     stop = asyncio.Event()
-    worker = Worker(room.store, room.network, room.compute, room.settings, room.clock, name="first")
+    worker = Worker(room.around, name="first")
     running = asyncio.create_task(worker.run(stop))
     await reach(gate, running)
     until = await _lease_until(room, tree)
@@ -97,7 +97,7 @@ async def test_a_pass_that_lost_its_claim_is_cancelled(room: Room) -> None:
     tree = await room.create()
     gate = room.compute.hold("apply_configuration")
     stop = asyncio.Event()
-    worker = Worker(room.store, room.network, room.compute, room.settings, room.clock)
+    worker = Worker(room.around)
     running = asyncio.create_task(worker.run(stop))
     await reach(gate, running)
     [task] = worker._running
@@ -137,16 +137,7 @@ async def test_who_stops_gives_unfinished_work_back(room: Room, monkeypatch: pyt
     tree = await room.create()
     gate = room.compute.hold("apply_configuration")
     stop = asyncio.Event()
-    running = asyncio.create_task(
-        run_control(
-            store=room.store,
-            network=room.network,
-            compute=room.compute,
-            settings=room.settings,
-            clock=room.clock,
-            stop=stop,
-        )
-    )
+    running = asyncio.create_task(run_control(room.around, stop))
     await reach(gate, running)
     stop.set()
     await running

@@ -18,6 +18,7 @@ import structlog
 
 from statera.base.errors import StateraError
 from statera.base.settings import ComputeSettings, NetworkSettings, ReconcileSettings, Settings, SubnetSettings
+from statera.control.surroundings import Surroundings
 from statera.control.worker import run_control
 from statera.drivers.network_local import LocalNetwork, networks_from_settings
 from statera.health.judge import Judge, judge_interval_s
@@ -113,14 +114,9 @@ class Simulation:
         """Be a worker: the real one."""
         store: Any = TwinStore(self.database, process)
         compute: Any = SimCompute(self.hosts, process, self.story)
-        await run_control(
-            store=store,
-            network=self.network_of(process),
-            compute=compute,
-            settings=self.settings,
-            clock=process,
-            stop=asyncio.Event(),
-        )
+        network = self.network_of(process)
+        around = Surroundings(store=store, network=network, compute=compute, settings=self.settings, clock=process)
+        await run_control(around, asyncio.Event())
 
     async def edit(self, process: Process) -> None:
         """Be the API and its clients: create, edit, fail over and delete, at any time."""
