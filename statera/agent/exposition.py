@@ -67,6 +67,7 @@ CPU, MEMORY = "octavia_loadbalancer_cpu", "octavia_loadbalancer_memory"
 _IDLE = "haproxy_process_idle_time_percent"
 _COMMENT = re.compile(r"# (HELP|TYPE) (\w+) (.*)")
 _SAMPLE = re.compile(r"(\w+)(?:\{(.*)\})? (\S+)")
+_PERCENT = re.compile(r"[0-9]{1,3}(\.[0-9]{1,6})?")
 _PROXY = re.compile(r'proxy="([^":]*)(?::([^":]*))?"(?:,server="([^"]*)")?')
 ID_LENGTH = 36
 
@@ -89,7 +90,7 @@ def _translate(text: str, memory_percent: float) -> Iterator[str]:
             continue
         name, labels, value = sample.groups()
         if name == _IDLE:
-            idle = float(value)
+            idle = float(value) if _PERCENT.fullmatch(value) else idle
         elif name in NAMES:
             ours = _translate_labels(labels) if labels else ""
             if ours is not None:

@@ -29,6 +29,7 @@ from statera.api.wire import (
     Wire,
     list_kept,
 )
+from statera.base.digits import read_digits
 from statera.base.errors import Refusal, Refused
 from statera.base.ids import new_id
 from statera.model.edits import Change, delete_load_balancer, fail_over_load_balancer, update_load_balancer
@@ -300,9 +301,8 @@ async def accept_events(call: Call) -> Answer:
     """Show the history, newest first. Beyond the v2 API."""
     call.require_arguments("limit")
     balancer = (await _load(call, "loadbalancer:get_status")).resource
-    text = call.argument("limit") or "100"
-    limit = min(int(text), MOST_EVENTS) if text.isascii() and text.isdigit() else 100
-    events = await list_events(call.room.store, balancer.id, limit)
+    limit = read_digits(call.argument("limit") or "")
+    events = await list_events(call.room.store, balancer.id, 100 if limit is None else min(limit, MOST_EVENTS))
     return answer_json({"events": events})
 
 

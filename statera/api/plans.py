@@ -29,6 +29,7 @@ from statera.api.members import NewMember
 from statera.api.places import Place
 from statera.api.shown import ReasonShown, format_time, show_reason, view_of_load_balancer
 from statera.api.wire import NULLS_ON_UPDATE, Nested, OptionalUuid, Wire, fields_of, list_kept
+from statera.base.digits import read_digits
 from statera.base.errors import Refusal, Refused
 from statera.model.agent_wire import Verdict
 from statera.model.become import OWN, become, settle_tree
@@ -305,7 +306,7 @@ async def accept_generations(call: Call) -> Answer:
 async def accept_generation(call: Call) -> Answer:
     balancer = await _find_shown(call)
     text = call.path["generation"]
-    number = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
+    number = read_digits(text) or 0
     kept = {one.generation: one for one in await list_generations(call.room.store, balancer.id)}
     tree = await load_generation(call.room.store, balancer.id, number)
     if tree is None or number not in kept:

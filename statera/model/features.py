@@ -63,7 +63,7 @@ class Installed(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_version(text: str) -> tuple[int, int, int]:
     """Return the numbers of a version text such as `2.6.12-1+deb12u1`; an unknown one counts as 2.6.0."""
-    found = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", text)
+    found = re.search(r"([0-9]{1,9})\.([0-9]{1,9})(?:\.([0-9]{1,9}))?", text)
     major, minor, patch = (int(part or 0) for part in found.groups()) if found else (2, 6, 0)
     return major, minor, patch
 

@@ -11,6 +11,8 @@ from typing import Any, get_type_hints
 import msgspec
 from msgspec import Meta
 
+from statera.base.digits import read_digits
+
 PROTOCOL = 4
 """Of this version. Raised whenever a message of the wire gets an attribute or an enum on it gets a value."""
 FIRST_PROTOCOL = 1
@@ -63,4 +65,5 @@ def _list_late(kind: type[msgspec.Struct]) -> dict[str, tuple[int, str]]:
 
 def read_protocol(text: str | None) -> int:
     """Return the protocol that a header names; the first one for none, or for what is no number."""
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 6 else FIRST_PROTOCOL
+    number = read_digits(text, 5) if text else None
+    return FIRST_PROTOCOL if number is None else number

@@ -44,10 +44,14 @@ def tell_check(member: Member, monitor: HealthMonitor, seen: MemberObserved) -> 
     elif seen.check == "L7RSP" and seen.text.startswith(_NOT_IN_BODY):
         words = "the answer does not hold the expected text (layer 7)"
     code = f", code {seen.code}" if seen.code else ""
-    text = "".join(sign for sign in seen.text if sign.isprintable()).strip()
+    check, text = (_keep_printable(one) for one in (seen.check, seen.text))
     said = f": {text}" if text else ""
-    short = f" [{seen.check}{code}{said}]" if seen.check else ""
+    short = f" [{check}{code}{said}]" if check else ""
     return f"The {monitor.type.value} check of {target} fails: {words}{short}."
+
+
+def _keep_printable(text: str) -> str:
+    return "".join(sign for sign in text if sign.isprintable()).strip()
 
 
 def tell_silence(observed: Observed) -> str:

@@ -1,5 +1,7 @@
 """What the agent reads from HAProxy and writes on the wire, as plain data."""
 
+import pytest
+
 from statera.agent.announce import advertisement, arp_frame
 from statera.agent.engine import shorten
 from statera.agent.runtime import list_old_workers, parse_processes
@@ -49,6 +51,18 @@ def test_a_member_of_two_listeners_counts_by_its_better_side() -> None:
 def test_a_listener_at_its_limit_is_full() -> None:
     (listener,), _ = parse_statistics(_statistics(f"{LISTENER},FRONTEND,100,100,400,0,0,0,OPEN,,,,,"))
     assert listener.status == ListenerState.FULL
+
+
+@pytest.mark.parametrize("number", ["²", "-1", "9" * 30, "9" * 5000])
+def test_numbers_that_nothing_can_hold_are_none(number: str) -> None:
+    row = f"{LISTENER},FRONTEND,{number},100,{number},{number},2000,1,OPEN,,,,,"
+    member = f"{POOL}:{LISTENER},{MEMBER},1,,30,,,,DOWN,{number},L7STS,{number},Service Unavailable,"
+    ((listener,), (seen,)) = parse_statistics(_statistics(row, member))
+    assert (listener.active_connections, listener.bytes_in, listener.bytes_out) == (0, 0, 2000)
+    assert (seen.code, seen.since_s) == (None, 0.0)
+    assert parse_process(f"Pid: {number}\nStart_time_sec: {number}\n") == 0
+    assert parse_processes(f"{number}    master  0 [failed: 0]  0d\n") is None
+    assert list_old_workers(f"{number}    worker  1  0d\n") == []
 
 
 def test_the_process_that_counts_is_told_apart() -> None:
