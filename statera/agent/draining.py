@@ -29,6 +29,9 @@ class Drains:
         self._drain_s = drain_s
         self._drains: dict[str, _Drain] = {}
 
+    def __len__(self) -> int:
+        return len(self._drains)
+
     def note(self, command: Command, *, is_waiting: bool = False) -> None:
         """Take notice of a command that was carried out, or that waits until the server's connections are gone."""
         if command.drains and (is_waiting or not command.may_wait):
@@ -61,9 +64,10 @@ class Drains:
 
     async def look(self) -> None:
         """Delete what has no connections any more, and close those whose time is over."""
-        for place, drain in list(self._drains.items()):
-            is_over = time.monotonic() >= drain.until
-            with contextlib.suppress(RuntimeUnavailable):
+        # One that does not answer is not asked for all of them: each question would take seconds.
+        with contextlib.suppress(RuntimeUnavailable):
+            for place, drain in list(self._drains.items()):
+                is_over = time.monotonic() >= drain.until
                 if is_over:
                     await self._close(place)
                 if drain.delete:

@@ -18,6 +18,7 @@ from statera.agent.contents import NAMES, ensure_memory, forget_contents, link_f
 from statera.agent.users import User, claim_user, release_user
 from statera.base.files import write_whole
 from statera.base.ids import is_uuid
+from statera.base.listening import pinned_socket
 from statera.base.secret import Secret
 from statera.base.settings import AgentSettings, Settings
 from statera.base.unreadable import UNREADABLE
@@ -121,11 +122,11 @@ class AmphoraFolders:
         """Let this user in and nobody else; sockets that are there become the user's, too."""
         _guard_run(self.run, user)
         own_contents(self.run, user.group_id)
-        for path in (self.live, *self.live.iterdir()) if self.live.is_dir() else ():
-            with contextlib.suppress(FileNotFoundError):
-                os.chown(path, user.user_id, user.group_id, follow_symlinks=False)
         if self.live.is_dir():
+            os.chown(self.live, user.user_id, user.group_id)
             self.live.chmod(0o700)
+            for path in self.live.iterdir():
+                _own_live(path, user)
 
     def write(self, name: str, text: str, mode: int = 0o644) -> None:
         """Replace a file of the run folder at once, so that nobody reads half of it."""
@@ -188,6 +189,18 @@ class AmphoraFolders:
 def _guard_run(folder: Path, user: User) -> None:
     os.chown(folder, 0, user.group_id)
     folder.chmod(0o750)
+
+
+def _own_live(path: Path, user: User) -> None:
+    """Give a socket to a user; what else is another one's goes: it may be a link to what root alone may have."""
+    with contextlib.suppress(OSError):
+        if path.lstat().st_uid == user.user_id:
+            return
+        try:
+            with pinned_socket(path) as pinned:
+                os.chown(pinned, user.user_id, user.group_id)
+        except OSError:
+            path.unlink()
 
 
 def _write_anew(path: Path, content: bytes) -> None:

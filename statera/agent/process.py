@@ -10,7 +10,7 @@ import os
 import resource
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -20,7 +20,7 @@ from statera.agent.contents import keep_contents
 from statera.agent.folders import AmphoraFolders
 from statera.agent.lifeline import hold_lifeline
 from statera.agent.users import User
-from statera.base.processes import is_alive, read_status
+from statera.base.processes import read_status
 from statera.base.secret import Secret
 from statera.base.settings import AgentSettings
 from statera.model.document import Document
@@ -29,6 +29,7 @@ from statera.render.paths import SANDBOX_PATHS
 
 OTHER_ENGINES = ("nginx", "keepalived")
 """Programs that run beside HAProxy, as the kernel names them."""
+MOST_PID_BYTES = 32
 GONE_WITHIN_S = 5.0
 LOOK_AGAIN_S = 0.005
 
@@ -36,14 +37,19 @@ LOOK_AGAIN_S = 0.005
 # groups up to "--", then the command. All `exec`s, so the pid that is written stays that of the last program.
 # Namespaces of other amphorae are let go of, since each kept mount would keep one alive: all of them at once, not one
 # after the other as `--recursive` does it, and again while another mount lies below. Whoever cleans /run up may have
-# taken the place away.
+# taken the place away. What stays closes the folders in which every user may write, so that nobody fills the host from
+# within; a check, which ends by itself, does not take the time. A core dump would hold keys.
 LAUNCHER = """
 folder=$1 place=$2 pidfile=$3 descriptors=$4; shift 4
 while [ "$1" != -- ]; do echo $$ >"$1" 2>/dev/null; shift; done; shift
 while umount -l /run/netns 2>/dev/null; do :; done
 [ -d "$place" ] || mkdir -p "$place"
+for open in ${pidfile:+/tmp /var/tmp /dev/shm}; do
+  case $folder in "$open"/*) ;; *) mount --bind "$place" "$open" 2>/dev/null;; esac
+done
 mount --bind "$folder" "$place" || exit 97
 ulimit -n "$descriptors" 2>/dev/null
+ulimit -c 0
 cd / || exit 97
 if [ -n "$pidfile" ]; then echo $$ >"$pidfile" || exit 97; fi
 exec "$@"
@@ -119,6 +125,7 @@ async def run_check(command: Sequence[str]) -> str | None:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
+        env=_make_environment(),
     )
     try:
         _, told = await asyncio.wait_for(process.communicate(), 30.0)
@@ -169,14 +176,26 @@ def start_program(command: Sequence[str], words: Path, *, kept: Sequence[int] = 
     """
     with words.open("ab") as told:
         return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=told, stderr=told, start_new_session=True, pass_fds=kept
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=told,
+            stderr=told,
+            start_new_session=True,
+            pass_fds=kept,
+            env=_make_environment(),
         )
+
+
+def _make_environment() -> dict[str, str]:
+    # The agent's own may hold secrets, the password of the database say, and every process can read its own.
+    return {"PATH": os.environ.get("PATH", os.defpath)}
 
 
 def find_master(pid_file: Path, amphora_id: str) -> int | None:
     """Return the pid of a program that runs in the amphora, from an earlier life of the agent too."""
     try:
-        pid = int(pid_file.read_text(encoding="ascii"))
+        with pid_file.open("rb", buffering=0) as file:
+            pid = int(file.read(MOST_PID_BYTES))
     except (OSError, ValueError):
         return None
     return pid if is_inside(pid, amphora_id) else None
@@ -199,9 +218,9 @@ def hand_sockets_over(amphora_id: str, user: User) -> None:
 
 
 def is_inside(pid: int, amphora_id: str) -> bool:
-    """Say whether a living process is in the amphora's namespace."""
+    """Say whether a living process is in the amphora's namespace: one that has ended, reaped or not, is in none."""
     try:
-        return is_alive(pid) and os.stat(f"/proc/{pid}/ns/net").st_ino == namespace.inode(amphora_id)
+        return os.stat(f"/proc/{pid}/ns/net").st_ino == namespace.inode(amphora_id)
     except OSError:
         return False
 
@@ -211,13 +230,7 @@ def list_inside(amphora_id: str) -> list[int]:
     wanted = namespace.inode(amphora_id)
     if wanted is None:
         return []
-    found = []
-    for name in os.listdir("/proc"):
-        with contextlib.suppress(OSError, ValueError):
-            pid = int(name)
-            if os.stat(f"/proc/{pid}/ns/net").st_ino == wanted:
-                found.append(pid)
-    return found
+    return [pid for pid, inode in _list_inodes() if inode == wanted]
 
 
 def end_strays(amphora_id: str) -> None:
@@ -225,11 +238,28 @@ def end_strays(amphora_id: str) -> None:
     folder = f"/amphorae/{amphora_id}"
     # The kernel adds a mark when the folder itself is gone, too (proc(5)).
     marks = tuple(f"{folder}{end} {SANDBOX_PATHS.folder} " for end in ("", "//deleted"))
-    for path in Path("/proc").glob("[0-9]*/mountinfo"):
+    for pid in list_nameless():
         with contextlib.suppress(OSError):
-            mounts = path.read_text(encoding="utf-8", errors="replace")
+            mounts = Path(f"/proc/{pid}/mountinfo").read_text(encoding="utf-8", errors="replace")
             if any(mark in mounts for mark in marks):
-                os.kill(int(path.parent.name), signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
+
+
+def list_nameless() -> list[int]:
+    """Return the processes in network namespaces that have no name: neither this one nor one of a sandbox.
+
+    They are few. Where a thousand sandboxes are mounted, to read what a process has mounted takes 10 ms.
+    """
+    named = namespace.list_inodes()
+    return [pid for pid, inode in _list_inodes() if inode not in named]
+
+
+def _list_inodes() -> Iterator[tuple[int, int]]:
+    """Give every process, and what identifies its network namespace."""
+    for name in os.listdir("/proc"):
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(name)
+            yield pid, os.stat(f"/proc/{pid}/ns/net").st_ino
 
 
 def list_running(amphora_id: str, *, only: Sequence[str] = (), but: Sequence[str] = ()) -> list[int]:

@@ -21,6 +21,7 @@ from statera.agent.heartbeats import HeartbeatSender
 from statera.agent.host import AmphoraHost
 from statera.agent.own_certificate import OwnCertificate
 from statera.base.credentials import Credentials, LiveContext, make_server_context
+from statera.base.digits import read_digits
 from statera.base.errand import on_errand, read_headers
 from statera.base.errors import Lasting, LostClaim, StateraError
 from statera.base.files import locked
@@ -210,9 +211,10 @@ def _read_number(scope: Any, name: str, default: int | None = None) -> int:
     values = parse_qs(scope["query_string"].decode("ascii", errors="replace")).get(name, [])
     if not values and default is not None:
         return default
-    if len(values) != 1 or not values[0].isdigit():
+    number = read_digits(values[0]) if len(values) == 1 else None
+    if number is None:
         raise Malformed(f"The query must have one `{name}`.")
-    return int(values[0])
+    return number
 
 
 async def run_agent(
@@ -231,7 +233,7 @@ async def run_agent(
 def _alone(data_dir: Path) -> Iterator[None]:
     """Keep a second agent out of the data directory: both would start what the other has started."""
     data_dir.mkdir(parents=True, exist_ok=True)
-    with locked(data_dir / "agent.lock") as is_alone:
+    with locked(data_dir / "agent.lock", mode=0o600) as is_alone:
         if not is_alone:
             raise Lasting("already-running", f"Another agent is running with data_dir {data_dir}.")
         yield

@@ -22,12 +22,13 @@ def write_whole(path: Path, content: bytes, mode: int, *, group_id: int = -1) ->
 
 
 @contextlib.contextmanager
-def locked(path: Path, *, waits: bool = False) -> Iterator[bool]:
+def locked(path: Path, *, waits: bool = False, mode: int = 0o644) -> Iterator[bool]:
     """Hold a lock file during the block and give whether it is ours; False: another process has it.
 
-    With `waits` it is always ours in the end. The kernel releases it when its holder dies.
+    With `waits` it is always ours in the end. The kernel releases it when its holder dies. Whoever may read the file
+    may hold the lock: where others get into its folder, `mode` keeps them out.
     """
-    file = _open_lock(path)
+    file = _open_lock(path, mode)
     try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
@@ -39,10 +40,14 @@ def locked(path: Path, *, waits: bool = False) -> Iterator[bool]:
         os.close(file)
 
 
-def _open_lock(path: Path) -> int:
+def _open_lock(path: Path, mode: int) -> int:
     flags = os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o644)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | flags, mode)
     except PermissionError:
         # Another user's, root's say: to lock a file it is enough to read it (flock(2)).
         return os.open(path, os.O_RDONLY | flags)
+    if mode & 0o077 == 0 and os.fstat(file).st_uid == os.geteuid():
+        # One that an older version has made was for everybody.
+        os.fchmod(file, mode)
+    return file

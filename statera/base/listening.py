@@ -1,8 +1,10 @@
 """TCP ports that a process listens on, with errors that name the option; paths of unix sockets."""
 
 import contextlib
+import errno
 import os
 import socket
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,3 +44,19 @@ def short_path(path: Path) -> Iterator[str]:
         yield f"/proc/self/fd/{folder}/{path.name}"
     finally:
         os.close(folder)
+
+
+@contextlib.contextmanager
+def pinned_socket(path: Path) -> Iterator[str]:
+    """Give a short path that means the unix socket that stands there now, and nothing else. Raises `OSError`.
+
+    Its folder may be a user's whom nobody trusts: a link there would lead root to a socket of others.
+    """
+    with short_path(path) as short:
+        found = os.open(short, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISSOCK(os.fstat(found).st_mode):
+            raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK), str(path))
+        yield f"/proc/self/fd/{found}"
+    finally:
+        os.close(found)

@@ -100,7 +100,7 @@ def lock_data_dir(settings: Settings) -> Iterator[None]:
     """Hold the lock of one installation during the block. Raises `Lasting` while another `statera up` holds it."""
     directory = Path(settings.data_dir)
     directory.mkdir(parents=True, exist_ok=True)
-    with locked(directory / "up.lock") as is_alone:
+    with locked(directory / "up.lock", mode=0o600) as is_alone:
         if not is_alone:
             raise Lasting("already-running", f"Another `statera up` is running with data_dir {directory}.")
         yield

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import resource
 import shutil
 import signal
@@ -47,7 +48,8 @@ async def test_traffic_flows_over_both_address_families(host: AmphoraHost, groun
     assert (seen.generation, seen.epoch, seen.haproxy_running, seen.reason) == (1, 1, True, None)
 
 
-async def test_haproxy_has_no_privileges(host: AmphoraHost, ground: Ground) -> None:
+async def test_haproxy_has_no_privileges(host: AmphoraHost, ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STATERA_DATABASE__URL", "postgresql://statera:precious@db/statera")
     await host.ensure(ground.request())
     await host.apply(ground.amphora_id, ground.configuration(ground.document([8080])))
     pid = (await _observed(host, ground)).engine.find_pid()
@@ -59,6 +61,12 @@ async def test_haproxy_has_no_privileges(host: AmphoraHost, ground: Ground) -> N
     # Without it `ping` could not be run; nobody can gain it.
     assert int(status["CapBnd"], 16) == 1 << CAP_NET_RAW
     assert status["NoNewPrivs"] == "1"
+    assert "precious" not in Path(f"/proc/{pid}/environ").read_text()
+    assert re.search(r"Max core file size +0 +0 ", Path(f"/proc/{pid}/limits").read_text())
+    # Where everybody may write, it sees an empty folder that is root's.
+    seen = {place: os.stat(f"/proc/{pid}/root{place}") for place in ("/tmp", "/var/tmp", "/dev/shm")}
+    run = str(ground.run_dir)
+    assert [place for place, one in seen.items() if one.st_mode & 0o022 and not run.startswith(f"{place}/")] == []
 
 
 async def test_members_change_without_a_reload(host: AmphoraHost, ground: Ground) -> None:

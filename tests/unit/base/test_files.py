@@ -31,6 +31,14 @@ def test_one_holds_a_lock_at_a_time(tmp_path: Path) -> None:
         assert is_third
 
 
+def test_a_lock_that_others_could_hold_is_closed_to_them(tmp_path: Path) -> None:
+    path = tmp_path / "up.lock"
+    path.touch(mode=0o644)  # as older versions have made it
+    with locked(path, mode=0o600) as is_ours:
+        assert is_ours
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
 def test_who_ended_and_was_not_reaped_does_not_live() -> None:
     assert is_alive(os.getpid())
     pid = os.fork()
