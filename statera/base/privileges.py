@@ -6,9 +6,11 @@ Works on the calling thread; threads and programs that are started later inherit
 import ctypes
 import os
 import platform
+import resource
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from statera.base.processes import read_status
 
@@ -33,9 +35,11 @@ CONTROL_KEEPS = ("dac_override", "dac_read_search", "net_bind_service")
 PR_CAPBSET_READ, PR_CAPBSET_DROP, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 23, 24, 22, 38
 SECCOMP_MODE_FILTER = 2
 CAPABILITY_VERSION_3 = 0x20080522
-ALLOW, REFUSE = 0x7FFF0000, 0x00050000 | 1
-"""SECCOMP_RET_ALLOW; SECCOMP_RET_ERRNO with EPERM (linux/seccomp.h)."""
-LOAD_WORD, JUMP_IF_EQUAL, JUMP_IF_NOT_LESS, RETURN = 0x20, 0x15, 0x35, 0x06
+ALLOW, REFUSE, UNKNOWN = 0x7FFF0000, 0x00050000 | 1, 0x00050000 | 38
+"""SECCOMP_RET_ALLOW; SECCOMP_RET_ERRNO with EPERM, with ENOSYS (linux/seccomp.h)."""
+LOAD_WORD, JUMP_IF_EQUAL, JUMP_IF_NOT_LESS, JUMP_IF_ANY, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+CLONE_NEWUSER = 0x10000000
+"""linux/sched.h."""
 X32_BIT = 0x40000000
 MASK = 0xFFFFFFFF
 
@@ -65,6 +69,10 @@ _REFUSED_CALLS: dict[str, tuple[int, dict[str, int]]] = {
     ),
 }  # fmt: skip
 """System calls that lead to other processes, into the kernel or out of a sandbox; API, worker and health make none."""
+_CLONE = {"x86_64": 56, "aarch64": 220}
+"""Its first argument has the flags."""
+CLONE3 = 435
+"""Its flags are in memory, where a filter cannot look; libc then makes `clone` instead."""
 
 
 class _Header(ctypes.Structure):
@@ -75,13 +83,25 @@ class _Words(ctypes.Structure):
     _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
 
 
+class _Line(NamedTuple):
+    """An instruction of a filter; `yes` and `no` name the line that a jump leads to, "" for the next one."""
+
+    code: int
+    value: int
+    yes: str = ""
+    no: str = ""
+    name: str = ""
+
+
 class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
 
 
 def limit_role(role: str) -> None:
     """Give up what a role does not need. Raises `OSError`."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if role == "agent":
+        # A filter would go on to every HAProxy and cost it some hundredths of its processor time.
         limit_capabilities(AGENT_KEEPS)
         return
     limit_capabilities(CONTROL_KEEPS)
@@ -124,28 +144,42 @@ def refuse_calls() -> None:
     known = _REFUSED_CALLS.get(platform.machine())
     if known is None or not Path("/proc/sys/kernel/seccomp").is_dir():
         return
-    rules = make_filter(*known)
+    rules = make_filter(*known, _CLONE[platform.machine()])
     buffer = ctypes.create_string_buffer(rules)
     program = _Program(len(rules) // 8, ctypes.cast(buffer, ctypes.c_void_p))
     _call("prctl", PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0)
 
 
-def make_filter(architecture: int, calls: dict[str, int]) -> bytes:
-    """Return the program of the filter: 8 bytes an instruction (linux/filter.h), reading `struct seccomp_data`."""
-    numbers = sorted(calls.values())
-    # After the head's four lines and one for each number come the two answers: allowed, refused.
-    refused = 4 + len(numbers) + 1
-    head = [
-        (LOAD_WORD, 0, 0, 4),
+def make_filter(architecture: int, calls: Mapping[str, int], clone: int) -> bytes:
+    """Return the program of the filter: 8 bytes an instruction (linux/filter.h), reading `struct seccomp_data`.
+
+    `clone` is refused when it asks for a user namespace, in which one could ask much more of the kernel.
+    """
+    lines = [
+        _Line(LOAD_WORD, 4),
         # Another architecture has other numbers, and none of our processes is of one.
-        (JUMP_IF_EQUAL, 0, refused - 2, architecture),
-        (LOAD_WORD, 0, 0, 0),
-        (JUMP_IF_NOT_LESS, refused - 4, 0, X32_BIT),
+        _Line(JUMP_IF_EQUAL, architecture, no="refused"),
+        _Line(LOAD_WORD, 0),
+        _Line(JUMP_IF_NOT_LESS, X32_BIT, yes="refused"),
+        *(_Line(JUMP_IF_EQUAL, number, yes="refused") for number in sorted(calls.values())),
+        _Line(JUMP_IF_EQUAL, clone, yes="flags"),
+        _Line(JUMP_IF_EQUAL, CLONE3, yes="unknown"),
+        _Line(RETURN, ALLOW),
+        # The lower half of the first argument, which stands first.
+        _Line(LOAD_WORD, 16, name="flags"),
+        _Line(JUMP_IF_ANY, CLONE_NEWUSER, yes="refused"),
+        _Line(RETURN, ALLOW),
+        _Line(RETURN, REFUSE, name="refused"),
+        _Line(RETURN, UNKNOWN, name="unknown"),
     ]
-    # A jump counts from the line after its own.
-    looks = [(JUMP_IF_EQUAL, refused - at - 1, 0, number) for at, number in enumerate(numbers, start=len(head))]
-    answers = [(RETURN, 0, 0, ALLOW), (RETURN, 0, 0, REFUSE)]
-    return b"".join(struct.pack("=HBBI", *line) for line in (*head, *looks, *answers))
+    places = {line.name: place for place, line in enumerate(lines)}
+
+    def pack(place: int, line: _Line) -> bytes:
+        # A jump counts from the line after its own.
+        jumps = [places[name] - place - 1 if name else 0 for name in (line.yes, line.no)]
+        return struct.pack("=HBBI", line.code, *jumps, line.value)
+
+    return b"".join(pack(place, line) for place, line in enumerate(lines))
 
 
 def _call(name: str, *arguments: object) -> None:
