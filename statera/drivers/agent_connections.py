@@ -3,9 +3,11 @@
 After a renewal new requests go over new connections; requests that run finish over the old ones.
 """
 
+import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 
@@ -13,6 +15,10 @@ from statera.base.credentials import LiveContext
 
 CONNECT_WITHIN_S = 2.0
 CONNECTIONS = 32
+MOST_ANSWER_BYTES = 32 * 1024 * 1024
+"""Far more than the largest host has to say; one that was taken over may never end."""
+WAITS = 2
+"""How often an honest request waits for as long as it may: for a connection, and for the answer."""
 
 
 class _Line:
@@ -49,6 +55,24 @@ class AgentConnections:
             line.users -= 1
             if line is not self._line and not line.users:
                 await line.client.aclose()
+
+    async def ask(self, method: str, url: str, **more: Any) -> httpx.Response:
+        """Send one request and return its whole answer. Raises `httpx.TransportError`, `TimeoutError`.
+
+        An answer that trickles in, or does not end, holds nobody up for longer than a silent agent does.
+        """
+        content = bytearray()
+        async with (
+            asyncio.timeout(CONNECT_WITHIN_S + WAITS * self._timeout_s),
+            self.take() as client,
+            client.stream(method, url, **more) as answer,
+        ):
+            async for part in answer.aiter_raw():
+                content += part
+                if len(content) > MOST_ANSWER_BYTES:
+                    raise httpx.RemoteProtocolError(f"its answer has more than {MOST_ANSWER_BYTES} bytes")
+        headers = {name: text for name, text in answer.headers.items() if name != "content-encoding"}
+        return httpx.Response(answer.status_code, headers=headers, content=bytes(content))
 
     async def _renew(self) -> None:
         former, context = self._line, self._trust.current()

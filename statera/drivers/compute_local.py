@@ -210,16 +210,15 @@ class LocalCompute:
         if settings is None:
             raise Transient("host-unknown", f"Host {host} is not in the configuration.")
         try:
-            async with self._connections.take() as client:
-                answer = await client.request(
-                    method,
-                    settings.url + path,
-                    content=None if body is None else msgspec.json.encode(body),
-                    # The certificate names the host, whatever address its URL has.
-                    extensions={"sni_hostname": settings.name},
-                    headers={**write_headers(), PROTOCOL_HEADER: str(PROTOCOL)},
-                )
-        except httpx.TimeoutException as error:
+            answer = await self._connections.ask(
+                method,
+                settings.url + path,
+                content=None if body is None else msgspec.json.encode(body),
+                # The certificate names the host, whatever address its URL has.
+                extensions={"sni_hostname": settings.name},
+                headers={**write_headers(), PROTOCOL_HEADER: str(PROTOCOL)},
+            )
+        except (TimeoutError, httpx.TimeoutException) as error:
             raise Transient("agent-unreachable", f"The agent of host {host} did not answer in time.") from error
         except httpx.TransportError as error:
             sentence = f"The agent of host {host} cannot be reached: {_explain(error)}."
