@@ -1,4 +1,5 @@
-"""How many amphorae this machine can carry beside `agent.amphora_limit`: what is left of descriptors and processes.
+"""How many amphorae this machine can carry beside `agent.amphora_limit`: what is left of descriptors, processes,
+network namespaces and entries of the kernel's tables of neighbours.
 
 Whoever notices only when the kernel refuses has half a sandbox then, and can tell a tenant nothing but an error number.
 """
@@ -11,12 +12,17 @@ from pathlib import Path
 
 import msgspec
 
+from statera.agent.neighbour_tables import ENTRIES_KEPT, ENTRIES_OF_ONE, Table, list_tables
+
 DESCRIPTORS_OF_ONE, DESCRIPTORS_KEPT = 8, 128
 """Of the agent itself: what it holds for one amphora at most, and what it needs to build and to answer."""
 FILES_OF_ONE, FILES_KEPT = 128, 2048
 """Of all processes of the machine: those of an idle amphora, and what is left to others."""
 PROCESSES_OF_ONE, PROCESSES_KEPT = 6, 128
 """HAProxy and keepalived are two each, and an old worker stays while it has connections."""
+NAMESPACES, NAMESPACES_LIMIT = Path("/run/netns"), Path("/proc/sys/user/max_net_namespaces")
+NAMESPACES_KEPT = 16
+"""Those without a name, such as containers', are not counted: the kernel tells at last (`namespace.py`)."""
 GROUPS = Path("/sys/fs/cgroup")
 
 
@@ -51,7 +57,20 @@ def decide_capacity(count: int, configured: int, left: Sequence[Left]) -> Capaci
 
 def read_capacity(count: int, configured: int) -> Capacity:
     """Look at the machine as it is now."""
-    return decide_capacity(count, configured, list(_list_left()))
+    return decide_capacity(count, configured, list(_list_left(count)))
+
+
+def judge_neighbours(tables: Sequence[Table], count: int) -> list[Left]:
+    """Return what `count` amphorae leave of the tables. They may use less now: until all are asked at once."""
+    return [
+        Left(
+            limit=f"the machine may know {table.hard} neighbours ({table.option})",
+            free=table.hard - count * ENTRIES_OF_ONE,
+            of_one=ENTRIES_OF_ONE,
+            kept=ENTRIES_KEPT,
+        )
+        for table in tables
+    ]
 
 
 def raise_descriptors() -> None:
@@ -61,7 +80,7 @@ def raise_descriptors() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def _list_left() -> Iterator[Left]:
+def _list_left(count: int) -> Iterator[Left]:
     may, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if may != resource.RLIM_INFINITY:
         limit = f"its agent may open {may} files (RLIMIT_NOFILE)"
@@ -73,6 +92,11 @@ def _list_left() -> Iterator[Left]:
         yield Left(limit=limit, free=most - used, of_one=FILES_OF_ONE, kept=FILES_KEPT)
     for limit, free in _list_free_processes():
         yield Left(limit=limit, free=free, of_one=PROCESSES_OF_ONE, kept=PROCESSES_KEPT)
+    with contextlib.suppress(OSError, ValueError):
+        most = int(_read(NAMESPACES_LIMIT))
+        limit = f"the machine may have {most} network namespaces (user.max_net_namespaces)"
+        yield Left(limit=limit, free=most - len(os.listdir(NAMESPACES)), of_one=1, kept=NAMESPACES_KEPT)
+    yield from judge_neighbours(list_tables(), count)
 
 
 def _list_free_processes() -> Iterator[tuple[str, int]]:

@@ -6,6 +6,7 @@ the agent never notices. All functions here block for some milliseconds and are 
 
 import contextlib
 import ctypes
+import errno
 import hashlib
 import ipaddress
 import os
@@ -131,7 +132,7 @@ def ensure_namespace(spec: SandboxSpec) -> None:
     if not exists(spec.amphora_id):
         with contextlib.suppress(FileNotFoundError):
             namespace_path(spec.amphora_id).unlink()
-        netns.create(namespace_name(spec.amphora_id))
+        _create(spec.amphora_id)
         with entered(spec.amphora_id), IPRoute() as inside:
             _write_sysctls()
             inside.link("set", index=1, state="up")
@@ -142,6 +143,17 @@ def ensure_namespace(spec: SandboxSpec) -> None:
         for interface in spec.interfaces:
             _ensure_routes(inside, interface)
     announce_vips(spec)
+
+
+def _create(amphora_id: str) -> None:
+    try:
+        netns.create(namespace_name(amphora_id))
+    except OSError as error:
+        # The file that a namespace is mounted on is made first: what had room for it is not the disk.
+        if error.errno == errno.ENOSPC and namespace_path(amphora_id).exists():
+            told = f"Host {os.uname().nodename} has as many network namespaces as its kernel allows"
+            raise Transient("host-full", f"{told} (user.max_net_namespaces, fs.mount-max).") from error
+        raise
 
 
 def announce_vips(spec: SandboxSpec) -> None:
@@ -248,7 +260,13 @@ def _add_interface(host: Any, amphora_id: str, interface: InterfaceSpec) -> None
 
 def _attach(host: Any, outside: str, bridge: int) -> None:
     index = host.link_lookup(ifname=outside)[0]
-    host.link("set", index=index, master=bridge, state="up")
+    try:
+        host.link("set", index=index, master=bridge, state="up")
+    except NetlinkError as error:
+        if error.code != errno.EXFULL:
+            raise
+        sentence = f"A bridge of host {os.uname().nodename} has as many ports as the kernel allows, 1,023."
+        raise Transient("host-full", sentence) from error
 
 
 # Addresses and routes

@@ -1,7 +1,11 @@
-"""What a host with an agent has by itself: its bridges and interfaces, its own certificate. Looks, changes nothing."""
+"""What a host with an agent has by itself: its bridges and interfaces, its kernel's tables, its own certificate.
+
+Looks, changes nothing.
+"""
 
 from pathlib import Path
 
+from statera.agent.neighbour_tables import Table, count_refused, decide_table, list_tables
 from statera.app import Finding, has_agents, list_hosts, open_authority
 from statera.base.settings import NetworkSettings, Settings
 from statera.model.own_certificates import CertificateEnd
@@ -24,8 +28,11 @@ def list_own_ends(settings: Settings) -> list[CertificateEnd]:
 
 def check_devices(settings: Settings) -> list[Finding]:
     """Return what was found of each network; none on a machine whose agent builds nothing."""
-    is_host = runs_agent_only(settings) or settings.agent.name in {host.name for host in list_hosts(settings)}
-    return [_check(network) for network in settings.networks] if is_host else []
+    return [_check(network) for network in settings.networks] if _is_host(settings) else []
+
+
+def _is_host(settings: Settings) -> bool:
+    return runs_agent_only(settings) or settings.agent.name in {host.name for host in list_hosts(settings)}
 
 
 def _check(network: NetworkSettings) -> Finding:
@@ -39,6 +46,24 @@ def _check(network: NetworkSettings) -> Finding:
         return (what, f"{device} does not exist yet; the agent makes it", "")
     mend = f"Make {device}, or set create = true and an uplink." if network.kind == "bridge" else "Correct its device."
     return (what, f"{device} does not exist here", mend)
+
+
+def check_neighbour_tables(settings: Settings) -> list[Finding]:
+    """Say whether the kernel may know the neighbours of all amphorae that this host may have."""
+    amphorae = settings.agent.amphora_limit
+    return (
+        [judge_table(one, amphorae, count_refused(one.family)) for one in list_tables()] if _is_host(settings) else []
+    )
+
+
+def judge_table(there: Table, amphorae: int, refused: int) -> Finding:
+    """Say whether a table is large enough, and the command that makes it so."""
+    wanted = decide_table(there, amphorae)
+    told = f"{there.hard:,} entries, {there.soft:,} at ease" + f"; refused one {refused:,} times since boot" * (
+        refused > 0
+    )
+    mend = "" if wanted == there else f"{wanted.command}  # for {amphorae:,} amphorae; the agent does it at its start"
+    return (f"neighbours, {'IPv4' if there.family == 'ipv4' else 'IPv6'}", told, mend)
 
 
 def _exists(device: str) -> bool:
