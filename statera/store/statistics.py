@@ -25,6 +25,8 @@ MOST_AT_ONCE = 500
 """Amphorae in one transaction."""
 MOST = 2**62
 """No total comes near; more than this could not be stored."""
+LARGEST = 2**63 - 1
+"""Of a column. Whoever lies of his own counters must not fail the statement that has those of others."""
 
 _KEEP = sa.text("SELECT id FROM amphorae WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR KEY SHARE")
 
@@ -32,7 +34,7 @@ _KEEP = sa.text("SELECT id FROM amphorae WHERE id = ANY(CAST(:ids AS uuid[])) OR
 def _save_statement() -> sa.TextClause:
     is_same = "mine.process = excluded.process"
     raised = [
-        f"{name} = mine.{name} + CASE WHEN {is_same} "
+        f"{name} = least(mine.{name}, {LARGEST - MOST}) + CASE WHEN {is_same} "
         f"THEN greatest(excluded.last_{name} - mine.last_{name}, 0) ELSE excluded.last_{name} END"
         for name in COUNTERS
     ]
@@ -96,7 +98,7 @@ def _list_batches(counted: Sequence[Counted]) -> list[list[Counted]]:
 
 
 def _rows(counted: Counted) -> list[dict[str, Any]]:
-    told = {"amphora_id": counted.amphora_id, "process": counted.process, "told_at": counted.told_at}
+    told = {"amphora_id": counted.amphora_id, "process": min(counted.process, MOST), "told_at": counted.told_at}
     return [told | _counters(listener) for listener in counted.listeners if is_uuid(listener.id)]
 
 
@@ -110,7 +112,7 @@ _FOLD = sa.text(f"""
     INSERT INTO listener_statistics AS mine (listener_id, amphora_id, process, told_at, {", ".join(COUNTERS)})
     SELECT listener_id, CAST('{FORMER}' AS uuid), 0, told_at, {", ".join(COUNTERS)} FROM gone
     ON CONFLICT (listener_id, amphora_id) DO UPDATE SET
-        {", ".join(f"{name} = mine.{name} + excluded.{name}" for name in COUNTERS)}
+        {", ".join(f"{one} = least(mine.{one}, {LARGEST - MOST}) + least(excluded.{one}, {MOST})" for one in COUNTERS)}
 """)
 
 
@@ -119,15 +121,13 @@ async def fold_amphora(connection: AsyncConnection, amphora_id: str) -> None:
     await connection.execute(_FOLD, {"id": amphora_id})
 
 
-_TOTALS = [sa.cast(sa.func.coalesce(sa.func.sum(listener_statistics.c[name]), 0), sa.BigInteger) for name in COUNTERS]
-_ACTIVE = sa.cast(
-    sa.func.coalesce(
-        sa.func.sum(listener_statistics.c.active_connections).filter(
-            amphorae.c.status == AmphoraStatus.ALLOCATED.value
-        ),
-        0,
-    ),
-    sa.BigInteger,
+def _bounded(total: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    return sa.cast(sa.func.least(sa.func.coalesce(total, 0), LARGEST), sa.BigInteger)
+
+
+_TOTALS = [_bounded(sa.func.sum(listener_statistics.c[name])) for name in COUNTERS]
+_ACTIVE = _bounded(
+    sa.func.sum(listener_statistics.c.active_connections).filter(amphorae.c.status == AmphoraStatus.ALLOCATED.value)
 )
 _SUMS = sa.select(
     _ACTIVE.label("active_connections"), *(sa.label(n, t) for n, t in zip(COUNTERS, _TOTALS, strict=True))

@@ -124,3 +124,20 @@ async def test_many_are_written_in_few_transactions_and_too_large_numbers_are_cu
     await save_counted(store, [*strangers, tell(amphora, listener_id, 2, 2**70)])
     found = await load_listener_traffic(store, listener_id)
     assert found.total_connections == 2**62
+
+
+async def test_whoever_lies_of_his_counters_does_not_stop_those_of_others(store: Store) -> None:
+    tree, claim, liar = await plant(store)
+    honest_tree, _, honest = await plant(store)
+    listener_id, honest_id = tree.listeners[0].id, honest_tree.listeners[0].id
+    for turn in range(1, 5):
+        lie = tell(liar, listener_id, turn, 2**63, process=2**64 - 1 - turn % 2, active=2**64)
+        await save_counted(store, [lie, tell(honest, honest_id, turn, turn)])
+    second = await add_amphora(store, tree, claim)
+    await save_counted(store, [tell(second, listener_id, 5, 2**63, active=2**63)])
+    for amphora in (liar, second):
+        found = await load_listener_traffic(store, listener_id)
+        assert 2**62 <= found.total_connections < 2**63
+        await remove_amphora(store, claim, amphora.id)
+    assert (await load_listener_traffic(store, listener_id)).total_connections >= 2**62
+    assert await load_listener_traffic(store, honest_id) == totals(4)
