@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from statera.base.errors import StateraError
+from statera.base.ids import is_uuid
 from statera.base.secret import Secret
 
 VERSION = 1
@@ -182,6 +183,9 @@ def _decode_body(body: bytes, amphora_id: str) -> Heartbeat:
     if heartbeat.version != VERSION or heartbeat.part >= heartbeat.parts:
         why = f"Amphora {amphora_id} speaks version {heartbeat.version}, part {heartbeat.part} of {heartbeat.parts}."
         raise HeartbeatRefused(HeartbeatRefusal.MALFORMED, why)
+    if not is_uuid(heartbeat.load_balancer_id):
+        # The database would refuse to look for it, and for all that it is asked for together with it.
+        raise HeartbeatRefused(HeartbeatRefusal.MALFORMED, f"Amphora {amphora_id} tells of no load balancer.")
     if heartbeat.amphora_id != amphora_id:
         raise HeartbeatRefused(HeartbeatRefusal.FORGED, f"Amphora {amphora_id} signed for another one.")
     return heartbeat

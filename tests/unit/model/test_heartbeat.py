@@ -154,7 +154,18 @@ def test_outside_the_window_is_late(sent_at: float) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"version": 2}, {"part": 1}, {"part": 3, "parts": 2}, {"parts": 0}, {"sequence": -1}, {"amphora_id": "short"}],
+    [
+        *(
+            {"version": 2},
+            {"part": 1},
+            {"part": 3, "parts": 2},
+            {"parts": 0},
+            {"sequence": -1},
+            {"amphora_id": "short"},
+        ),
+        # No id of a load balancer, and none that a database would look for.
+        *({"load_balancer_id": text} for text in ("x" * 36, "\0" * 36, "1" * 36)),
+    ],
 )
 def test_another_form_is_malformed(changes: dict[str, object]) -> None:
     body = msgspec.msgpack.encode(make_heartbeat(**changes))
