@@ -58,6 +58,8 @@ REFUSED = counter(
 )
 
 WATCH_S = 1.0
+MEND_AGAIN_S = 0.05
+"""The least between two looks at one that broke; longer each time, since somebody else may be changing it."""
 TRIM_EVERY = 60
 """Turns of the watch; so are the next three."""
 ANNOUNCE_EVERY = 10
@@ -96,6 +98,7 @@ class AmphoraHost:
         self._watched: dict[str, tuple[int, int]] = {}
         """By amphora, or `<amphora>/vrrp`: its master's pid, and the descriptor that tells when it ends."""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._mending: set[str] = set()
         self.sandboxes: dict[str, Sandbox] = {}
 
     # The host
@@ -375,7 +378,22 @@ class AmphoraHost:
 
     def _on_end(self, sandbox: Sandbox, name: str) -> None:
         self._forget_process(name)
-        self._keep_task(self._look_after(sandbox, 0))
+        self._keep_task(self._mend(sandbox))
+
+    async def _mend(self, sandbox: Sandbox) -> None:
+        """Look after one whose process ended until it stands: to wait for turns of the watch would take seconds."""
+        if sandbox.id in self._mending:
+            return
+        self._mending.add(sandbox.id)
+        least_s = MEND_AGAIN_S
+        try:
+            await self._look_after(sandbox, 0)
+            while (wait_s := sandbox.mended_in_s(time.monotonic())) is not None:
+                await asyncio.sleep(max(wait_s, least_s))
+                await self._look_after(sandbox, 0)
+                least_s = min(2 * least_s, WATCH_S)
+        finally:
+            self._mending.discard(sandbox.id)
 
     def _forget_process(self, name: str) -> None:
         _, descriptor = self._watched.pop(name, (None, None))

@@ -101,6 +101,15 @@ def inode(amphora_id: str) -> int | None:
     return os.stat(namespace_path(amphora_id)).st_ino if exists(amphora_id) else None
 
 
+def list_inodes() -> frozenset[int]:
+    """Return what identifies this namespace and all that have a name."""
+    found = {os.stat("/proc/self/ns/net").st_ino}
+    for path in FOLDER.glob("*"):
+        with contextlib.suppress(OSError):
+            found.add(os.stat(path).st_ino)
+    return frozenset(found)
+
+
 @contextlib.contextmanager
 def entered(amphora_id: str) -> Iterator[None]:
     """Run a block with this thread in the amphora's namespace."""

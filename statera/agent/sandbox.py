@@ -16,6 +16,7 @@ from statera.agent.engine import Engine
 from statera.agent.folders import AmphoraFolders, Record
 from statera.agent.intact import is_intact
 from statera.agent.process import Launch
+from statera.agent.restarts import Restarts
 from statera.agent.turning import ensure_vrrp
 from statera.agent.users import User, claim_user, find_shared_user, holds_user
 from statera.agent.vrrp import Keepalived, is_sharing
@@ -35,9 +36,6 @@ log = get_logger("agent")
 
 MENDS = counter("statera_agent_mends_total", "Times that a sandbox was broken and was to be mended: HAProxy died, say.")
 
-RESTART_FIRST_S = 0.1
-RESTART_MOST_S = 10.0
-STEADY_AFTER_S = 30.0
 MOST_SILENCES = 3
 """Questions in a row that HAProxy leaves without an answer, each of some seconds, before it is taken for hung."""
 MOST_INTERFACES = 64
@@ -87,9 +85,7 @@ class Sandbox:
         self.datagrams = Datagrams(launch, agent, self.lock, self.news.set)
         self.vrrp = Keepalived(self.id, folders)
         self._takes_over_from = record.sandbox.handed_over_by
-        self._restart_wait_s = RESTART_FIRST_S
-        self._restart_at = 0.0
-        self._started_at = 0.0
+        self._restarts = Restarts()
         self._silences = 0
         self._broken_at: float | None = None
 
@@ -366,19 +362,20 @@ class Sandbox:
         return taken
 
     async def keep_running(self, now: float) -> bool:
-        """Mend what broke and start HAProxy again, later each time it breaks soon again; True when it was tried."""
-        if not self._measure_broken(now) or now < self._restart_at or self.lock.locked():
+        """Mend what broke and start HAProxy again, later when it often breaks; True when it was tried."""
+        if not self._measure_broken(now) or self._restarts.wait_s(now) or self.lock.locked():
             return False
         async with self.lock:
             if not self._is_broken():
                 return False
-            steady = now - self._started_at >= STEADY_AFTER_S
-            self._restart_wait_s = RESTART_FIRST_S if steady else min(self._restart_wait_s * 2, RESTART_MOST_S)
-            self._restart_at = now + self._restart_wait_s
-            self._started_at = now
+            self._restarts.note(now)
             await self._mend()
         self.news.set()
         return True
+
+    def mended_in_s(self, now: float) -> float | None:
+        """Return how long to wait before what broke is to be mended, None when nothing is broken."""
+        return self._restarts.wait_s(now) if self._is_broken() else None
 
     def _measure_broken(self, now: float) -> float:
         """Return the seconds since it was first seen broken, 0.0 when it is not."""

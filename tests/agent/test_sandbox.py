@@ -430,7 +430,9 @@ async def test_nothing_runs_on_in_a_namespace_that_lost_its_name(ground: Ground)
     await host.apply(ground.amphora_id, ground.configuration(ground.document([8080])))
     pid = host.sandboxes[ground.amphora_id].engine.find_pid()
     assert pid is not None
+    assert pid not in process.list_nameless()
     subprocess.run(["ip", "netns", "delete", f"statera-{ground.amphora_id}"], check=True)
+    assert pid in process.list_nameless()
     shutil.rmtree(ground.run_dir / "amphorae" / ground.amphora_id)
     await host.remove(ground.amphora_id, 1)
 
