@@ -16,6 +16,7 @@ import msgspec
 
 from statera.agent.contents import NAMES, ensure_memory, forget_contents, link_files, own_contents, remove_memory
 from statera.agent.users import User, claim_user, release_user
+from statera.agent.words import Words
 from statera.base.files import write_whole
 from statera.base.ids import is_uuid
 from statera.base.listening import pinned_socket
@@ -270,7 +271,11 @@ class HostFolders:
         self._tombstones.mkdir(parents=True, exist_ok=True)
         write_whole(self._tombstones / amphora_id, str(epoch).encode(), 0o600)
 
-    def trim_tombstones(self) -> None:
+    def trim(self) -> None:
+        """Forget what is long over: removals, and what programs have printed, of each member that came and went say."""
+        for path in self._run.glob("*/*words"):
+            with contextlib.suppress(OSError):
+                Words(path).trim()
         for path in self._list_tombstones():
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - path.stat().st_mtime > TOMBSTONE_KEPT_S:

@@ -290,7 +290,7 @@ class AmphoraHost:
             await self._look_after_bridges()
             await asyncio.gather(*(self._look_in_turn(sandbox, turn) for sandbox in list(self.sandboxes.values())))
             if turn % TRIM_EVERY == 0:
-                self._folders.trim_tombstones()
+                await asyncio.to_thread(self._folders.trim)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), WATCH_S)
         for task in list(self._tasks):

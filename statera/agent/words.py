@@ -18,9 +18,13 @@ class Words:
 
     def begin(self) -> int:
         """Cut the file if it has become long; return where what is printed from now on begins."""
+        self.trim()
+        return self._size()
+
+    def trim(self) -> None:
+        """Cut the file if it has become long. Whoever prints goes on at its end, wherever that is (`O_APPEND`)."""
         if self._size() > self._most_bytes:
             os.truncate(self.file, 0)
-        return self._size()
 
     def read(self, begun: int) -> str:
         """Return what was printed since `begin`."""

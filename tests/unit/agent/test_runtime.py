@@ -1,9 +1,7 @@
 """Questions to HAProxy's sockets, some of which somebody else has put there."""
 
 import asyncio
-import os
 import socket
-import stat
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,9 +9,7 @@ from pathlib import Path
 import pytest
 
 from statera.agent.draining import Drains
-from statera.agent.folders import AmphoraFolders
 from statera.agent.runtime import READ_BYTES, RuntimeUnavailable, ask
-from statera.agent.users import User
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -79,19 +75,3 @@ async def test_one_that_does_not_answer_is_asked_once_a_turn(tmp_path: Path) -> 
         await drains.look()
         asyncio.get_running_loop().remove_reader(listener)
     assert len(asked) == 1
-
-
-def test_a_new_owner_gets_sockets_and_nothing_that_was_put_beside_them(tmp_path: Path) -> None:
-    folders = AmphoraFolders(tmp_path / "keep", tmp_path / "run")
-    folders.live.mkdir(parents=True)
-    precious = tmp_path / "precious"
-    precious.write_text("root's")
-    os.link(precious, folders.live / "hard")
-    (folders.live / "soft").symlink_to(precious)
-    os.mknod(folders.live / "stats", stat.S_IFSOCK | 0o600)
-    if os.geteuid() != 0:
-        pytest.skip("gives files away: needs root")
-    folders.own(User(4_000_001, 4_000_001))
-    assert precious.stat().st_uid == 0
-    assert [path.name for path in folders.live.iterdir()] == ["stats"]
-    assert (folders.live / "stats").stat().st_uid == 4_000_001
