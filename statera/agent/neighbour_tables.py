@@ -76,7 +76,7 @@ def raise_tables(amphorae: int, settings: Path = SETTINGS) -> None:
         except OSError as error:
             log.warning("the kernel's table of neighbours stays small", command=wanted.command, error=str(error))
         else:
-            log.info("the kernel's table of neighbours was raised", before=there.command, now=wanted.command)
+            log.info("the kernel's table of neighbours was raised", what=there.option, was=there.hard, now=wanted.hard)
 
 
 def count_refused(family: str, counters: Path = COUNTERS) -> int:

@@ -60,6 +60,8 @@ class Ground:
         self.member_ids = [new_id() for _ in range(4)]
 
     def make_settings(self, **agent: object) -> Settings:
+        # As many as any machine carries whose kernel's tables of neighbours nobody has raised.
+        agent = {"amphora_limit": 50} | agent
         values = {"data_dir": str(self.folder / "data"), "run_dir": str(self.run_dir), "agent": agent}
         return convert_settings(values, source="the test")
 

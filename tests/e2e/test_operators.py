@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from statera.agent.neighbour_tables import decide_table, list_tables
 from tests.e2e.conftest import Installation
 
 pytestmark = [pytest.mark.e2e, pytest.mark.root]
@@ -25,6 +26,10 @@ def test_doctor_finds_a_running_deployment_well(installation: Installation) -> N
     assert done.returncode == 0, done.stdout + done.stderr
     for word in ("haproxy", "database", "agent local", "certificate authority", "certificate agent local", "revision"):
         assert word in done.stdout
+    limit = installation.playground.settings.agent.amphora_limit
+    for table in list_tables():
+        assert decide_table(table, limit) == table, "the agent has not raised it"
+        assert f"{table.hard:,} entries" in done.stdout
 
 
 def test_a_second_up_is_refused(installation: Installation) -> None:
