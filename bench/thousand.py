@@ -10,6 +10,7 @@ from bench.engines import list_pids, read_cpu_s, read_pss_kib
 from bench.figures import Figure, percentile
 from bench.ground import ONE, Ground
 from statera.agent.folders import HostFolders
+from statera.agent.neighbour_tables import CACHES, count_refused
 from statera.cli.playground import SUBNET6_NAME, WEB_PORT
 
 COUNT = 1000
@@ -32,7 +33,9 @@ def run(ground: Ground, runs: int) -> list[Figure]:
         accepted_s = time.monotonic() - begun
         _wait_until_settled(ground, count)
         built_s = time.monotonic() - begun
+        refused = sum(map(count_refused, CACHES))
         answers_ms = _at_once(lambda one: _ask(ground, one), ids)
+        refused = sum(map(count_refused, CACHES)) - refused
         weights, pids = _weigh(ground)
         begun = time.monotonic()
         _at_once(lambda one: _edit(ground, one), ids)
@@ -52,6 +55,8 @@ def run(ground: Ground, runs: int) -> list[Figure]:
         Figure(what="all built and ACTIVE after", value=built_s, unit="s", detail=f"{count / built_s:.1f} /s"),
         Figure(what="of them not served", value=silent, budget=0),
         Figure(what="first answer of each, p50", value=percentile(served, 50), unit="ms"),
+        Figure(what="first answer of each, worst", value=max(served), unit="ms"),
+        Figure(what="neighbours for which the kernel had no room", value=refused, budget=0),
         Figure(what="one load balancer", value=sum(weights) / len(weights) / 1024, unit="MiB", budget=20),
         Figure(what="an edit of each, live after", value=edited_s, unit="s", detail=f"{count / edited_s:.1f} /s"),
         Figure(what="idle: one core used by control processes", value=busy["control"], unit="%"),
