@@ -75,7 +75,7 @@ def _instance_lines(
     family: int, families: Sequence[int], home: InterfaceSpec, vrrp: VrrpSpec, tracked: Sequence[str]
 ) -> Iterator[str]:
     own = next(one for one in map(ipaddress.ip_interface, home.addresses) if one.version == family)
-    vips = [ipaddress.ip_address(text) for text in home.vips]
+    vips = [ipaddress.ip_address(tokens.address(text)) for text in home.vips]
     # A VIP of a family in which this amphora has no address goes along with the first instance.
     more = [vip for vip in vips if vip.version not in families] if family == families[0] else []
     mine = [vip for vip in vips if vip.version == family]
@@ -90,7 +90,7 @@ def _instance_lines(
     yield f"    virtual_router_id {VIRTUAL_ROUTER_ID}"
     yield f"    priority {tokens.number(vrrp.priority)}"
     yield f"    advert_int {vrrp.advert_ms / 1000:.2f}"
-    yield f"    unicast_src_ip {own.ip}"
+    yield f"    unicast_src_ip {tokens.address(str(own.ip))}"
     yield f"    unicast_ttl {HOPS}"
     yield "    unicast_fault_no_peer"
     yield "    unicast_peer {"
