@@ -144,9 +144,14 @@ class Datagrams:
         if self._document is not None and self.is_running and (self.engine.is_misheld or self.engine.is_anothers):
             await self.engine.start()
 
+    @property
+    def has_parting(self) -> bool:
+        """Say whether something may have been replaced that still answers."""
+        return self._document is not None
+
     async def end_parting(self) -> None:
         """End what has answered all that it was asked before another one took over."""
-        if self._document is not None and not self._lock.locked():
+        if self.has_parting and not self._lock.locked():
             async with self._lock:
                 await asyncio.to_thread(self.nginx.parting.end, self.nginx.find_pid())
 

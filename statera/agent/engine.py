@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 
 from statera.agent import process
 from statera.agent.contents import drop_contents, keep_contents, list_missing, read_content
+from statera.agent.counters import Counters
 from statera.agent.draining import Drains
 from statera.agent.folders import AmphoraFolders
 from statera.agent.pace import Pace
@@ -53,6 +54,7 @@ class Engine:
         self._agent = agent
         self._capabilities = capabilities
         self._drains = Drains(launch.folders.live, agent.drain_s)
+        self._counters = Counters(launch.folders.live / "stats")
         self._pace = Pace()
         self._child: subprocess.Popen[bytes] | None = None
         self.take_user: Callable[[], bool] = lambda: False
@@ -178,13 +180,22 @@ class Engine:
             return line
         return f"{line} <<\n{read_content(self._folders.run, command.file, wanted).decode('ascii')}"
 
+    @property
+    def has_drains(self) -> bool:
+        """Say whether servers finish their connections, or wait to be deleted."""
+        return bool(self._drains)
+
     async def finish_deletes(self) -> None:
         """Try again to delete the servers that still had connections, and close those whose time is over."""
         await self._drains.look()
 
     async def read_statistics(self) -> str:
-        """Return the answers to `show info` and `show stat`. Raises `RuntimeUnavailable`."""
-        return await ask(self._folders.live / "stats", "show info;show stat")
+        """Return what tells the process apart, and its answer to `show stat`. Raises `RuntimeUnavailable`."""
+        return await self._counters.read()
+
+    def let_go(self) -> None:
+        """Hold no connection any more: the process may be one that ends with its last."""
+        self._counters.let_go()
 
     async def _note_parting(self) -> None:
         # What it counts from here on, for its last connections, nobody asks any more.
@@ -217,6 +228,7 @@ class Engine:
         if pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGUSR1)
+            self.let_go()
             while self.find_pid() is not None and time.monotonic() < deadline:
                 await asyncio.sleep(LOOK_AGAIN_S)
 
@@ -244,7 +256,10 @@ class Engine:
         begun = self._words.begin()
         self._folders.write_document(wanted)
         begins = await asyncio.to_thread(self.take_user)
-        failure = await (self._begin_beside() if begins else self._load_anew())
+        try:
+            failure = await (self._begin_beside() if begins else self._load_anew())
+        finally:
+            self.let_go()
         if not failure:
             self._drains.note_reload(live, wanted)
             return

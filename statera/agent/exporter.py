@@ -34,6 +34,12 @@ class Exporter:
     def __init__(self) -> None:
         self._open: dict[str, _Listening] = {}
 
+    def is_due(self, sandbox: Sandbox) -> bool:
+        """Say whether `tend` has anything to do."""
+        listening = self._open.get(sandbox.id)
+        is_reachable = listening is not None and listening.is_reachable()
+        return _exports(sandbox.record.document) != is_reachable
+
     async def tend(self, sandbox: Sandbox) -> None:
         """Listen for a sandbox whose live configuration has a PROMETHEUS listener, for no other. Again is fine."""
         listening = self._open.get(sandbox.id)

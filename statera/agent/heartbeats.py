@@ -55,18 +55,16 @@ class HeartbeatSender:
         sandboxes = self._host.sandboxes
         for gone in self._due.keys() - sandboxes.keys():
             del self._due[gone]
-        for sandbox in sandboxes.values():
-            if sandbox.id in self._sending or not sandbox.record.sandbox.load_balancer_id:
+        for amphora_id, sandbox in sandboxes.items():
+            is_due = now >= self._due.get(amphora_id, 0.0)
+            if not is_due and not sandbox.news.is_set():
+                continue
+            if amphora_id in self._sending or not sandbox.record.sandbox.load_balancer_id:
                 # A spare has nothing to tell.
                 continue
-            if sandbox.news.is_set():
-                sandbox.news.clear()
-                self._due[sandbox.id] = now + SOON_AFTER_S
-            elif now >= self._due.get(sandbox.id, 0.0):
-                self._due[sandbox.id] = now + self._interval_s
-            else:
-                continue
-            self._sending[sandbox.id] = asyncio.create_task(self._send(sandbox))
+            self._due[amphora_id] = now + (SOON_AFTER_S if sandbox.news.is_set() else self._interval_s)
+            sandbox.news.clear()
+            self._sending[amphora_id] = asyncio.create_task(self._send(sandbox))
 
     async def _send(self, sandbox: Sandbox) -> None:
         async with self._limit:

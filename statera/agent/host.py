@@ -23,10 +23,12 @@ from statera.agent.disk import read_disk_fault
 from statera.agent.engine import shorten
 from statera.agent.exporter import Exporter
 from statera.agent.folders import HostFolders, Record
+from statera.agent.intact import list_damaged
 from statera.agent.ipvs import find_version
 from statera.agent.neighbours import list_answering
 from statera.agent.nginx import find_stream_module
 from statera.agent.process import Launch
+from statera.agent.rounds import INSIDE_EVERY, announce_every, has_turn
 from statera.agent.runtime import RuntimeUnavailable
 from statera.agent.sandbox import Sandbox, open_pid, remove_traces
 from statera.agent.statistics import parse_process, parse_statistics
@@ -61,12 +63,11 @@ WATCH_S = 1.0
 MEND_AGAIN_S = 0.05
 """The least between two looks at one that broke; longer each time, since somebody else may be changing it."""
 TRIM_EVERY = 60
-"""Turns of the watch; so are the next three."""
-ANNOUNCE_EVERY = 10
-INSIDE_EVERY = 4
+"""Turns of the watch; so are the next two."""
+CAPACITY_EVERY = 10
 LOOK_EVERY = 30
 """A process that ends is told by its descriptor; to look at each one as well costs too much to do it every turn."""
-ANNOUNCE_AFTER_S = (0.02, 0.05, 0.1, 0.3, 1.0, 3.0)
+ANNOUNCE_AFTER_S = (0.02, 0.05, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Seconds between the first announcements of a new sandbox. A bridge drops what a new port sends in its first moments,
 and a neighbour that knows the VIP under a former MAC asks again only after 5 to 8 s."""
 BUILDS_AT_ONCE = 4
@@ -286,9 +287,10 @@ class AmphoraHost:
         while not stop.is_set():
             turn += 1
             SANDBOXES.set(len(self.sandboxes))
-            SANDBOXES_LIMIT.set(self._read_capacity().limit)
+            if turn % CAPACITY_EVERY == 1:
+                SANDBOXES_LIMIT.set(self._read_capacity().limit)
             await self._look_after_bridges()
-            await asyncio.gather(*(self._look_in_turn(sandbox, turn) for sandbox in list(self.sandboxes.values())))
+            await self._look_at_all(turn)
             if turn % TRIM_EVERY == 0:
                 await asyncio.to_thread(self._folders.trim)
             with contextlib.suppress(TimeoutError):
@@ -303,7 +305,7 @@ class AmphoraHost:
         for name in list(self._watched):
             self._forget_process(name)
         for sandbox in self.sandboxes.values():
-            sandbox.datagrams.close()
+            sandbox.close()
 
     async def _look_after_bridges(self) -> None:
         try:
@@ -316,26 +318,47 @@ class AmphoraHost:
         else:
             self._bridge_trouble = ""
 
-    async def _look_in_turn(self, sandbox: Sandbox, turn: int) -> None:
-        async with self._looking:
-            await self._look_after(sandbox, turn)
+    async def _look_at_all(self, turn: int) -> None:
+        """Look at all sandboxes, and after those that need it. A thousand that need nothing cost next to nothing."""
+        sandboxes = list(self.sandboxes.values())
+        inside = [one for one in sandboxes if has_turn(one.id, turn, INSIDE_EVERY) and one.may_look_inside]
+        damaged = await asyncio.to_thread(list_damaged, [one.record.sandbox for one in inside])
+        needy = [one for one in sandboxes if one.id in damaged or self._needs_more(one, turn)]
+        await asyncio.gather(*(self._look_in_turn(one, turn, is_damaged=one.id in damaged) for one in needy))
+        # A neighbour that missed the first announcement learns it from a later one.
+        every = announce_every(len(sandboxes))
+        announced = [one for one in sandboxes if has_turn(one.id, turn, every) and one.may_announce]
+        await asyncio.to_thread(namespace.announce_all, [one.record.sandbox for one in announced])
 
-    async def _look_after(self, sandbox: Sandbox, turn: int) -> None:
+    def _needs_more(self, sandbox: Sandbox, turn: int) -> bool:
+        """Say whether a turn may find anything to do, as far as it is seen without waiting."""
+        return (
+            self._may_be_broken(sandbox, turn)
+            or sandbox.engine.has_drains
+            or sandbox.datagrams.has_parting
+            or self._exporter.is_due(sandbox)
+        )
+
+    def _may_be_broken(self, sandbox: Sandbox, turn: int) -> bool:
+        has_ended = sandbox.id not in self._watched or not turn
+        return has_ended or has_turn(sandbox.id, turn, LOOK_EVERY) or sandbox.is_hung or not sandbox.is_whole
+
+    async def _look_in_turn(self, sandbox: Sandbox, turn: int, *, is_damaged: bool) -> None:
+        async with self._looking:
+            await self._look_after(sandbox, turn, is_damaged=is_damaged)
+
+    async def _look_after(self, sandbox: Sandbox, turn: int, *, is_damaged: bool = False) -> None:
+        """Look after one; turn 0 is for a process of it that has just ended."""
         try:
-            # One after the other, so that not all are looked into in the same second.
-            if turn % INSIDE_EVERY == sum(sandbox.id.encode()) % INSIDE_EVERY:
+            if is_damaged:
                 await sandbox.look_inside()
-            missed = sandbox.id not in self._watched or turn % LOOK_EVERY == 0
-            if missed or sandbox.is_hung or not sandbox.is_whole:
+            if self._may_be_broken(sandbox, turn):
                 if await sandbox.keep_running(time.monotonic()):
                     self._announce_soon(sandbox)
                 self._watch_process(sandbox)
             await sandbox.engine.finish_deletes()
             await sandbox.datagrams.end_parting()
             await self._exporter.tend(sandbox)
-            # A neighbour that missed the first announcement learns it from a later one.
-            if turn and turn % ANNOUNCE_EVERY == 0 and sandbox.may_announce:
-                await asyncio.to_thread(namespace.announce_vips, sandbox.record.sandbox)
         except Exception as error:
             # The edge of the loop: one broken sandbox must not end the watch over the others.
             if (fault := read_disk_fault(error)) is not None:

@@ -5,10 +5,16 @@ It takes some 0.1 ms and no netlink, so that a thousand sandboxes can be looked 
 
 import contextlib
 import ipaddress
+from collections.abc import Sequence
 
 from statera.agent.addresses import list_addresses, read_link
 from statera.agent.namespace import entered
 from statera.model.spec import InterfaceSpec, SandboxSpec
+
+
+def list_damaged(specs: Sequence[SandboxSpec]) -> set[str]:
+    """Return the amphorae whose namespaces do not."""
+    return {spec.amphora_id for spec in specs if not is_intact(spec)}
 
 
 def is_intact(spec: SandboxSpec) -> bool:

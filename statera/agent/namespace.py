@@ -7,6 +7,7 @@ the agent never notices. All functions here block for some milliseconds and are 
 import contextlib
 import ctypes
 import errno
+import functools
 import hashlib
 import ipaddress
 import os
@@ -61,6 +62,7 @@ def namespace_path(amphora_id: str) -> Path:
     return FOLDER / namespace_name(amphora_id)
 
 
+@functools.lru_cache(maxsize=10_000)
 def outside_name(amphora_id: str, interface: str) -> str:
     """Return the host's end of a sandbox's interface: at most 15 characters, the same whenever it is asked for."""
     return f"sv{hashlib.sha256(f'{amphora_id}/{interface}'.encode()).hexdigest()[:12]}"
@@ -68,9 +70,21 @@ def outside_name(amphora_id: str, interface: str) -> str:
 
 def exists(amphora_id: str) -> bool:
     """Say whether there is a real namespace, not only the empty file that a crash may leave."""
+    return inode(amphora_id) is not None
+
+
+def inode(amphora_id: str) -> int | None:
+    """Return what identifies the namespace among `/proc/<pid>/ns/net`, None when there is no real one."""
     with contextlib.suppress(OSError):
-        return os.stat(namespace_path(amphora_id)).st_dev != os.stat(FOLDER).st_dev
-    return False
+        found = os.stat(f"{FOLDER}/{namespace_name(amphora_id)}")
+        return found.st_ino if found.st_dev == _kernel_device() else None
+    return None
+
+
+@functools.cache
+def _kernel_device() -> int:
+    # Namespaces are files of a file system of their own (namespaces(7)).
+    return os.stat("/proc/self/ns/net").st_dev
 
 
 def is_whole(spec: SandboxSpec) -> bool:
@@ -80,8 +94,8 @@ def is_whole(spec: SandboxSpec) -> bool:
 
 def _is_attached(amphora_id: str, interface: InterfaceSpec) -> bool:
     # An interface deleted inside takes its other end along, a deleted bridge leaves it. Macvlan has no other end.
-    outside = Path("/sys/class/net", outside_name(amphora_id, interface.name))
-    return interface.attachment.kind != "bridge" or (outside / "master").exists()
+    outside = f"/sys/class/net/{outside_name(amphora_id, interface.name)}"
+    return interface.attachment.kind != "bridge" or os.path.lexists(f"{outside}/master")
 
 
 def is_connected(spec: SandboxSpec) -> bool:
@@ -94,11 +108,6 @@ def is_connected(spec: SandboxSpec) -> bool:
     with contextlib.suppress(OSError):
         return all(port.read_text(encoding="ascii").strip() == BRIDGE_FORWARDING for port in ports)
     return False
-
-
-def inode(amphora_id: str) -> int | None:
-    """Return what identifies the namespace among `/proc/<pid>/ns/net`."""
-    return os.stat(namespace_path(amphora_id)).st_ino if exists(amphora_id) else None
 
 
 def list_inodes() -> frozenset[int]:
@@ -173,6 +182,13 @@ def announce_vips(spec: SandboxSpec) -> None:
         for interface in spec.interfaces:
             if interface.vips:
                 announce(interface.name, interface.vips)
+
+
+def announce_all(specs: Sequence[SandboxSpec]) -> None:
+    """Announce the VIPs of several; best effort: some may be going this very moment."""
+    for spec in specs:
+        with contextlib.suppress(OSError):
+            announce_vips(spec)
 
 
 def has_vips(spec: SandboxSpec) -> bool:

@@ -194,11 +194,19 @@ def _make_environment() -> dict[str, str]:
 def find_master(pid_file: Path, amphora_id: str) -> int | None:
     """Return the pid of a program that runs in the amphora, from an earlier life of the agent too."""
     try:
-        with pid_file.open("rb", buffering=0) as file:
-            pid = int(file.read(MOST_PID_BYTES))
+        pid = int(_read_start(pid_file))
     except (OSError, ValueError):
         return None
     return pid if is_inside(pid, amphora_id) else None
+
+
+def _read_start(path: Path) -> bytes:
+    # Without Python's own file object, which costs many times as much: every heartbeat asks.
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(file, MOST_PID_BYTES)
+    finally:
+        os.close(file)
 
 
 def runs_as(pid: int, user: User) -> bool:

@@ -75,6 +75,7 @@ class Sandbox:
         self.news = asyncio.Event()
         self._is_removed = False
         self._is_intact = True
+        self._live = str(folders.live)
         self._farewells: list[Farewell] = []
         self._has_stood = record.is_built
         self._agent = agent
@@ -109,12 +110,17 @@ class Sandbox:
     @property
     def is_whole(self) -> bool:
         # Folders go by hand or by a tidy-up: HAProxy serves on without them, but nobody can reach it.
-        return self._is_intact and namespace.is_whole(self.record.sandbox) and self.folders.live.is_dir()
+        return self._is_intact and namespace.is_whole(self.record.sandbox) and os.path.isdir(self._live)
+
+    @property
+    def may_look_inside(self) -> bool:
+        """Say whether a look inside the namespace tells anything: not while it is being built, or will be."""
+        return not self.lock.locked() and self.record.is_built and self.is_whole
 
     async def look_inside(self) -> None:
         """Look whether something was taken away inside the namespace, where nothing else of ours would see it."""
-        if self.lock.locked() or not self.record.is_built or not self.is_whole:
-            return  # It is being built, or will be.
+        if not self.may_look_inside:
+            return
         async with self.lock:
             self._is_intact = self._is_removed or await asyncio.to_thread(is_intact, self.record.sandbox)
 
@@ -435,8 +441,13 @@ class Sandbox:
             if hands_over_s and namespace.has_vips(self.record.sandbox):
                 with contextlib.suppress(OSError, NetlinkError):
                     await self._hand_over(time.monotonic() + hands_over_s)
-            self.datagrams.close()
+            self.close()
             await remove_traces(self.id, self.folders, self.record.sandbox)
+
+    def close(self) -> None:
+        """Look after nothing any more; what runs, runs on."""
+        self.datagrams.close()
+        self.engine.let_go()
 
     async def _hand_over(self, deadline: float) -> None:
         spec = self.record.sandbox

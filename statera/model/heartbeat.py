@@ -7,7 +7,6 @@ append attributes with defaults. A large load balancer is told in several parts 
 
 import enum
 import hmac
-import uuid
 from collections.abc import Callable, Sequence
 from typing import Annotated
 
@@ -137,7 +136,7 @@ _encoder = msgspec.msgpack.Encoder()
 
 def encode_heartbeat(heartbeat: Heartbeat, key: Secret[bytes]) -> bytes:
     """Return the signed datagram of one heartbeat, or of one part of it."""
-    message = uuid.UUID(heartbeat.amphora_id).bytes + _encoder.encode(heartbeat)
+    message = bytes.fromhex(heartbeat.amphora_id.replace("-", "")) + _encoder.encode(heartbeat)
     return message + hmac.digest(key.reveal(), message, "sha256")
 
 
@@ -197,7 +196,12 @@ def split_heartbeat(heartbeat: Heartbeat, max_bytes: int = 1400) -> tuple[Heartb
     Texts longer than `TEXT_LENGTH` are cut, and what does not print becomes `?`. An item that alone is too large gets
     a part of its own.
     """
-    items: list[ListenerObserved | MemberObserved] = [*heartbeat.listeners, *map(_clean_text, heartbeat.members)]
+    members = tuple(map(_clean_text, heartbeat.members))
+    whole = msgspec.structs.replace(heartbeat, members=members)
+    # Nearly all are small.
+    if ID_BYTES + len(_encoder.encode(whole)) + MAC_BYTES <= max_bytes:
+        return (whole,)
+    items: list[ListenerObserved | MemberObserved] = [*heartbeat.listeners, *members]
     empty = msgspec.structs.replace(heartbeat, listeners=(), members=(), part=MOST_PARTS - 1, parts=MOST_PARTS)
     # Array headers of the two lists grow from one byte to three.
     room = max_bytes - ID_BYTES - MAC_BYTES - len(_encoder.encode(empty)) - 4

@@ -48,6 +48,18 @@ def test_a_member_of_two_listeners_counts_by_its_better_side() -> None:
     assert [member.state for member in members] == [MemberState.UP]
 
 
+def test_words_with_commas_and_quotes_are_read() -> None:
+    listeners, (first, second) = parse_statistics(
+        _statistics(
+            f"{LISTENER},FRONTEND,3,100,40,1000,2000,1,OPEN,,,,,",
+            f'{POOL}:{LISTENER},{MEMBER},1,,30,,,,DOWN,12,L7STS,503,"no, not ""now""",',
+            f"{POOL}:{LISTENER},{MEMBER[::-1]},1,,30,,,,UP,13,L7OK,200,fine,",
+        )
+    )
+    assert (first.text, second.text) == ('no, not "now"', "fine")
+    assert (second.state, second.since_s, len(listeners)) == (MemberState.UP, 13.0, 1)
+
+
 def test_a_listener_at_its_limit_is_full() -> None:
     (listener,), _ = parse_statistics(_statistics(f"{LISTENER},FRONTEND,100,100,400,0,0,0,OPEN,,,,,"))
     assert listener.status == ListenerState.FULL
