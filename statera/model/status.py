@@ -73,6 +73,8 @@ class _Verdict(msgspec.Struct, frozen=True):
     reason: Reason | None = None
 
 
+MOST_AGE_S = 10 * 365 * 86_400.0
+"""No process runs for longer; what tells of more would reach back before the calendar."""
 _ONLINE = _Verdict(OperatingStatus.ONLINE)
 _WORKING = (OperatingStatus.ONLINE, OperatingStatus.NO_MONITOR)
 
@@ -142,7 +144,7 @@ def _judge_member(tree: Tree, member: Member, observed: Observed, now: dt.dateti
         # The check is wanted but not live yet, or HAProxy was told to have none.
         return _as_shown(member) if not _is_live(monitor, observed) else _Verdict(OperatingStatus.NO_MONITOR)
     if seen.state is MemberState.DOWN:
-        since = now - dt.timedelta(seconds=seen.since_s)
+        since = now - dt.timedelta(seconds=min(seen.since_s, MOST_AGE_S))
         sentence = tell_check(member, monitor, seen)
         return _Verdict(OperatingStatus.ERROR, Reason(slug="member-check-failed", sentence=sentence, since=since))
     if member.weight == 0 or seen.state is MemberState.DRAIN:

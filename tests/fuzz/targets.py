@@ -19,7 +19,7 @@ from statera.agent.neighbours import read_answer
 from statera.agent.nginx import read_stream_module, shorten
 from statera.agent.probes import judge_answer
 from statera.agent.runtime import list_old_workers, parse_processes
-from statera.agent.server import Malformed, _decode
+from statera.agent.server import Malformed, _decode, _read_number
 from statera.agent.server_state import make_state
 from statera.agent.statistics import parse_process, parse_statistics
 from statera.agent.words import TOLD_LENGTH
@@ -56,6 +56,7 @@ from statera.model.secrets import SecretParts, parse_reference
 from statera.render.engine import haproxy_capabilities
 from tests.contract.test_tables import CREATED, UPDATED
 from tests.fuzz.questions import ask_lists, explain_requests, keep_secrets
+from tests.fuzz.told import read_disk, tell_statuses
 
 CORPUS = Path(__file__).with_name("corpus")
 AMPHORA_ID = "0f3e1d5c-8a57-4a53-9d10-2f6d1b0c7e11"
@@ -170,6 +171,8 @@ def _engines(data: bytes) -> None:
 
 
 def _requests_to_agents(data: bytes) -> None:
+    with contextlib.suppress(Malformed):
+        _read_number({"query_string": data}, "epoch", 0)
     for kind in (SandboxRequest, NeighboursQuestion, ConfigurationRequest):
         with contextlib.suppress(Malformed):
             request = _decode(data, kind)
@@ -244,4 +247,6 @@ TARGETS = {
     "secrets": Target(keep_secrets),
     "explanations": Target(explain_requests, UNREADABLE),
     "engines": Target(_engines),
+    "statuses": Target(tell_statuses, (HeartbeatRefused,)),
+    "disk": Target(read_disk),
 }

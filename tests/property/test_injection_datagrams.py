@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from statera.model.engines import SCTP, EngineName
-from statera.model.tree import Tree
+from statera.model.enums import PersistenceType
+from statera.model.tree import SessionPersistence, Tree
 from statera.plan.spec import decide_amphora_spec
 from statera.render import tokens
 from statera.render.document import render_document, render_engine_file
@@ -68,7 +69,7 @@ PLACES: dict[str, tuple[str, str, Callable[[Tree, str], Any]]] = {
     "granularity": (
         "pools",
         "session_persistence",
-        lambda tree, text: msgspec.structs.replace(tree.pools[0].session_persistence, persistence_granularity=text),
+        lambda _, text: SessionPersistence(type=PersistenceType.SOURCE_IP, persistence_granularity=text),
     ),
     "address": ("members", "address", lambda _, text: text),
     "monitor_address": ("members", "monitor_address", lambda _, text: text),
