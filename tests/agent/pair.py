@@ -16,6 +16,9 @@ from statera.model.vrrp import VrrpSpec
 from tests.agent.ground import HEARTBEAT_KEY, Ground, fetch
 
 ADVERT_MS = 80
+DEAF = "table inet partition { chain hears { type filter hook input priority 0; meta l4proto vrrp drop; }; }"
+HEARING = "delete table inet partition"
+"""Rules for nft(8): no adverts are heard, and they are again."""
 
 
 class Pair:
@@ -83,11 +86,10 @@ class Pair:
 
     def block(self, amphora_id: str) -> None:
         """Let an amphora hear no adverts any more."""
-        rules = "table inet partition { chain hears { type filter hook input priority 0; meta l4proto vrrp drop; }; }"
-        self._nft(amphora_id, rules)
+        self._nft(amphora_id, DEAF)
 
     def unblock(self, amphora_id: str) -> None:
-        self._nft(amphora_id, "delete table inet partition")
+        self._nft(amphora_id, HEARING)
 
     def _nft(self, amphora_id: str, rules: str) -> None:
         command = ["ip", "netns", "exec", namespace_name(amphora_id), "nft", "-f", "-"]
