@@ -37,8 +37,10 @@ LOOK_AGAIN_S = 0.005
 # groups up to "--", then the command. All `exec`s, so the pid that is written stays that of the last program.
 # Namespaces of other amphorae are let go of, since each kept mount would keep one alive: all of them at once, not one
 # after the other as `--recursive` does it, and again while another mount lies below. Whoever cleans /run up may have
-# taken the place away. What stays closes the folders in which every user may write, so that nobody fills the host from
-# within; a check, which ends by itself, does not take the time. A core dump would hold keys.
+# taken the place away.
+# What stays closes the folders in which every user may write, so that nobody fills the host from within; a check, which
+# ends by itself, does not take the time. A core dump would hold keys. There are as many processes as monitors of type
+# PING may need at once and no more; some shells name that limit by another letter.
 LAUNCHER = """
 folder=$1 place=$2 pidfile=$3 descriptors=$4; shift 4
 while [ "$1" != -- ]; do echo $$ >"$1" 2>/dev/null; shift; done; shift
@@ -50,6 +52,7 @@ done
 mount --bind "$folder" "$place" || exit 97
 ulimit -n "$descriptors" 2>/dev/null
 ulimit -c 0
+ulimit -u 4096 2>/dev/null || ulimit -p 4096
 cd / || exit 97
 if [ -n "$pidfile" ]; then echo $$ >"$pidfile" || exit 97; fi
 exec "$@"
@@ -90,7 +93,7 @@ def make_command(
     bounds = keeps if "net_raw" in capabilities else f"{keeps},+net_raw"
     entering = ["nsenter", f"--net={namespace.namespace_path(launch.amphora_id)}"] if is_inside else []
     return [
-        *entering, "unshare", "--mount", "--propagation", "slave",
+        *entering, "unshare", "--mount", "--ipc", "--propagation", "slave",
         "sh", "-c", LAUNCHER, "statera-launch",
         str(launch.folders.run), SANDBOX_PATHS.folder, pid_file, str(descriptors), *map(str, launch.groups), "--",
         *(["nice", f"--adjustment={nice}"] if nice else []),

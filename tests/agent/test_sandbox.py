@@ -62,7 +62,10 @@ async def test_haproxy_has_no_privileges(host: AmphoraHost, ground: Ground, monk
     assert int(status["CapBnd"], 16) == 1 << CAP_NET_RAW
     assert status["NoNewPrivs"] == "1"
     assert "precious" not in Path(f"/proc/{pid}/environ").read_text()
-    assert re.search(r"Max core file size +0 +0 ", Path(f"/proc/{pid}/limits").read_text())
+    limits = Path(f"/proc/{pid}/limits").read_text()
+    assert re.search(r"Max core file size +0 +0 ", limits)
+    assert re.search(r"Max processes +4096 +4096 ", limits)
+    assert os.readlink(f"/proc/{pid}/ns/ipc") != os.readlink("/proc/self/ns/ipc")
     # Where everybody may write, it sees an empty folder that is root's.
     seen = {place: os.stat(f"/proc/{pid}/root{place}") for place in ("/tmp", "/var/tmp", "/dev/shm")}
     run = str(ground.run_dir)
