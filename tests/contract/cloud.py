@@ -4,6 +4,7 @@ cloud = Cloud(folder, render_clouds_yaml(url))
 cloud.ask("pool create --name a --protocol HTTP --lb-algorithm ROUND_ROBIN --loadbalancer web")   # its JSON
 cloud.do("pool delete a")
 cloud.refuse("pool delete a")                                                                     # what it complains of
+Cloud(folder, text, "secret").ask("list")       # commands of another family
 """
 
 import contextlib
@@ -37,7 +38,9 @@ class Done(msgspec.Struct, frozen=True):
 class Cloud:
     """The openstack command with one cloud; it remembers what went well and what was refused."""
 
-    def __init__(self, folder: Path, clouds_yaml: str) -> None:
+    def __init__(self, folder: Path, clouds_yaml: str, family: str = "loadbalancer") -> None:
+        """`family`: the words that all commands begin with."""
+        self._family = family
         file = folder / "clouds.yaml"
         file.write_text(clouds_yaml, encoding="utf-8")
         clean = {name: value for name, value in os.environ.items() if not name.startswith("OS_")}
@@ -46,8 +49,8 @@ class Cloud:
         self.refused: set[str] = set()
 
     def run(self, words: str) -> Done:
-        """Run `openstack loadbalancer` with more words, quoted as for a shell."""
-        line = ["loadbalancer", *shlex.split(words)]
+        """Run `openstack <family>` with more words, quoted as for a shell."""
+        line = shlex.split(f"{self._family} {words}")
         out, err = io.StringIO(), io.StringIO()
         with self._at_home(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
@@ -94,6 +97,6 @@ class Cloud:
 
 
 def name_command(line: list[str]) -> str:
-    """Return the longest name of a command that a line begins with."""
+    """Return the longest name of a command in `COMMANDS` that a line begins with, "" for one of another family."""
     begun = [" ".join(line[:count]) for count in range(1, 5)]
-    return max((one for one in begun if one in COMMANDS), key=len)
+    return max((one for one in begun if one in COMMANDS), key=len, default="")

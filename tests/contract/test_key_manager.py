@@ -1,10 +1,6 @@
 """The built-in key manager: by plain requests, and by the unmodified `openstack secret` and its library."""
 
 import base64
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +12,10 @@ import sqlalchemy as sa
 from statera.api.clouds import render_clouds_yaml
 from statera.store.tables import secrets
 from tests.contract.client import Api
+from tests.contract.cloud import Cloud
 from tests.contract.conftest import make_settings
 from tests.contract.serving import serve
 
-OPENSTACK = Path(sys.executable).parent / "openstack"
 SECRETS, CONTAINERS = "//key-manager/v1/secrets", "//key-manager/v1/containers"
 
 
@@ -172,25 +168,6 @@ async def test_the_database_holds_nothing_readable(api: Api) -> None:
 # The clients
 
 
-class Cloud:
-    """The openstack command with one cloud."""
-
-    def __init__(self, folder: Path, clouds_yaml: str) -> None:
-        file = folder / "clouds.yaml"
-        file.write_text(clouds_yaml, encoding="utf-8")
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("OS_")}
-        self.environment = clean | {"OS_CLIENT_CONFIG_FILE": str(file), "OS_CLOUD": "statera"}
-
-    def run(self, *words: str) -> str:
-        command = [str(OPENSTACK), "secret", *words]
-        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def ask(self, *words: str) -> Any:
-        return json.loads(self.run(*words, "-f", "json"))
-
-
 @pytest.fixture(scope="module")
 def url(module_database_url: str) -> Iterator[str]:
     with serve(module_database_url, make_settings()) as url:
@@ -198,26 +175,24 @@ def url(module_database_url: str) -> Iterator[str]:
 
 
 def test_the_openstack_command(url: str, tmp_path: Path) -> None:
-    cloud = Cloud(tmp_path, render_clouds_yaml(url))
+    cloud = Cloud(tmp_path, render_clouds_yaml(url), "secret")
     bundle = tmp_path / "bundle.p12"
     bundle.write_bytes(bytes(range(200)))
     encoded = base64.b64encode(bundle.read_bytes()).decode()
-    stored = cloud.ask(
-        "store", "--name", "tls", "-t", "application/octet-stream", "-e", "base64", "--payload", encoded
-    )  # fmt: skip
+    stored = cloud.ask(f"store --name tls -t application/octet-stream -e base64 --payload {encoded}")
     ref = stored["Secret href"]
     assert ref.startswith(f"{url}/key-manager/v1/secrets/")
-    assert cloud.ask("get", ref)["Name"] == "tls"
+    assert cloud.ask(f"get {ref}")["Name"] == "tls"
     out = tmp_path / "out"
-    cloud.run("get", "-t", "application/octet-stream", "--file", str(out), ref)
+    cloud.do(f"get -t application/octet-stream --file '{out}' {ref}")
     assert out.read_bytes() == bundle.read_bytes()
-    assert [row["Name"] for row in cloud.ask("list", "--name", "tls")] == ["tls"]
-    made = cloud.ask("container", "create", "--name", "box", "--type", "certificate", "--secret", f"certificate={ref}")
+    assert [row["Name"] for row in cloud.ask("list --name tls")] == ["tls"]
+    made = cloud.ask(f"container create --name box --type certificate --secret certificate={ref}")
     container = made["Container href"]
-    assert "box" in cloud.run("container", "get", container)
-    cloud.run("container", "delete", container)
-    cloud.run("delete", ref)
-    assert cloud.ask("list", "--name", "tls") == []
+    assert "box" in cloud.do(f"container get {container}")
+    cloud.do(f"container delete {container}")
+    cloud.do(f"delete {ref}")
+    assert cloud.ask("list --name tls") == []
 
 
 def test_with_a_password(module_database_url: str, tmp_path: Path) -> None:
@@ -225,6 +200,6 @@ def test_with_a_password(module_database_url: str, tmp_path: Path) -> None:
     file.write_text(f"alice:{bcrypt.hashpw(b'word', bcrypt.gensalt(4)).decode()}\n", encoding="utf-8")
     identity = {"mode": "basic", "htpasswd_file": str(file), "users": {"alice": {"project_id": "p" * 32}}}
     with serve(module_database_url, make_settings(identity=identity)) as url:
-        cloud = Cloud(tmp_path, render_clouds_yaml(url, username="alice", password="word"))
-        ref = cloud.ask("store", "--name", "hers", "-t", "text/plain", "--payload", "text")["Secret href"]
-        assert cloud.ask("get", "--payload", ref)["Payload"] == "text"
+        cloud = Cloud(tmp_path, render_clouds_yaml(url, username="alice", password="word"), "secret")
+        ref = cloud.ask("store --name hers -t text/plain --payload text")["Secret href"]
+        assert cloud.ask(f"get --payload {ref}")["Payload"] == "text"

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from statera.cli.playground import SUBNET6_NAME, WEB_PORT, ask
+from tests.contract.cloud import Cloud
 from tests.e2e.conftest import Installation
 
 pytestmark = [pytest.mark.e2e, pytest.mark.root]
@@ -231,32 +232,29 @@ def test_two_hundred_parallel_edits_are_all_taken(installation: Installation) ->
     _delete(installation, balancer["id"])
 
 
-def test_the_openstack_client_works_unmodified(installation: Installation) -> None:
+def test_the_openstack_client_works_unmodified(installation: Installation, tmp_path: Path) -> None:
     playground = installation.playground
 
-    def openstack(*words: str, form: tuple[str, ...] = ("-f", "value")) -> str:
-        program = str(Path(sys.executable).with_name("openstack"))
-        environment = {
-            "OS_CLIENT_CONFIG_FILE": str(playground.clouds_path),
-            "PATH": "/usr/bin:/bin",
-            "HOME": "/nonexistent",
-        }
-        command = [program, "--os-cloud", "statera", "loadbalancer", *words, *form]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment, timeout=60)
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
-
-    made = openstack("create", "--name", "cli", "--vip-subnet-id", "demo-subnet", "--wait", "-c", "id")
-    openstack("listener", "create", "--name", "web", "--protocol", "HTTP", "--protocol-port", "80", "--wait", "cli")
-    pool = ("--name", "cli-pool", "--listener", "web", "--protocol", "HTTP", "--lb-algorithm", "ROUND_ROBIN")
-    openstack("pool", "create", *pool, "--wait")
+    cloud = Cloud(tmp_path, playground.clouds_path.read_text(encoding="utf-8"))
+    made = cloud.ask("create --name cli --vip-subnet-id demo-subnet --wait")
+    cloud.do("listener create --name web --protocol HTTP --protocol-port 80 --wait cli")
+    cloud.do("pool create --name cli-pool --listener web --protocol HTTP --lb-algorithm ROUND_ROBIN --wait")
     server = installation.servers[0]
-    openstack("member", "create", "--address", server.address, "--protocol-port", str(WEB_PORT), "--wait", "cli-pool")
-    vip = openstack("show", "cli", "-c", "vip_address")
-    assert ask(vip) == server.name
-    assert "cli" in openstack("list", "-c", "name").split()
-    openstack("delete", "--cascade", "--wait", "cli", form=())
-    assert playground.show(made) is None
+    cloud.do(f"member create --address {server.address} --protocol-port {WEB_PORT} --wait cli-pool")
+    assert ask(cloud.ask("show cli")["vip_address"]) == server.name
+    assert "cli" in _list_names(playground.clouds_path)
+    cloud.do("delete --cascade --wait cli")
+    assert playground.show(made["id"]) is None
+
+
+def _list_names(clouds_yaml: Path) -> list[str]:
+    """Ask by the command in a process of its own, with nothing around it but the file."""
+    environment = {"OS_CLIENT_CONFIG_FILE": str(clouds_yaml), "PATH": "/usr/bin:/bin", "HOME": "/nonexistent"}
+    program = str(Path(sys.executable).with_name("openstack"))
+    command = [program, "--os-cloud", "statera", "loadbalancer", "list", "-f", "value", "-c", "name"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
 
 
 def test_deleting_leaves_no_sandbox_and_frees_the_address(installation: Installation) -> None:

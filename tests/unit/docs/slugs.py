@@ -5,6 +5,7 @@ name that is given a text, or as one of the families below. What is handed on fr
 """
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,7 @@ NOT_SHIPPED = {"fakes.py"}
 """What only tests run."""
 
 
+@functools.cache
 def find_slugs() -> dict[str, set[str]]:
     """Return the files by slug."""
     trees = {
