@@ -1,7 +1,9 @@
 """How soon what broke in a sandbox is mended again. Pure: the caller waits."""
 
+import math
+
 AT_ONCE = 5
-"""So many deaths in a row are mended without a wait: who is killed a few times is not one that cannot live."""
+"""Starts in a row after which the waits grow: who was killed a few times is not one that cannot live."""
 FIRST_S, MOST_S = 0.1, 4.0
 """Between two starts: twice as long each time after those. HAProxy that cannot live must not keep a core busy; but a
 client waits for no more than 5 s, however often it was killed before."""
@@ -20,7 +22,7 @@ class Restarts:
     def wait_s(self, now: float) -> float:
         """Return how long to wait before the next one, 0.0 when it is due."""
         doublings = min(max(self._count - AT_ONCE, 0), MOST_DOUBLINGS)
-        return max(0.0, self._last + min(FIRST_S * 2**doublings, MOST_S) - now)
+        return max(0.0, self._last + min(math.ldexp(FIRST_S, doublings), MOST_S) - now)
 
     def note(self, now: float) -> None:
         """Take notice of one."""
