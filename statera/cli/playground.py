@@ -35,6 +35,8 @@ SUBNET_NAME, SUBNET6_NAME = "demo-subnet", "demo-subnet6"
 HOST_NUMBER = 1
 FIRST_ALLOCATED, LAST_ALLOCATED = 10, 199
 FIRST_WEB_NUMBER = 200
+FIRST_ALLOCATED6, LAST_ALLOCATED6 = 0x1000, 0xFFFF
+"""Beyond the web servers' own: a load balancer that has a member's address answers in its place."""
 WEB_PORT = 8080
 API_WITHIN_S = 60.0
 WITHIN_S = 30.0
@@ -142,7 +144,9 @@ class Playground:
     def _make_settings(self, subnet: str, subnet6: str) -> Settings:
         first, last = host_number(subnet, FIRST_ALLOCATED), host_number(subnet, LAST_ALLOCATED)
         v4 = {"name": SUBNET_NAME, "cidr": subnet, "gateway": host_number(subnet, HOST_NUMBER)}
-        v6 = {"name": SUBNET6_NAME, "cidr": subnet6, "gateway": host_number(subnet6, HOST_NUMBER)}
+        v6: dict[str, Any] = {"name": SUBNET6_NAME, "cidr": subnet6, "gateway": host_number(subnet6, HOST_NUMBER)}
+        first6, last6 = host_number(subnet6, FIRST_ALLOCATED6), host_number(subnet6, LAST_ALLOCATED6)
+        v6["allocation"] = [f"{first6}-{last6}"]
         values: dict[str, Any] = {
             "data_dir": str(self.data_dir),
             "run_dir": str(self.run_dir),
