@@ -1,5 +1,6 @@
 """What every request passes before Litestar routes it: a request id, what the client accepts, and who it is."""
 
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -44,6 +45,8 @@ KEY_MANAGER = "/key-manager/"
 JSON_RANGES = frozenset({"application/json", "application/*", "*/*"})
 
 
+HOST = re.compile(r"[A-Za-z0-9._~%:-]*|\[[0-9A-Fa-f:.]+\](?::[0-9]*)?")
+"""What links may begin with; of another one no URL could be made."""
 class Answered(msgspec.Struct):
     """What became of a request."""
 
@@ -126,6 +129,8 @@ class Door:
             return answer_error(error, self._provider)
         except Exception as error:
             return answer_fault(error)
+        if not HOST.fullmatch(headers.get("host", "")):
+            return answer_routing(400)
         # Payloads of secrets come in the form that they were stored in.
         is_free = scope["path"].startswith(KEY_MANAGER)
         return None if is_free or _accepts_json(headers) else answer_routing(406)

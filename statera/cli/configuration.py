@@ -1,7 +1,7 @@
 """`statera config show`: the configuration in force, and what every option means."""
 
+import re
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 from rich.table import Table
@@ -40,17 +40,16 @@ def _hide_secret(value: Any) -> str:
     return str(value) if value.reveal() else ""
 
 
+_BEFORE_HOST = re.compile(r"(\w+://[^:@/]*):.*@", re.DOTALL)
+_AS_OPTION = re.compile(r"([?&]\w*password=)[^&]+", re.IGNORECASE)
+
+
 def hide_password(url: str) -> str:
-    """Return the URL with `[redacted]` for the passwords that it holds, before the host or as an option."""
-    parts = urlsplit(url)
-    options = [option for option in parts.query.split("&") if option]
-    hidden = ["password=[redacted]" if option.startswith("password=") else option for option in options]
-    if parts.password is None and hidden == options:
-        return url
-    host = parts.netloc.rpartition("@")[2]
-    user = f"{parts.username or ''}{':[redacted]' if parts.password is not None else ''}"
-    place = f"{user}@{host}" if user else parts.netloc
-    return urlunsplit(parts._replace(netloc=place, query="&".join(hidden)))
+    """Return the URL with `[redacted]` for the passwords that it holds, before the host or as an option.
+
+    A password may hold any sign, and the URL need not be a good one.
+    """
+    return _AS_OPTION.sub(r"\1[redacted]", _BEFORE_HOST.sub(r"\1:[redacted]@", url, count=1))
 
 
 def _plain(value: Any) -> Any:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError, TimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from statera.base.errors import StateraError, Transient
+from statera.base.errors import Lasting, StateraError, Transient
 from statera.base.metrics import counter, gauge
 
 T = TypeVar("T")
@@ -34,8 +34,13 @@ SETTINGS = {"timezone": "UTC", "jit": "off", "statement_timeout": "30s", "idle_i
 
 
 def driver_url(url: str) -> sa.URL:
-    """Return the URL with our driver named, whatever spelling of PostgreSQL it came with."""
-    return sa.make_url(url).set(drivername=DRIVER)
+    """Return the URL with our driver named, whatever spelling of PostgreSQL it came with. Raises `Lasting`."""
+    try:
+        return sa.make_url(url).set(drivername=DRIVER)
+    except ValueError:
+        # Its text may hold a part of the password.
+        sentence = "The URL of database.url, or of database.direct_url, has no host and port that can be read."
+        raise Lasting("configuration-invalid", sentence) from None
 
 
 def session_arguments(*, pooled: bool) -> dict[str, Any]:

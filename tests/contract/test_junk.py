@@ -92,3 +92,16 @@ async def test_junk_in_queries(api: Api, name: str) -> None:
         for path in ("/listeners", "/healthmonitors", "/loadbalancers"):
             answer = await api.ask("GET", path, params={name: str(value)})
             assert answer.status_code in (200, 400), (name, value, answer.text)
+
+
+@pytest.mark.parametrize(("host", "status"), [("[", 400), ("[::1", 400), ("u@h", 400), ("[::1]:80", 200), ("a:b", 200)])
+async def test_junk_for_a_host(api: Api, host: str, status: int) -> None:
+    for path in ("/loadbalancers", "/loadbalancers?limit=1"):
+        assert (await api.ask("GET", path, headers={"host": host})).status_code == status
+
+
+async def test_junk_for_a_number_of_events(api: Api) -> None:
+    balancer = await api.create_balancer()
+    for limit in ("0", "-1", "9" * 18, "9" * 5000, "²", ""):
+        answer = await api.ask("GET", f"/loadbalancers/{balancer['id']}/events", params={"limit": limit})
+        assert answer.status_code == 200, limit

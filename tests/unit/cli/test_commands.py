@@ -188,6 +188,13 @@ def test_what_no_process_could_start_with_is_told_at_once(tmp_path: Path, text: 
         ("postgresql://u:secret@h/db", "postgresql://u:[redacted]@h/db"),
         ("postgresql://h/db?user=u&password=secret", "postgresql://h/db?user=u&password=[redacted]"),
         ("postgresql:///db?host=/run/x", "postgresql:///db?host=/run/x"),
+        ("postgresql://h/db", "postgresql://h/db"),
+        *(
+            (f"postgresql://u:{text}@h/db", "postgresql://u:[redacted]@h/db")
+            for text in ("a/b", "a?b", "a#b", "a@b", "[")
+        ),
+        ("postgresql://h/db?sslpassword=secret&x=1", "postgresql://h/db?sslpassword=[redacted]&x=1"),
+        ("postgresql://[::1/db", "postgresql://[::1/db"),
         ("", ""),
     ],
 )
