@@ -60,7 +60,7 @@ def _list_ipv6(device: str) -> set[str]:
     # Columns: address, index, prefix length, scope, flags, name (proc(5), /proc/net/if_inet6).
     found = set()
     with contextlib.suppress(FileNotFoundError):
-        for line in Path("/proc/thread-self/net/if_inet6").read_text(encoding="ascii").splitlines():
+        for line in Path("/proc/thread-self/net/if_inet6").read_bytes().decode("ascii").splitlines():
             words = line.split()
             if words[5] == device:
                 found.add(str(ipaddress.IPv6Address(int(words[0], 16))))

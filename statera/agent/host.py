@@ -67,7 +67,7 @@ TRIM_EVERY = 60
 CAPACITY_EVERY = 10
 LOOK_EVERY = 30
 """A process that ends is told by its descriptor; to look at each one as well costs too much to do it every turn."""
-ANNOUNCE_AFTER_S = (0.02, 0.05, 0.1, 0.3, 1.0, 3.0, 10.0)
+ANNOUNCE_AFTER_S = (0.02, 0.05, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """Seconds between the first announcements of a new sandbox. A bridge drops what a new port sends in its first moments,
 and a neighbour that knows the VIP under a former MAC asks again only after 5 to 8 s."""
 BUILDS_AT_ONCE = 4
