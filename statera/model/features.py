@@ -113,18 +113,25 @@ def refuse_lacking(decide: Decide, hosts: Collection[Installed]) -> Decide:
 
     def guarded(tree: Tree) -> Tree:
         after = decide(tree)
-        before = {feature.words for feature, _ in list_needs(tree)} | set(_list_datagrams(tree))
-        before |= {SCTP_CHECKS} if _has_sctp_checks(tree) else set()
-        check_features(after, hosts, known=before)
+        try:
+            check_features(after, hosts)
+        except Refused:
+            # Only now it matters what was there before, which takes as long to find as the edit itself.
+            check_features(after, hosts, known=_list_needed(tree))
         return after
 
     return guarded
 
 
+def _list_needed(tree: Tree) -> frozenset[str]:
+    words = {feature.words for feature, _ in list_needs(tree)}.union(_list_datagrams(tree))
+    return frozenset(words | ({SCTP_CHECKS} if _has_sctp_checks(tree) else set()))
+
+
 def check_features(tree: Tree, hosts: Collection[Installed], known: Collection[str] = ()) -> None:
     """Refuse (UNSUPPORTED) a tree that needs what none of the hosts has, but for `known` words."""
     lacking = list_lacking(hosts)
-    for feature, _ in list_needs(tree):
+    for feature, _ in list_needs(tree) if lacking else ():
         if feature in lacking and feature.words not in known:
             newest = max(hosts, key=lambda host: host.version)
             raise Refused(Refusal.UNSUPPORTED, f"{feature.tell_need()}; the newest of all hosts is {_tell(newest)}")

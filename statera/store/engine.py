@@ -5,8 +5,8 @@ again after a deadlock or a serialization failure, so the work given to `run` mu
 """
 
 import select
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -14,6 +14,7 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError, TimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.util import greenlet_spawn
 
 from statera.base.errors import Lasting, StateraError, Transient
 from statera.base.metrics import counter, gauge
@@ -76,7 +77,6 @@ class Store:
             json_deserializer=msgspec.json.decode,
             connect_args={"connect_timeout": 5, "application_name": "statera", **session_arguments(pooled=pooled)},
         )
-        self._single = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         sa.event.listen(self.engine.sync_engine, "checkout", _refuse_closed)
         POOL_SIZE.set(pool_size)
         POOL_BUSY.set_function(cast(sa.QueuePool, self.engine.pool).checkedout)
@@ -90,31 +90,56 @@ class Store:
 
     async def execute(self, statement: sa.Executable, values: Mapping[str, Any] | None = None) -> Sequence[AnyRow]:
         """Run one statement, committed by itself; return its rows, none for one that returns nothing."""
-        for number in range(1, TRIES + 1):
-            async with _attempt(number), self._single.connect() as connection:
-                result = await connection.execute(statement, values)
-                return result.all() if result.returns_rows else ()
-        raise AssertionError("the last attempt raises")
+        return await _repeat(lambda: greenlet_spawn(self._execute_once, statement, values))
+
+    def _execute_once(self, statement: sa.Executable, values: Mapping[str, Any] | None) -> Sequence[AnyRow]:
+        # All of it in one greenlet: SQLAlchemy's own `AsyncConnection` begins five for the same, each with its price.
+        with self.engine.sync_engine.connect() as connection:
+            _set_autocommit(connection, True)
+            result = connection.execute(statement, values)
+            return result.all() if result.returns_rows else ()
 
     async def run(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Run `work` in a transaction that commits at the end; an error rolls everything back."""
-        for number in range(1, TRIES + 1):
-            async with _attempt(number), self.engine.begin() as connection:
+
+        async def run_once() -> T:
+            async with self._begin() as connection:
                 return await work(connection)
-        raise AssertionError("the last attempt raises")
+
+        return await _repeat(run_once)
 
     @asynccontextmanager
     async def read(self, *, isolation: str = "AUTOCOMMIT") -> AsyncIterator[AsyncConnection]:
         """Give a connection for reading; connection trouble becomes `Transient`."""
-        async with translated(), self.engine.connect() as connection:
-            await connection.execution_options(isolation_level=isolation)
-            yield connection
+        with translated():
+            async with self.engine.connect() as connection:
+                await connection.execution_options(isolation_level=isolation)
+                yield connection
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """Give a connection in a transaction that commits at the end; an error rolls everything back."""
-        async with translated(), self.engine.begin() as connection:
-            yield connection
+        with translated():
+            async with self._begin() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def _begin(self) -> AsyncIterator[AsyncConnection]:
+        async with self.engine.connect() as connection:
+            await connection.run_sync(_set_autocommit, False)
+            async with connection.begin():
+                yield connection
+
+
+def _set_autocommit(connection: sa.Connection, wanted: bool) -> None:
+    """Have each statement commit itself, or not.
+
+    Kept as it is until somebody wants the other: SQLAlchemy's isolation levels are set and reset for each use, and cost
+    a read more than its own work.
+    """
+    session: Any = connection.connection.dbapi_connection
+    if session.autocommit != wanted:
+        session.autocommit = wanted
 
 
 class _Collided(Transient):
@@ -124,18 +149,19 @@ class _Collided(Transient):
         super().__init__("database-unavailable", "The database is too busy to answer.", retry_after_s=1.0)
 
 
-@asynccontextmanager
-async def _attempt(number: int) -> AsyncIterator[None]:
-    try:
-        async with translated():
-            yield
-    except _Collided:
-        if number == TRIES:
-            raise
+async def _repeat(attempt: Callable[[], Awaitable[T]]) -> T:
+    for number in range(1, TRIES + 1):
+        try:
+            with translated():
+                return await attempt()
+        except _Collided:
+            if number == TRIES:
+                raise
+    raise AssertionError("the last attempt raises")
 
 
-@asynccontextmanager
-async def translated() -> AsyncIterator[None]:
+@contextmanager
+def translated() -> Iterator[None]:
     """Turn the driver's connection errors into `Transient`; anything else passes."""
     try:
         yield

@@ -159,6 +159,9 @@ def _key(kind: Kind) -> sa.Column[Any]:
     return next(iter(_TABLES[kind].primary_key.columns))
 
 
+_BY_UUID = frozenset(kind for kind in _TABLES if isinstance(_key(kind).type, sa.Uuid))
+
+
 def _item(kind: Kind) -> Element:
     pairs: list[Any] = [sa.literal_column("'resource'"), json_object(_TABLES[kind], kind)]
     for attribute, element in _NEIGHBOURS.get(kind, {}).items():
@@ -190,7 +193,7 @@ async def _load(store: Store, kind: Kind, key: str) -> View | RecordView | None:
 
 
 def _is_key(kind: Kind, text: str) -> bool:
-    return is_uuid(text) if isinstance(_key(kind).type, sa.Uuid) else _storable(text)
+    return is_uuid(text) if kind in _BY_UUID else _storable(text)
 
 
 async def list_views(store: Store, kind: Kind, query: ListQuery) -> Page:
