@@ -17,8 +17,8 @@ log = get_logger("agent")
 SETTINGS, COUNTERS = Path("/proc/sys/net"), Path("/proc/net/stat")
 CACHES = {"ipv4": "arp_cache", "ipv6": "ndisc_cache"}
 ENTRIES_OF_ONE, ENTRIES_KEPT = 12, 128
-"""For an amphora, and for all else. Ten were seen of an IPv6 one whose client and member are on its machine: three of
-each for the other two, its VIP, own and link-local address for them, and the groups that IPv6 asks in."""
+"""For an amphora, and for all else. Ten were seen of an IPv6 one whose client and member are on its machine: five in
+its own namespace (those two, and groups that IPv6 asks in), three in the client's and two in the member's."""
 MOST_ENTRIES = 1 << 18
 """About 100 MiB of the kernel's memory. The limit is also what keeps a scan of a network from eating it up."""
 
