@@ -1,10 +1,35 @@
 """What every test may ask for."""
 
+import os
 import sys
+from pathlib import Path
 
+import pytest
 import structlog
 
 pytest_plugins = ["tests.fixtures.postgres", "tests.fixtures.keystone", "tests.fixtures.barbican"]
 
 # Tests read what commands print; a server in a thread beside them must not write there.
 structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stderr__))
+
+# Tests start hundreds of Pythons, which would all compile the same files again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many workers `-n auto` means: one more than processors, which works while others wait."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Spread files of whole paths, which take longest, over the first half: few at once, and none alone at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("e2e")}
+    # The smallest come last.
+    files = sorted(dict.fromkeys(item.path for item in items), key=lambda file: "unit" in file.parts)
+    places: dict[Path, float] = {}
+    for is_slow, share in ((True, 0.5), (False, 1.0)):
+        kind = [file for file in files if (file in slow) == is_slow]
+        places |= {file: share * number / len(kind) for number, file in enumerate(kind)}
+    items.sort(key=lambda item: places[item.path])

@@ -41,6 +41,8 @@ WEB_PORT = 8080
 API_WITHIN_S = 60.0
 WITHIN_S = 30.0
 STOP_WITHIN_S = 30.0
+POLL_S, POLL_MOST_S, POLL_SHARE = 0.02, 0.1, 0.05
+"""Between two looks at what is awaited: a share of the time waited so far, and these at least and at most."""
 LOCK_FILE = Path("/run/lock/statera-playground")
 
 
@@ -293,11 +295,13 @@ class Playground:
         explain: Callable[[], str] = lambda: "",
     ) -> Any:
         """Look until the condition is true and return what it gave. Raises `Lasting` that says what did not come."""
-        deadline = time.monotonic() + within_s
-        while time.monotonic() < deadline:
+        begun = now = time.monotonic()
+        while now < begun + within_s:
             if found := condition():
                 return found
-            time.sleep(0.02)
+            # Each look takes time from those who are awaited.
+            time.sleep(min(max((now - begun) * POLL_SHARE, POLL_S), POLL_MOST_S))
+            now = time.monotonic()
         why = ""
         with contextlib.suppress(httpx.TransportError, StateraError):
             why = explain()

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.root]
 ROOT = Path(__file__).parents[2]
 OLDER = ("env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "tests.upgrade.older")
 OPTIONS: dict[str, Any] = {
-    "reconcile": {"lease_s": 2.0, "backoff_most_s": 1.0, "recheck_s": 1.0, "orphan_grace_s": 2.0},
+    "reconcile": {"lease_s": 2.0, "backoff_most_s": 1.0, "recheck_s": 0.3, "orphan_grace_s": 2.0},
     "compute": {"agent_timeout_s": 2.0},
     "health": {"stale_after_s": 3.0},
 }
