@@ -15,11 +15,11 @@ from typing import IO
 
 import msgspec
 
+from statera.agent.cgroups import remove_groups
 from statera.base.errors import Lasting
 from statera.base.processes import is_alive
 from statera.cli.playground import run_ip
 
-CONTROL_GROUPS = Path("/sys/fs/cgroup")
 GONE_WITHIN_S = 10.0
 
 # A fresh sysfs shows the devices of the new network, but no control groups: those are taken along. The first process
@@ -123,12 +123,7 @@ class Machine:
         """Remove the control groups of its sandboxes: those are in our kernel, and stay when it loses power."""
         kept = self.disk / "amphorae"
         for path in kept.iterdir() if kept.is_dir() else ():
-            for folder in CONTROL_GROUPS.glob(f"**/statera/{path.name}"):
-                with contextlib.suppress(OSError):
-                    folder.rmdir()
-        for folder in CONTROL_GROUPS.glob("*/statera"):
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+            remove_groups(path.name)
 
     # Links
 
