@@ -1,9 +1,11 @@
 """Bring the schema to this version, and say which one it is. Synchronous: runs once, before anything serves."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
@@ -15,6 +17,10 @@ from statera.store.engine import SETTINGS, driver_url
 
 _LOCK_KEY = 0x53544154
 """Of the advisory lock that keeps two upgrades apart; no other meaning."""
+
+LOCK_MOST_MS = 1000
+LOCK_AGAIN_S = 1.0
+LOCKED_WITHIN_S = 60.0
 
 _CAUSES = (
     "connection refused",
@@ -32,16 +38,38 @@ _CAUSES = (
 """What a driver may say of a connection that failed and that tells nobody a secret; the first that is there counts."""
 
 
+class _Locked(Transient):
+    """Somebody else holds what the upgrade changes."""
+
+    def __init__(self) -> None:
+        sentence = "Other sessions, a backup say, hold tables that the upgrade changes: try again when they have ended."
+        super().__init__("database-unavailable", sentence, retry_after_s=5.0)
+
+
 def upgrade(url: str, revision: str = "head") -> str:
     """Apply the migrations that are missing and return the revision; two at once wait for each other.
 
     A database that a later version has upgraded stays as it is: it serves this one, too.
 
-    Raises `Transient` (slug `database-unavailable`) when the database does not answer.
+    All of it is done or none. Raises `Transient` (slug `database-unavailable`) when the database does not answer, or
+    others hold its tables for too long.
     """
+    deadline = time.monotonic() + LOCKED_WITHIN_S
+    while True:
+        try:
+            return _upgrade(url, revision)
+        except _Locked:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(LOCK_AGAIN_S)
+
+
+def _upgrade(url: str, revision: str) -> str:
     config = _config()
     with _connect(url) as connection:
         with connection.begin():
+            # Whoever waits for a table keeps all who come later waiting, too: it gives up soon, and comes back.
+            connection.execute(sa.text(f"SET LOCAL lock_timeout = '{LOCK_MOST_MS}ms'"))
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
             config.attributes["connection"] = connection
             if not is_later(_read_revision(connection)):
@@ -95,6 +123,8 @@ def _connect(url: str) -> Iterator[sa.Connection]:
         with engine.connect() as connection:
             yield connection
     except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
+        if isinstance(error.orig, psycopg.errors.LockNotAvailable):
+            raise _Locked from error
         # The driver's own text may hold the connection string; it stays in the chained exception.
         sentence = f"The database of database.url does not answer{tell_cause(str(error.orig))}."
         raise Transient("database-unavailable", sentence, retry_after_s=2.0) from error

@@ -1,6 +1,8 @@
 """A database of the first migration, with rows of every table, is upgraded, and everything works on it."""
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import psycopg
 import pytest
 from alembic.script import ScriptDirectory
 
+from statera.base.errors import Transient
 from statera.base.settings import NetworkSettings, Settings, SubnetSettings
 from statera.drivers.network_local import networks_from_settings
 from statera.drivers.postgres_embedded import EmbeddedPostgres
@@ -177,6 +180,41 @@ def test_the_api_lists_and_edits_what_was_there_before_the_upgrade(first_url: st
         assert len(client.get(f"/loadbalancers/{SETTLED}/events").json()["events"]) >= 1
         answer = client.put(f"/loadbalancers/{SETTLED}", json={"loadbalancer": {"description": "It was upgraded."}})
         assert answer.status_code == 200, answer.text
+
+
+def test_an_upgrade_beside_a_backup_waits_and_lets_others_work(first_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migrate, "LOCK_MOST_MS", 50)
+    monkeypatch.setattr(migrate, "LOCK_AGAIN_S", 0.05)
+    with psycopg.connect(first_url) as backup, ThreadPoolExecutor() as pool:
+        backup.execute("SELECT count(*) FROM load_balancers")
+        first = pool.submit(upgrade, first_url)
+        # Interrupted in the middle: nothing of it is left.
+        _end_whoever_waits(first_url, first)
+        with pytest.raises(Transient):
+            first.result(60)
+        assert _run(first_url, "SELECT version_num FROM alembic_version") == [(REVISIONS[0],)]
+        second = pool.submit(upgrade, first_url)
+        for _ in range(10):
+            assert _run(first_url, "SELECT count(*) FROM load_balancers") == [(3,)]
+        backup.rollback()
+        assert second.result(60) == head_revision()
+
+
+def _end_whoever_waits(url: str, upgrading: Future[str]) -> None:
+    """End the session that waits for a table, until the upgrade has noticed."""
+    deadline = time.monotonic() + 30
+    while not upgrading.done():
+        _run(url, "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted AND relation IS NOT NULL")
+        assert time.monotonic() < deadline, "nobody waits"
+
+
+def test_tables_that_are_held_for_too_long_are_told(first_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migrate, "LOCK_MOST_MS", 50)
+    monkeypatch.setattr(migrate, "LOCKED_WITHIN_S", 0.0)
+    with psycopg.connect(first_url) as backup:
+        backup.execute("SELECT count(*) FROM load_balancers")
+        with pytest.raises(Transient, match="a backup say"):
+            upgrade(first_url)
 
 
 def test_the_version_before_leaves_a_newer_schema_as_it_is(first_url: str) -> None:
