@@ -295,13 +295,13 @@ class AmphoraHost:
                 await asyncio.to_thread(self._folders.trim)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), WATCH_S)
-        for task in list(self._tasks):
-            task.cancel()
         await self._exporter.close()
         self.forget_processes()
 
     def forget_processes(self) -> None:
-        """Stop listening for the end of processes: none is started again."""
+        """Stop listening for the end of processes: none is started again, not even one that has ended already."""
+        for task in list(self._tasks):
+            task.cancel()
         for name in list(self._watched):
             self._forget_process(name)
         for sandbox in self.sandboxes.values():

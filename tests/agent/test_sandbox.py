@@ -426,6 +426,29 @@ def _groups(host: AmphoraHost, ground: Ground) -> list[str]:
     return Path(f"/proc/{host.sandboxes[ground.amphora_id].engine.find_pid()}/cgroup").read_text().splitlines()
 
 
+async def test_one_that_loses_its_namespace_while_haproxy_is_started_again_stands_at_once(ground: Ground) -> None:
+    with web_server() as port:
+        host = ground.make_host()
+        await host.adopt()
+        await host.ensure(ground.request())
+        await host.apply(ground.amphora_id, ground.configuration(ground.document([port])))
+        for pid in process.list_inside(ground.amphora_id):
+            os.kill(pid, signal.SIGKILL)
+        sandbox = host.sandboxes[ground.amphora_id]
+
+        async def begins() -> bool:
+            return sandbox.lock.locked()
+
+        await eventually(begins, "The first mending")
+        subprocess.run(["ip", "netns", "delete", f"statera-{ground.amphora_id}"], check=True)
+
+        async def serves() -> bool:
+            return sandbox.is_whole and await fetch(ground.vip) == str(port)
+
+        # No watch looks at it in turn: whoever saw the first end goes on until it stands.
+        await eventually(serves, "An answer")
+
+
 async def test_nothing_runs_on_in_a_namespace_that_lost_its_name(ground: Ground) -> None:
     host = ground.make_host()
     await host.adopt()
