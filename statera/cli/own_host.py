@@ -59,9 +59,9 @@ def check_neighbour_tables(settings: Settings) -> list[Finding]:
 def judge_table(there: Table, amphorae: int, refused: int) -> Finding:
     """Say whether a table is large enough, and the command that makes it so."""
     wanted = decide_table(there, amphorae)
-    told = f"{there.hard:,} entries, {there.soft:,} at ease" + f"; refused one {refused:,} times since boot" * (
-        refused > 0
-    )
+    told = f"{there.hard:,} entries, cleared away above {there.soft:,}"
+    if refused:
+        told += f"; was full for {refused:,} since boot"
     mend = "" if wanted == there else f"{wanted.command}  # for {amphorae:,} amphorae; the agent does it at its start"
     return (f"neighbours, {'IPv4' if there.family == 'ipv4' else 'IPv6'}", told, mend)
 

@@ -5,10 +5,11 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+from statera.agent.neighbour_tables import Table, decide_table
 from statera.base.settings import Settings, convert_settings
 from statera.cli.doctor import check_deployment
 from statera.cli.export import export_host
-from statera.cli.own_host import check_devices, runs_agent_only
+from statera.cli.own_host import check_devices, judge_table, runs_agent_only
 
 
 def _settings(tmp_path: Path, **network: Any) -> Settings:
@@ -66,3 +67,13 @@ def test_a_host_from_an_archive_knows_that_it_is_an_agent_only(tmp_path: Path) -
     assert "an agent only" in runs.found
     assert certificate.what == "certificate agent local"
     assert not certificate.mend
+
+
+def test_a_table_of_neighbours_that_is_too_small_has_the_command() -> None:
+    first = Table(family="ipv6", soft=512, hard=1024)
+    what, found, mend = judge_table(first, 1000, 1087)
+    assert what == "neighbours, IPv6"
+    assert found == "1,024 entries, cleared away above 512; was full for 1,087 since boot"
+    assert mend.startswith("sysctl -w net.ipv6.neigh.default.gc_thresh2=12128 net.ipv6.neigh.default.gc_thresh3=24256 ")
+    well = judge_table(decide_table(first, 1000), 1000, 0)
+    assert well == ("neighbours, IPv6", "24,256 entries, cleared away above 12,128", "")
