@@ -72,9 +72,11 @@ def check_pool_in_use(tree: Tree, pool: Pool) -> None:
 
 def check_allowed_cidrs(balancer: LoadBalancer, listener: Listener) -> None:
     """Refuse (INVALID) a range of an IP version that no VIP has."""
+    if not listener.allowed_cidrs:
+        return
     vips = [balancer.vip.address, *(vip.address for vip in balancer.additional_vips)]
     versions = {ipaddress.ip_address(address).version for address in vips}
-    for cidr in listener.allowed_cidrs or ():
+    for cidr in listener.allowed_cidrs:
         if ipaddress.ip_network(cidr).version not in versions:
             raise Refused(
                 Refusal.INVALID,
@@ -84,13 +86,14 @@ def check_allowed_cidrs(balancer: LoadBalancer, listener: Listener) -> None:
 
 def check_datagram_families(tree: Tree) -> None:
     """Refuse (UNSUPPORTED) members of an IP version that no VIP has, where a listener of datagrams uses their pool."""
+    concerned = [one for one in tree.listeners if L4_TRANSPORT[one.protocol] != "TCP" and not one.deleting]
+    if not concerned:
+        return
     balancer = tree.load_balancer
     vips = (balancer.vip, *balancer.additional_vips)
     versions = {ipaddress.ip_address(vip.address).version for vip in vips if vip.address}
-    for listener in tree.listeners:
-        if L4_TRANSPORT[listener.protocol] == "TCP" or listener.deleting or listener.default_pool_id is None:
-            continue
-        for member in tree.list_members(listener.default_pool_id):
+    for listener in concerned:
+        for member in tree.list_members(listener.default_pool_id) if listener.default_pool_id else ():
             if not member.deleting and ipaddress.ip_address(member.address).version not in versions:
                 raise Refused(
                     Refusal.UNSUPPORTED,
