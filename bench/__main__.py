@@ -16,6 +16,7 @@ from bench.ground import KEPT_LOG, Ground
 from bench.report import describe_machine, print_report, write_json, write_page
 from bench.scenarios import BUDGETED, ON_REQUEST, SCENARIOS
 from statera.base.errors import StateraError
+from statera.base.logging import configure_logging
 from statera.base.settings import Settings
 from statera.cli.preflight import check_ready, describe_faults
 
@@ -31,6 +32,8 @@ LOCK_FILE = Path("/run/statera-bench.lock")
 def main() -> int:
     """Return the exit code: 0 unless something broke; a missed budget is a figure, not a fault."""
     options = _parse()
+    # What passes that run in this process tell of themselves would stand between the figures.
+    configure_logging(level="warning", form="text", process="bench")
     faults = check_ready(Settings())
     if faults:
         sys.stderr.write(describe_faults(faults))

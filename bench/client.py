@@ -1,8 +1,11 @@
 """HTTP clients of a few lines: what they cost must not show in what is measured."""
 
+import contextlib
 import select
+import selectors
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -83,6 +86,45 @@ def connect_api(host: str, port: int) -> Iterator[ApiConnection]:
         yield connection
     finally:
         connection.close()
+
+
+def ask_at_once(host: str, port: int, requests: Sequence[bytes], *, within_s: float = 60.0) -> list[tuple[int, float]]:
+    """Send all requests at the same moment, each on a connection of its own; return status and milliseconds of each.
+
+    Raises `EOFError` when a connection is closed before its answer, `TimeoutError`.
+    """
+    received: dict[socket.socket, bytearray] = {}
+    begun: dict[socket.socket, float] = {}
+    answers: list[tuple[int, float]] = []
+    with contextlib.ExitStack() as stack, selectors.DefaultSelector() as selector:
+        for _ in requests:
+            connection = stack.enter_context(socket.create_connection((host, port), timeout=within_s))
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            selector.register(connection, selectors.EVENT_READ)
+            received[connection] = bytearray()
+        for connection, request in zip(received, requests, strict=True):
+            begun[connection] = time.monotonic()
+            connection.sendall(request)
+        while len(answers) < len(requests):
+            ready = selector.select(within_s)
+            if not ready:
+                raise TimeoutError(f"{len(requests) - len(answers)} requests had no answer within {within_s:.0f} s")
+            for key, _ in ready:
+                connection = key.fileobj  # type: ignore[assignment]
+                received[connection] += _receive(connection)
+                if (status := read_whole(received[connection])) is not None:
+                    answers.append((status, (time.monotonic() - begun[connection]) * 1000))
+                    selector.unregister(connection)
+    return answers
+
+
+def read_whole(answer: bytearray) -> int | None:
+    """Return the status of an answer that has arrived whole, None while some of it is missing."""
+    end = answer.find(b"\r\n\r\n")
+    if end < 0:
+        return None
+    status, length = read_head(bytes(answer[:end]))
+    return status if len(answer) >= end + 4 + length else None
 
 
 def encode_request(method: str, path: str, host: str, body: Any = None) -> bytes:

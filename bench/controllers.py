@@ -105,34 +105,70 @@ def _controllers(cluster: EmbeddedPostgres, url: str, roles: Sequence[str]) -> I
 
 def _measure_throughput(cluster: EmbeddedPostgres, count: int) -> list[Figure]:
     roles = ["api"] * count + ["worker"] * count
-    with make_database(cluster) as url, _controllers(cluster, url, roles) as (port, _):
+    with make_database(cluster) as url, _controllers(cluster, url, roles) as (port, pids):
         time.sleep(SETTLE_S)  # Python loads its modules: that is not what is measured.
         ids: list[str] = []
-        begun = time.monotonic()
-        _repeat(port, lambda number: ("POST", ONE, _wanted(number)), ids)
-        created = len(ids) / PHASE_S
-        _wait_settled(url)
-        live = len(ids) / (time.monotonic() - begun)
         edits: list[str] = []
-        begun = time.monotonic()
-        _repeat(
-            port,
-            lambda number: ("PUT", f"{ONE}/{ids[number % len(ids)]}", {"loadbalancer": {"name": f"n{number}"}}),
-            edits,
-        )
-        _wait_settled(url)
-        edits_live = len(edits) / (time.monotonic() - begun)
-    whom = f"{count} API{'s' if count > 1 else ''} and workers"
-    load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores, clients among it"
-    return [
-        Figure(what=f"{whom}: creates accepted", value=created, unit="/s", detail=load),
-        Figure(what=f"{whom}: creates to ACTIVE", value=live, unit="/s"),
-        Figure(what=f"{whom}: edits accepted", value=len(edits) / PHASE_S, unit="/s"),
-        Figure(what=f"{whom}: edits to ACTIVE", value=edits_live, unit="/s"),
-    ]
+
+        def name_edit(number: int) -> tuple[str, str, object]:
+            return "PUT", f"{ONE}/{ids[number % len(ids)]}", {"loadbalancer": {"name": f"n{number}"}}
+
+        phases = {
+            "create": _measure_phase(cluster, url, pids, ids, lambda answered: _repeat(port, _create, answered)),
+            "edit": _measure_phase(cluster, url, pids, edits, lambda answered: _repeat(port, name_edit, answered)),
+        }
+    whom = "1 API and 1 worker" if count == 1 else f"{count} APIs and {count} workers"
+    clients = f"{CLIENTS} clients for {PHASE_S:.0f} s"
+    load = f"{clients}; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores, theirs included"
+    figures = []
+    for what, (accepted, live, used_ms) in phases.items():
+        told = ", ".join(f"{name} {one:.1f}" for name, one in used_ms.items())
+        figures += [
+            Figure(what=f"{whom}: {what}s accepted", value=accepted, unit="/s", detail=load),
+            Figure(what=f"{whom}: {what}s to ACTIVE", value=live, unit="/s", detail="until the last one was"),
+            Figure(what=f"{whom}: of a core, each {what}", value=sum(used_ms.values()), unit="ms", detail=told),
+        ]
+    return figures
 
 
-def _wanted(number: int) -> object:
+def _measure_phase(
+    cluster: EmbeddedPostgres, url: str, pids: Mapping[str, int], answered: list[str], ask: Callable[[list[str]], None]
+) -> tuple[float, float, Mapping[str, float]]:
+    """Return how many a second were accepted and were ACTIVE, and the milliseconds of a core that each took, by role.
+
+    Where there are more controllers than cores, only the last can tell what more cores would bring.
+    """
+    before = _read_used(_list_owned(cluster, pids))
+    begun = time.monotonic()
+    ask(answered)
+    accepted = len(answered) / (time.monotonic() - begun)
+    _wait_settled(url)
+    live = len(answered) / (time.monotonic() - begun)
+    owned = _list_owned(cluster, pids)
+    after = _read_used(owned)
+    used_ms = dict.fromkeys((name for name, _ in owned), 0.0)
+    for name, pid in owned:
+        used_ms[name] += max(0.0, after.get(pid, 0.0) - before.get(pid, 0.0)) * 1000 / len(answered)
+    return accepted, live, used_ms
+
+
+def _list_owned(cluster: EmbeddedPostgres, pids: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Return all processes with the role that they belong to."""
+    postmaster = int((cluster.data_dir / "postmaster.pid").read_text(encoding="ascii").split()[0])
+    owned = [(name.partition(" ")[0], pid) for name, pid in pids.items()]
+    return owned + [("PostgreSQL", pid) for pid in list_pids(postmaster)]
+
+
+def _read_used(owned: Sequence[tuple[str, int]]) -> dict[int, float]:
+    """Return the processor time of each that is still there; PostgreSQL's own helpers come and go."""
+    used = {}
+    for _, pid in owned:
+        with contextlib.suppress(FileNotFoundError):
+            used[pid] = read_cpu_s([pid])
+    return used
+
+
+def _create(number: int) -> tuple[str, str, object]:
     pool = {
         "name": "pool",
         "protocol": "HTTP",
@@ -141,7 +177,8 @@ def _wanted(number: int) -> object:
         "healthmonitor": {"type": "HTTP", "delay": 5, "timeout": 3, "max_retries": 3},
     }
     listeners = [{"name": "listener", "protocol": "HTTP", "protocol_port": 80, "default_pool": pool}]
-    return {"loadbalancer": {"name": f"lb-{number}", "vip_subnet_id": SUBNET_ID, "listeners": listeners}}
+    wanted = {"name": f"lb-{number}", "vip_subnet_id": SUBNET_ID, "listeners": listeners}
+    return "POST", ONE, {"loadbalancer": wanted}
 
 
 SUBNET_ID = new_id()
@@ -247,17 +284,15 @@ def _measure_idle(cluster: EmbeddedPostgres, size: int) -> list[Figure]:
         _fill(url, size)
         with _controllers(cluster, url, ["worker", "health"]) as (_, pids):
             time.sleep(SETTLE_S)
-            postmaster = int((cluster.data_dir / "postmaster.pid").read_text(encoding="ascii").split()[0])
-            owners = {name.partition(" ")[0]: [pid] for name, pid in pids.items()}
-            owners["PostgreSQL"] = list_pids(postmaster)
-            # Processes that come and go meanwhile, such as autovacuum's, are left out.
-            groups = [(name, pid) for name, found in owners.items() for pid in found]
-            before = {pid: read_cpu_s([pid]) for _, pid in groups}
+            owned = _list_owned(cluster, pids)
+            before = _read_used(owned)
             time.sleep(IDLE_S)
-            used = dict.fromkeys(owners, 0.0)
-            for name, pid in groups:
-                with contextlib.suppress(FileNotFoundError):
-                    used[name] += (read_cpu_s([pid]) - before[pid]) / IDLE_S * 100
+            after = _read_used(owned)
+            used = dict.fromkeys((name for name, _ in owned), 0.0)
+            # Processes that come and go meanwhile, such as autovacuum's, are left out.
+            for name, pid in owned:
+                if pid in before and pid in after:
+                    used[name] += (after[pid] - before[pid]) / IDLE_S * 100
     return [
         Figure(what=f"idle with {size:,}, without rechecks: {name}", value=percent, unit="%", detail="of one core")
         for name, percent in used.items()

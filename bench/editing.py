@@ -1,10 +1,8 @@
 """Two hundred edits of one load balancer at the same time, each of which needs a reload."""
 
-import asyncio
-import time
 from typing import Any
 
-from bench.client import encode_request, read_head
+from bench.client import ask_at_once, encode_request
 from bench.engines import count_reloads
 from bench.figures import Figure, median, percentile
 from bench.ground import Ground
@@ -22,7 +20,7 @@ def run(ground: Ground, runs: int) -> list[Figure]:
         _, folders = ground.find_amphora(balancer["id"])
         for number in range(min(runs, ROUNDS_MOST)):
             before = count_reloads(folders)
-            answers = asyncio.run(_edit_all(ground, balancer, number))
+            answers = _edit_all(ground, balancer, number)
             ground.playground.wait_active(balancer["id"])
             reloads.append(count_reloads(folders) - before)
             accepted_ms.append([took_ms for _, took_ms in answers])
@@ -37,27 +35,10 @@ def run(ground: Ground, runs: int) -> list[Figure]:
     ]
 
 
-async def _edit_all(ground: Ground, balancer: Any, number: int) -> list[tuple[int, float]]:
+def _edit_all(ground: Ground, balancer: Any, number: int) -> list[tuple[int, float]]:
     settings = ground.playground.settings.api
     path = f"/v2/lbaas/listeners/{balancer['listeners'][0]['id']}"
-    streams = await asyncio.gather(
-        *(asyncio.open_connection(settings.host, settings.port, limit=1 << 20) for _ in range(EDITS))
+    bodies = [{"listener": {"timeout_client_data": 50_000 + number * EDITS + place}} for place in range(EDITS)]
+    return ask_at_once(
+        settings.host, settings.port, [encode_request("PUT", path, settings.host, body) for body in bodies]
     )
-    try:
-        edits = []
-        for place, (reader, writer) in enumerate(streams):
-            body = {"listener": {"timeout_client_data": 50_000 + number * EDITS + place}}
-            edits.append(_edit(reader, writer, encode_request("PUT", path, settings.host, body)))
-        return await asyncio.gather(*edits)
-    finally:
-        for _, writer in streams:
-            writer.close()
-
-
-async def _edit(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> tuple[int, float]:
-    begun = time.monotonic()
-    writer.write(request)
-    head = await reader.readuntil(b"\r\n\r\n")
-    status, length = read_head(head[:-4])
-    await reader.readexactly(length)
-    return status, (time.monotonic() - begun) * 1000

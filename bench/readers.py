@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 
-from bench.client import encode_request, read_head
+from bench.client import encode_request, read_whole
 from bench.ground import ONE
 from statera.base.errors import Lasting
 
@@ -55,13 +55,10 @@ def read(host: str, port: int, ids: list[str], seconds: float) -> float:
 
 
 def _is_whole(answer: bytearray) -> bool:
-    end = answer.find(b"\r\n\r\n")
-    if end < 0:
-        return False
-    status, length = read_head(bytes(answer[:end]))
-    if status != 200:
+    status = read_whole(answer)
+    if status not in (None, 200):
         raise SystemExit(f"an answer was {status}")
-    return len(answer) >= end + 4 + length
+    return status is not None
 
 
 if __name__ == "__main__":
