@@ -1,5 +1,6 @@
 """What every test may ask for."""
 
+import compileall
 import os
 import sys
 from pathlib import Path
@@ -12,9 +13,10 @@ pytest_plugins = ["tests.fixtures.postgres", "tests.fixtures.keystone", "tests.f
 # Tests read what commands print; a server in a thread beside them must not write there.
 structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stderr__))
 
-# Tests start hundreds of Pythons, which would all compile the same files again.
+# Tests start hundreds of Pythons, which would all compile the same files again; most may not write what they compiled.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+compileall.compile_dir(Path(__file__).parents[1] / "statera", quiet=2)
 
 
 @pytest.hookimpl(optionalhook=True)
