@@ -294,7 +294,7 @@ async def accept_delete(call: Call) -> Answer:
 async def accept_status(call: Call) -> Answer:
     # As for statistics, `fields` chooses nothing here.
     call.require_arguments("fields")
-    return await answer_status(call, (await _load(call, "loadbalancer:get_status")).resource)
+    return await answer_status(call, call.path["loadbalancer_id"], "loadbalancer:get_status")
 
 
 async def accept_events(call: Call) -> Answer:

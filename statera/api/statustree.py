@@ -7,6 +7,7 @@ import msgspec
 from statera.api.call import Call, answer_json, not_found
 from statera.api.errors import Answer
 from statera.api.shown import ReasonShown, show_reason
+from statera.model.rules import WORDS
 from statera.model.tree import HealthMonitor, L7Policy, L7Rule, Listener, LoadBalancer, Member, Pool, Resource, Tree
 from statera.store.trees import load_tree
 
@@ -65,11 +66,12 @@ class StatusTree(msgspec.Struct, frozen=True, kw_only=True):
     loadbalancer: LoadBalancerStatus
 
 
-async def answer_status(call: Call, balancer: LoadBalancer) -> Answer:
-    """Return the tree as it stands now."""
-    tree = await load_tree(call.room.store, balancer.id)
+async def answer_status(call: Call, load_balancer_id: str, target: str) -> Answer:
+    """Return the tree as it stands now, by one statement. Refuses (NOT_FOUND), then (FORBIDDEN)."""
+    tree = await load_tree(call.room.store, load_balancer_id)
     if tree is None:
-        raise not_found("Load Balancer", balancer.id)
+        raise not_found(WORDS[LoadBalancer], load_balancer_id)
+    call.allow(target, tree.load_balancer.project_id)
     return answer_json({"statuses": show_statuses(tree)})
 
 
