@@ -81,3 +81,15 @@ async def test_a_session_that_the_server_has_ended_is_replaced_unnoticed(store: 
         # Waits until it is gone.
         await store.execute(sa.text("SELECT pg_terminate_backend(:pid, 20000)"), {"pid": pid})
         await narrow.run(_add_two)
+
+
+async def test_however_many_ask_at_once_a_process_has_no_more_sessions_than_its_limit(
+    store: Store, database_url: str
+) -> None:
+    busy = Store(database_url, pool_size=3)
+    told = await asyncio.gather(*(busy.execute(sa.text("SELECT pg_backend_pid(), pg_sleep(0.005)")) for _ in range(40)))
+    used = {rows[0][0] for rows in told}
+    counted = sa.text("SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(:pids)")
+    assert 1 <= len(used) <= 3
+    assert (await store.execute(counted, {"pids": list(used)}))[0][0] == len(used), "they are kept for who asks next"
+    await busy.close()
