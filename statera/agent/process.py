@@ -38,17 +38,20 @@ LOOK_AGAIN_S = 0.005
 # Namespaces of other amphorae are let go of, since each kept mount would keep one alive: all of them at once, not one
 # after the other as `--recursive` does it, and again while another mount lies below. Whoever cleans /run up may have
 # taken the place away.
-# What stays closes the folders in which every user may write, so that nobody fills the host from within; a check, which
-# ends by itself, does not take the time. A core dump would hold keys. There are as many processes as monitors of type
-# PING may need at once and no more; some shells name that limit by another letter.
+# What stays closes the folders in which every user may write, with one `mount` for all, so that nobody fills the host
+# from within; a check, which ends by itself, does not take the time. A core dump would hold keys. There are as many
+# processes as monitors of type PING may need at once and no more; some shells name that limit by another letter.
 LAUNCHER = """
 folder=$1 place=$2 pidfile=$3 descriptors=$4; shift 4
 while [ "$1" != -- ]; do echo $$ >"$1" 2>/dev/null; shift; done; shift
 while umount -l /run/netns 2>/dev/null; do :; done
 [ -d "$place" ] || mkdir -p "$place"
-for open in ${pidfile:+/tmp /var/tmp /dev/shm}; do
-  case $folder in "$open"/*) ;; *) mount --bind "$place" "$open" 2>/dev/null;; esac
-done
+if [ -n "$pidfile" ]; then
+  for open in /tmp /var/tmp /dev/shm; do
+    case $folder in "$open"/*) ;; *) echo "$place $open none bind 0 0";; esac
+  done >"$folder/closed"
+  mount -a -n -T "$folder/closed" 2>/dev/null
+fi
 mount --bind "$folder" "$place" || exit 97
 ulimit -n "$descriptors" 2>/dev/null
 ulimit -c 0
