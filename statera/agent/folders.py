@@ -273,9 +273,11 @@ class HostFolders:
 
     def trim(self) -> None:
         """Forget what is long over: removals, and what programs have printed, of each member that came and went say."""
-        for path in self._run.glob("*/*words"):
+        for folder in list(self._run.iterdir()) if self._run.is_dir() else ():
+            # It may be going this very moment.
             with contextlib.suppress(OSError):
-                Words(path).trim()
+                for path in list(folder.glob("*words")):
+                    Words(path).trim()
         for path in self._list_tombstones():
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - path.stat().st_mtime > TOMBSTONE_KEPT_S:

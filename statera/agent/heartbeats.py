@@ -40,7 +40,11 @@ class HeartbeatSender:
         """Send until `stop` is set."""
         try:
             while not stop.is_set():
-                self._start_due(time.monotonic())
+                try:
+                    self._start_due(time.monotonic())
+                except Exception:
+                    # The edge of the loop: without it, this host would fall silent.
+                    log.exception("heartbeats not sent")
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), min(LOOK_S, self._interval_s))
         finally:

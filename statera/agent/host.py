@@ -286,17 +286,24 @@ class AmphoraHost:
         turn = 0
         while not stop.is_set():
             turn += 1
-            SANDBOXES.set(len(self.sandboxes))
-            if turn % CAPACITY_EVERY == 1:
-                SANDBOXES_LIMIT.set(self._read_capacity().limit)
-            await self._look_after_bridges()
-            await self._look_at_all(turn)
-            if turn % TRIM_EVERY == 0:
-                await asyncio.to_thread(self._folders.trim)
+            try:
+                await self._watch_once(turn)
+            except Exception:
+                # The edge of the loop: without it, nothing on this host would be looked after.
+                log.exception("turn of the watch failed")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), WATCH_S)
         await self._exporter.close()
         self.forget_processes()
+
+    async def _watch_once(self, turn: int) -> None:
+        SANDBOXES.set(len(self.sandboxes))
+        if turn % CAPACITY_EVERY == 1:
+            SANDBOXES_LIMIT.set(self._read_capacity().limit)
+        await self._look_after_bridges()
+        await self._look_at_all(turn)
+        if turn % TRIM_EVERY == 0:
+            await asyncio.to_thread(self._folders.trim)
 
     def forget_processes(self) -> None:
         """Stop listening for the end of processes: none is started again, not even one that has ended already."""

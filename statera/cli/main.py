@@ -37,6 +37,8 @@ ConfigPath = Annotated[
     ),
 ]
 
+END_WITHIN_S = 5.0
+"""Of a process, after its work has ended."""
 DOCTORS = ("database-unavailable", "database-not-upgraded")
 """Reasons of a command's failure that the doctor knows more about."""
 
@@ -361,6 +363,7 @@ def clouds(config: ConfigPath = None, *, username: str | None = None) -> None:
 
 def _serve(config: Path | None, process: str) -> None:
     from statera import app as wiring
+    from statera.base.ending import end_within
     from statera.base.exposition import expose_metrics
     from statera.base.privileges import limit_role
     from statera.base.tracing import tracing
@@ -376,7 +379,11 @@ def _serve(config: Path | None, process: str) -> None:
     limit_role(process)
     loop = _load_quick_loop() if process == "api" else None
     with expose_metrics(settings, process), tracing(settings, process), asyncio.Runner(loop_factory=loop) as runner:
-        runner.run(runs[process](settings))
+        try:
+            runner.run(runs[process](settings))
+        finally:
+            # What follows waits for every task that was left.
+            end_within(END_WITHIN_S)
 
 
 def _load_quick_loop() -> Callable[[], asyncio.AbstractEventLoop]:

@@ -1,6 +1,8 @@
 """What was cut off between HAProxy and the agent's memory is not taken for done."""
 
 import contextlib
+import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +11,7 @@ import pytest
 
 from statera.agent.disk import read_disk_fault
 from statera.agent.host import AmphoraHost
-from tests.agent.ground import Ground, fetch, web_server
+from tests.agent.ground import Ground, eventually, fetch, web_server
 
 pytestmark = pytest.mark.root
 
@@ -80,3 +82,33 @@ async def test_a_full_disk_is_told_and_heals(disk: Path, ground: Ground) -> None
 def test_other_errors_are_not_of_the_disk() -> None:
     assert read_disk_fault(ConnectionResetError()) is None
     assert read_disk_fault(ValueError()) is None
+
+
+async def test_a_fault_does_not_end_the_watch(
+    host: AmphoraHost, ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = []
+
+    def fail(*_: object) -> None:
+        turns.append("failed")
+        raise FileNotFoundError("a folder of a check, which has just ended")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("statera.agent.host.WATCH_S", 0.05)
+        patched.setattr("statera.agent.host.list_damaged", fail)
+
+        async def has_failed_twice() -> bool:
+            return len(turns) > 1
+
+        await eventually(has_failed_twice, "turns")
+    with web_server() as port:
+        await host.ensure(ground.request())
+        await host.apply(ground.amphora_id, ground.configuration(ground.document([port])))
+        master = host.sandboxes[ground.amphora_id].engine.find_pid()
+        assert master is not None
+        os.kill(master, signal.SIGKILL)
+
+        async def is_served() -> bool:
+            return await fetch(ground.vip) == str(port)
+
+        await eventually(is_served, "HAProxy")
