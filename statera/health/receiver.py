@@ -103,6 +103,10 @@ class HeartbeatReceiver:
                 self._accept(datagram, key)
         except HeartbeatRefused as refused:
             self.counts[refused.kind] += 1
+        except Exception:
+            # The edge: one that was signed and breaks something of ours must not stop those of others.
+            self.counts[HeartbeatRefusal.MALFORMED] += 1
+            log.exception("heartbeat_failed")
 
     def _accept(self, datagram: bytes, key: Secret[bytes]) -> None:
         now = self._clock.now()
@@ -131,19 +135,23 @@ class HeartbeatReceiver:
             await self._some_wait.wait()
             self._some_wait.clear()
             while self._waiting:
-                amphora_id = next(iter(self._waiting))
-                try:
-                    key = await self.keys.load(amphora_id)
-                except Transient:
-                    # The next heartbeat asks again.
-                    self.unverified += len(self._waiting.pop(amphora_id))
-                    continue
-                datagrams = self._waiting.pop(amphora_id)
-                if key is None:
-                    self.counts[HeartbeatRefusal.UNKNOWN] += len(datagrams)
-                    continue
-                for datagram in datagrams:
-                    self.receive(datagram)
+                await self._load_key(next(iter(self._waiting)))
+
+    async def _load_key(self, amphora_id: str) -> None:
+        try:
+            key = await self.keys.load(amphora_id)
+        except Exception as error:
+            # The next heartbeat asks again. Whatever it is, it must not keep the keys of others from being loaded.
+            if not isinstance(error, Transient):
+                log.exception("key_not_loaded", amphora_id=amphora_id)
+            self.unverified += len(self._waiting.pop(amphora_id))
+            return
+        datagrams = self._waiting.pop(amphora_id)
+        if key is None:
+            self.counts[HeartbeatRefusal.UNKNOWN] += len(datagrams)
+            return
+        for datagram in datagrams:
+            self.receive(datagram)
 
 
 def _bind(family: int, address: object) -> socket.socket:

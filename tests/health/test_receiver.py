@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
+import pytest
 import sqlalchemy as sa
 
 from statera.base.clock import SystemClock
@@ -208,6 +209,23 @@ async def test_the_next_good_one_is_heard_after_all_of_them(store: Store) -> Non
         after = await hearing.dump()
         assert hearing.receiver.accepted == 2
         assert {name for name in before if before[name] != after[name]} >= {"load_balancers", "members", "events"}
+
+
+async def test_a_fault_of_ours_stops_only_the_heartbeat_that_met_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    async with listening(store) as hearing:
+        for place, name in ((hearing.receiver.keys, "load"), (hearing.receiver.memory, "accept")):
+            with monkeypatch.context() as broken:
+                broken.setattr(place, name, fail)
+                await hearing.send(_sign(hearing.make(SEQUENCE)))
+        assert (hearing.receiver.accepted, hearing.receiver.unverified) == (0, 1)
+        assert hearing.receiver.counts[HeartbeatRefusal.MALFORMED] == 1
+        await hearing.send(_sign(hearing.make(SEQUENCE)))
+        assert hearing.receiver.accepted == 1
 
 
 async def test_heartbeats_without_news_write_no_row(store: Store) -> None:
