@@ -351,12 +351,14 @@ async def run_health(settings: Settings) -> None:
 
 async def run_agent(settings: Settings) -> None:
     """Build and watch amphorae until a signal. Raises `Lasting` when this host has no certificate."""
+    from statera.agent.backlog import raise_backlog
     from statera.agent.capacity import raise_descriptors
     from statera.agent.neighbour_tables import raise_tables
     from statera.agent.server import run_agent as run
 
     raise_descriptors()
     raise_tables(settings.agent.amphora_limit)
+    raise_backlog(settings.agent.amphora_limit)
     renew_certificates(settings)
     files = open_authority(settings).find_agent(settings.agent.name)
     if not files.certificate.exists():

@@ -14,7 +14,7 @@ from rich.table import Table
 from statera.app import check_agents, check_certificates, check_database, check_identity, check_orphans
 from statera.base.settings import Settings
 from statera.cli.chores import check_watch
-from statera.cli.own_host import check_devices, check_neighbour_tables, list_own_ends, runs_agent_only
+from statera.cli.own_host import check_backlog, check_devices, check_neighbour_tables, list_own_ends, runs_agent_only
 from statera.cli.preflight import check_ready, find_program
 from statera.cli.tables import print_table
 from statera.model.own_certificates import CertificateEnd
@@ -59,7 +59,10 @@ def check_machine(settings: Settings) -> list[Finding]:
         _check_ipv6(),
         _check_data_dir(settings),
         *(Finding(what, found, mend) for what, found, mend in check_devices(settings)),
-        *(Finding(what, found, mend, is_warning=True) for what, found, mend in check_neighbour_tables(settings)),
+        *(
+            Finding(what, found, mend, is_warning=True)
+            for what, found, mend in (*check_neighbour_tables(settings), *check_backlog(settings))
+        ),
     ]
 
 

@@ -5,6 +5,7 @@ Looks, changes nothing.
 
 from pathlib import Path
 
+from statera.agent.backlog import OPTION, count_dropped, decide_backlog, read_backlog
 from statera.agent.neighbour_tables import Table, count_refused, decide_table, list_tables
 from statera.app import Finding, has_agents, list_hosts, open_authority
 from statera.base.settings import NetworkSettings, Settings
@@ -64,6 +65,24 @@ def judge_table(there: Table, amphorae: int, refused: int) -> Finding:
         told += f"; was full for {refused:,} since boot"
     mend = "" if wanted == there else f"{wanted.command}  # for {amphorae:,} amphorae; the agent does it at its start"
     return (f"neighbours, {'IPv4' if there.family == 'ipv4' else 'IPv6'}", told, mend)
+
+
+def check_backlog(settings: Settings) -> list[Finding]:
+    """Say whether questions of all amphorae that this host may have find room; nothing where that cannot be seen."""
+    there = read_backlog() if _is_host(settings) else None
+    return [] if there is None else [judge_backlog(there, settings.agent.amphora_limit, count_dropped())]
+
+
+def judge_backlog(there: int, amphorae: int, dropped: int) -> Finding:
+    """Say whether enough packets may wait for a processor, and the command that makes it so."""
+    wanted = decide_backlog(there, amphorae)
+    told = f"{there:,} for each processor" + (f"; {dropped:,} found no room since boot" if dropped else "")
+    mend = (
+        ""
+        if wanted == there
+        else f"sysctl -w {OPTION}={wanted}  # for {amphorae:,} amphorae; the agent does it at its start"
+    )
+    return ("packets that may wait", told, mend)
 
 
 def _exists(device: str) -> bool:

@@ -9,7 +9,7 @@ from statera.agent.neighbour_tables import Table, decide_table
 from statera.base.settings import Settings, convert_settings
 from statera.cli.doctor import check_deployment
 from statera.cli.export import export_host
-from statera.cli.own_host import check_devices, judge_table, runs_agent_only
+from statera.cli.own_host import check_devices, judge_backlog, judge_table, runs_agent_only
 
 
 def _settings(tmp_path: Path, **network: Any) -> Settings:
@@ -77,3 +77,10 @@ def test_a_table_of_neighbours_that_is_too_small_has_the_command() -> None:
     assert mend.startswith("sysctl -w net.ipv6.neigh.default.gc_thresh2=12128 net.ipv6.neigh.default.gc_thresh3=24256 ")
     well = judge_table(decide_table(first, 1000), 1000, 0)
     assert well == ("neighbours, IPv6", "24,256 entries, cleared away above 12,128", "")
+
+
+def test_a_short_queue_of_packets_is_told_with_the_command() -> None:
+    what, found, mend = judge_backlog(1000, 1000, 17)
+    assert (what, found) == ("packets that may wait", "1,000 for each processor; 17 found no room since boot")
+    assert mend.startswith("sysctl -w net.core.netdev_max_backlog=32000  # for 1,000 amphorae")
+    assert judge_backlog(32_000, 1000, 0)[1:] == ("32,000 for each processor", "")
