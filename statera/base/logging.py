@@ -42,7 +42,8 @@ class PlainRenderer:
     def __call__(self, logger: Any, method: str, event: structlog.typing.EventDict) -> str:
         if not _ELABORATE.isdisjoint(event):
             return self._console(logger, method, event)
-        begin = [str(event.pop("timestamp"))] if "timestamp" in event else []
+        timestamp = str(event.pop("timestamp", ""))
+        begin = [timestamp] if timestamp else []
         if "level" in event:
             begin.append(f"[{event.pop('level'):<9}]")
         if "event" in event:

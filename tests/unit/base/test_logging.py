@@ -3,7 +3,7 @@
 from typing import Any
 
 import structlog
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from statera.base.logging import PlainRenderer
@@ -19,6 +19,7 @@ KNOWN = st.fixed_dictionaries(
 
 
 @given(REST, KNOWN)
+@example({}, {"event": "", "level": "debug", "timestamp": ""})
 def test_a_line_is_that_of_structlog(rest: dict[str, Any], known: dict[str, Any]) -> None:
     event = rest | known
     reference = structlog.dev.ConsoleRenderer(colors=False)(None, "info", dict(event))
