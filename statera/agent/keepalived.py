@@ -85,7 +85,7 @@ class KeepalivedProcess:
         """Start it instead of any other of its kind; return it, which may end again at once."""
         # One without its parent may be left, and would not know that another begins.
         self.end(signal.SIGKILL)
-        self.words.begin()
+        self.words.trim()
         # It would not start beside a process that has got a pid which stands there.
         for file in (self.marker, self.marker.with_name(f"{self._part.marker}{PARENT}")):
             file.unlink(missing_ok=True)

@@ -29,7 +29,8 @@ class Words:
     def read(self, begun: int) -> str:
         """Return what was printed since `begin`."""
         with contextlib.suppress(OSError), self.file.open("rb") as file:
-            file.seek(begun)
+            # It may have been cut since.
+            file.seek(begun if begun <= self._size() else 0)
             return file.read(self._most_bytes).decode("utf-8", errors="replace")
         return ""
 

@@ -8,7 +8,7 @@ import pytest
 
 from statera.agent.folders import AmphoraFolders, HostFolders
 from statera.agent.users import User
-from statera.agent.words import MOST_BYTES
+from statera.agent.words import MOST_BYTES, Words
 from statera.base.settings import Settings
 
 
@@ -38,3 +38,12 @@ def test_what_programs_print_does_not_grow_for_ever(tmp_path: Path) -> None:
         words.write(b"[WARNING] Server is DOWN")
     assert (run / "words").read_bytes() == b"[WARNING] Server is DOWN"
     assert (run / "nginx-words").read_text() == "[notice] a few"
+
+
+def test_what_is_printed_after_a_cut_is_read(tmp_path: Path) -> None:
+    words = Words(tmp_path / "words", most_bytes=10)
+    words.file.write_text("long ago, and long")
+    begun = words._size()
+    words.trim()
+    words.file.write_text("[ALERT] no")
+    assert words.read(begun) == "[ALERT] no"
