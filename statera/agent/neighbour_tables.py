@@ -10,9 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from statera.base.logging import get_logger
-
-log = get_logger("agent")
+from statera.agent.kernel_settings import raise_settings, read_setting, sum_column
 
 SETTINGS, COUNTERS = Path("/proc/sys/net"), Path("/proc/net/stat")
 CACHES = {"ipv4": "arp_cache", "ipv6": "ndisc_cache"}
@@ -56,9 +54,8 @@ def list_tables(settings: Path = SETTINGS) -> list[Table]:
     """Return the tables of this machine; none in a network namespace of one's own, where they cannot be seen."""
     tables = []
     for family in CACHES:
-        with contextlib.suppress(OSError, ValueError):
-            folder = settings / family / "neigh/default"
-            soft, hard = (int((folder / f"gc_thresh{number}").read_text(encoding="ascii")) for number in (2, 3))
+        soft, hard = (read_setting(place) for place in _list_places(settings, family))
+        if soft is not None and hard is not None:
             tables.append(Table(family=family, soft=soft, hard=hard))
     return tables
 
@@ -67,23 +64,18 @@ def raise_tables(amphorae: int, settings: Path = SETTINGS) -> None:
     """Let the kernel know all neighbours of that many amphorae. Where it may not be told, the log says what to do."""
     for there in list_tables(settings):
         wanted = decide_table(there, amphorae)
-        if wanted == there:
-            continue
-        folder = settings / there.family / "neigh/default"
-        try:
-            for number, value in ((3, wanted.hard), (2, wanted.soft)):
-                (folder / f"gc_thresh{number}").write_text(str(value), encoding="ascii")
-        except OSError as error:
-            log.warning("the kernel's table of neighbours stays small", command=wanted.command, error=str(error))
-        else:
-            log.info("the kernel's table of neighbours was raised", what=there.option, was=there.hard, now=wanted.hard)
+        if wanted != there:
+            soft, hard = _list_places(settings, there.family)
+            raise_settings({hard: wanted.hard, soft: wanted.soft}, wanted.command)
+
+
+def _list_places(settings: Path, family: str) -> list[Path]:
+    return [settings / family / f"neigh/default/gc_thresh{number}" for number in (2, 3)]
 
 
 def count_refused(family: str, counters: Path = COUNTERS) -> int:
     """Return how often a full table has refused an entry since the machine was started."""
     with contextlib.suppress(OSError, ValueError):
         names, *rows = (counters / CACHES[family]).read_text(encoding="ascii").splitlines()
-        column = names.split().index("table_fulls")
-        # One row for each processor, in hexadecimal.
-        return sum(int(row.split()[column], 16) for row in rows)
+        return sum_column(rows, names.split().index("table_fulls"))
     return 0

@@ -5,7 +5,7 @@ Looks, changes nothing.
 
 from pathlib import Path
 
-from statera.agent.backlog import OPTION, count_dropped, decide_backlog, read_backlog
+from statera.agent.backlog import count_dropped, decide_backlog, read_backlog, tell_command
 from statera.agent.neighbour_tables import Table, count_refused, decide_table, list_tables
 from statera.app import Finding, has_agents, list_hosts, open_authority
 from statera.base.settings import NetworkSettings, Settings
@@ -63,7 +63,7 @@ def judge_table(there: Table, amphorae: int, refused: int) -> Finding:
     told = f"{there.hard:,} entries, cleared away above {there.soft:,}"
     if refused:
         told += f"; was full for {refused:,} since boot"
-    mend = "" if wanted == there else f"{wanted.command}  # for {amphorae:,} amphorae; the agent does it at its start"
+    mend = "" if wanted == there else _tell_mend(wanted.command, amphorae)
     return (f"neighbours, {'IPv4' if there.family == 'ipv4' else 'IPv6'}", told, mend)
 
 
@@ -77,12 +77,12 @@ def judge_backlog(there: int, amphorae: int, dropped: int) -> Finding:
     """Say whether enough packets may wait for a processor, and the command that makes it so."""
     wanted = decide_backlog(there, amphorae)
     told = f"{there:,} for each processor" + (f"; {dropped:,} found no room since boot" if dropped else "")
-    mend = (
-        ""
-        if wanted == there
-        else f"sysctl -w {OPTION}={wanted}  # for {amphorae:,} amphorae; the agent does it at its start"
-    )
+    mend = "" if wanted == there else _tell_mend(tell_command(wanted), amphorae)
     return ("packets that may wait", told, mend)
+
+
+def _tell_mend(command: str, amphorae: int) -> str:
+    return f"{command}  # for {amphorae:,} amphorae; the agent does it at its start"
 
 
 def _exists(device: str) -> bool:
