@@ -25,7 +25,7 @@ from statera.model.spec import Configuration
 from statera.model.tree import Tree
 from statera.plan.brain import list_to_ask, needs_lookout
 from statera.plan.plan import MOST_FRESH_IDS, needs_hosts
-from statera.plan.spec import decide_amphora_spec, decide_limits, list_references, list_vips
+from statera.plan.spec import decide_amphora_spec, list_references, list_vips
 from statera.plan.world import Sighting, Unseen, World
 from statera.render.document import render_document
 from statera.render.engine import EngineCapabilities, read_capabilities
@@ -64,11 +64,7 @@ class Observer:
         self.failover_limits = read_limits(settings.failover)
         self.hosts = HostBook(around.compute)
         self._certificates = CertificateBook(around.secrets)
-        self.limits = decide_limits(
-            memory_mib=settings.compute.memory_mib,
-            file_descriptors=settings.compute.file_descriptors,
-            cpu_percent=settings.compute.cpu_percent,
-        )
+        self.limits = around.limits
 
     async def observe(self, run: Run) -> World:
         """Return the world of a pass. Raises `Lasting` for text that cannot be rendered."""

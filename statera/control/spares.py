@@ -10,7 +10,6 @@ from statera.control.surroundings import Surroundings
 from statera.model.amphora import Spare
 from statera.model.network import Network
 from statera.plan.spares import choose_home, decide_spare_sandbox, decide_spares
-from statera.plan.spec import decide_limits
 from statera.store.amphorae import count_placed
 from statera.store.deployment import load_deployment
 from statera.store.drains import list_drains
@@ -33,14 +32,9 @@ class SparePool:
         self._network = around.network
         self._compute = around.compute
         self._clock = around.clock
-        settings = around.settings
-        self._per_host = settings.compute.spares_per_host
-        self._home_name = settings.compute.spares_network
-        self._limits = decide_limits(
-            memory_mib=settings.compute.memory_mib,
-            file_descriptors=settings.compute.file_descriptors,
-            cpu_percent=settings.compute.cpu_percent,
-        )
+        self._per_host = around.settings.compute.spares_per_host
+        self._home_name = around.settings.compute.spares_network
+        self._limits = around.limits
         self._gate = asyncio.Semaphore(AT_ONCE)
 
     async def refill(self) -> None:
