@@ -29,24 +29,12 @@ from tests.contract.client import Api
 from tests.contract.cloud import Cloud
 from tests.contract.conftest import make_settings
 from tests.contract.serving import serve
+from tests.fixtures.clock import MovedClock
 from tests.fixtures.keystone import Keystone, User
 
 UNAUTHENTICATED = {
     "error": {"code": 401, "title": "Unauthorized", "message": "The request you have made requires authentication."}
 }
-
-
-class MovedClock:
-    """The machine's clock, put forward; `stop` makes it stand, so that what a test itself takes does not count."""
-
-    ahead_s = 0.0
-    _stands_at: dt.datetime | None = None
-
-    def stop(self) -> None:
-        self._stands_at = SystemClock().now()
-
-    def now(self) -> dt.datetime:
-        return (self._stands_at or SystemClock().now()) + dt.timedelta(seconds=self.ahead_s)
 
 
 class People:

@@ -1,14 +1,12 @@
 """The control room with a real database and networks, hosts in memory, and a clock that can be put forward."""
 
 import asyncio
-import datetime as dt
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
 
-from statera.base.clock import SystemClock
 from statera.base.settings import NetworkSettings, ReconcileSettings, Settings, SubnetSettings
 from statera.control.reconcile import Reconciler
 from statera.control.surroundings import Surroundings
@@ -28,6 +26,7 @@ from statera.store.engine import Store
 from statera.store.events import list_events
 from statera.store.trees import TreeEditor, insert_tree, load_tree
 from tests.db.trees import make_tree
+from tests.fixtures.clock import MovedClock
 
 DEADLINE_S = 20.0
 POLL_S = 0.01
@@ -35,16 +34,6 @@ POLL_S = 0.01
 QUICK = ReconcileSettings(
     lease_s=1.0, poll_s=0.1, backoff_first_s=0.05, backoff_most_s=0.2, error_after_s=60.0, orphan_grace_s=100.0
 )
-
-
-class MovedClock:
-    """The machine's clock, put forward."""
-
-    def __init__(self) -> None:
-        self.ahead_s = 0.0
-
-    def now(self) -> dt.datetime:
-        return SystemClock().now() + dt.timedelta(seconds=self.ahead_s)
 
 
 class Room:

@@ -138,9 +138,12 @@ for _where in ("load_balancer", "listeners", "pools", "l7policies"):
 
 def with_text(place: str, text: str) -> Tree:
     where, attribute, make = PLACES[place]
-    tree = plain_tree()
-    old = getattr(tree, where)
-    changes = {attribute: make(text)}
+    return with_value(plain_tree(), where, attribute, make(text))
+
+
+def with_value(tree: Tree, where: str, attribute: str, value: Any) -> Tree:
+    """Return the tree with another value in the load balancer, or in the only one of its listeners, pools ..."""
+    old, changes = getattr(tree, where), {attribute: value}
     if isinstance(old, tuple):
         return msgspec.structs.replace(tree, **{where: (msgspec.structs.replace(old[0], **changes),)})
     return msgspec.structs.replace(tree, **{where: msgspec.structs.replace(old, **changes)})

@@ -22,7 +22,7 @@ from statera.render.nftables import render_nftables
 from statera.render.paths import SANDBOX_PATHS
 from tests.golden.cases import ENGINE, LIMITS, make_tree
 from tests.golden.vrrp_cases import make_spec
-from tests.property.test_injection import hostile
+from tests.property.test_injection import hostile, with_value
 
 ENGINES = (EngineName.NGINX, EngineName.LVS)
 texts = hostile | st.ip_addresses().map(str) | st.ip_addresses().map(lambda one: f"{one}%x; evil {{")
@@ -83,10 +83,7 @@ PLACES: dict[str, tuple[str, str, Callable[[Tree, str], Any]]] = {
 
 def with_text(tree: Tree, place: str, text: str) -> Tree:
     where, attribute, make = PLACES[place]
-    old, changes = getattr(tree, where), {attribute: make(tree, text)}
-    if isinstance(old, tuple):
-        return msgspec.structs.replace(tree, **{where: (msgspec.structs.replace(old[0], **changes),)})
-    return msgspec.structs.replace(tree, **{where: msgspec.structs.replace(old, **changes)})
+    return with_value(tree, where, attribute, make(tree, text))
 
 
 def list_files(tree: Tree) -> Iterator[str]:
