@@ -13,7 +13,7 @@ demo: install ## Run a load balancer with real traffic; Ctrl-C removes everythin
 	@$(PYTHON) -m statera demo
 
 test: install ## Run all tests
-	@$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	@$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 lint: install ## Check style, import rules and types
 	@$(PYTHON) -m ruff check .

@@ -240,7 +240,7 @@ def is_inside(pid: int, amphora_id: str) -> bool:
 
 
 def list_inside(amphora_id: str) -> list[int]:
-    """Return all processes in the amphora's namespace."""
+    """Return all processes in the amphora's namespace, but for this one, which may look around there."""
     wanted = namespace.inode(amphora_id)
     if wanted is None:
         return []
@@ -269,11 +269,16 @@ def list_nameless() -> list[int]:
 
 
 def _list_inodes() -> Iterator[tuple[int, int]]:
-    """Give every process, and what identifies its network namespace."""
+    """Give every other process, and what identifies its network namespace.
+
+    This process is in a sandbox for moments: another of its threads, which looks then, must not take it for a stray.
+    """
+    own = os.getpid()
     for name in os.listdir("/proc"):
         with contextlib.suppress(OSError, ValueError):
             pid = int(name)
-            yield pid, os.stat(f"/proc/{pid}/ns/net").st_ino
+            if pid != own:
+                yield pid, os.stat(f"/proc/{pid}/ns/net").st_ino
 
 
 def list_running(amphora_id: str, *, only: Sequence[str] = (), but: Sequence[str] = ()) -> list[int]:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -314,6 +315,16 @@ async def test_a_run_folder_that_was_deleted_comes_back(host: AmphoraHost, groun
 
         await eventually(is_told, "HAProxy")
         assert len(process.list_inside(ground.amphora_id)) == 2, "a master and its worker"
+
+
+async def test_an_agent_that_looks_into_a_sandbox_does_not_end_itself(host: AmphoraHost, ground: Ground) -> None:
+    """A question for the VIPs takes the main thread inside; another thread may end what is there just then."""
+    await host.ensure(ground.request())
+    await host.apply(ground.amphora_id, ground.configuration(ground.document([8080])))
+    with namespace.entered(ground.amphora_id), ThreadPoolExecutor(1) as other:
+        seen = other.submit(process.list_running, ground.amphora_id).result()
+        other.submit(asyncio.run, process.end_all(ground.amphora_id)).result()
+    assert len(seen) == 2, "a master and its worker"
 
 
 async def test_a_master_that_hangs_is_no_fault_of_the_configuration(host: AmphoraHost, ground: Ground) -> None:
