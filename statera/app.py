@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from statera.base.clock import SystemClock
 from statera.base.errors import Lasting, StateraError
+from statera.base.garbage import spare_lasting_objects
 from statera.base.listening import open_port
 from statera.base.logging import get_logger
 from statera.base.reason import Reason
@@ -264,6 +265,7 @@ async def run_api(settings: Settings) -> None:
     listening = open_port(settings.api.host, settings.api.port, "api", is_shared=settings.api.processes > 1)
     log.info("api listens", host=settings.api.host, port=settings.api.port)
     stop = _stop_on_signals()
+    spare_lasting_objects()
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     stopping = asyncio.create_task(stop.wait())
     try:
@@ -298,6 +300,7 @@ async def run_worker(settings: Settings) -> None:
         clock=SystemClock(),
         secrets=secrets,
     )
+    spare_lasting_objects()
     try:
         await run_control(around, stop)
     finally:
@@ -343,6 +346,7 @@ async def run_health(settings: Settings) -> None:
     from statera.health.service import run_health as run
 
     store = open_store(settings)
+    spare_lasting_objects()
     try:
         await run(store, settings, SystemClock(), _stop_on_signals())
     finally:
@@ -364,6 +368,7 @@ async def run_agent(settings: Settings) -> None:
     if not files.certificate.exists():
         sentence = f"There is no certificate {files.certificate}. A controller makes it; copy it to this host."
         raise Lasting("certificate-missing", sentence)
+    spare_lasting_objects()
     await run(settings, files, list_heartbeat_targets(settings), _stop_on_signals())
 
 
