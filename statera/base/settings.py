@@ -379,6 +379,14 @@ class Settings(Section, frozen=True, kw_only=True):
         str,
         Meta(description="Unprivileged system user of API, worker and health when `statera up` is root; empty: root."),
     ] = "statera"
+    watchdog_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="Seconds without a sign of life after which `statera up` kills one of its processes and starts "
+            "it again; 0: never, for a debugger.",
+        ),
+    ] = 60.0
     database: DatabaseSettings = DatabaseSettings()
     api: ApiSettings = ApiSettings()
     identity: IdentitySettings = IdentitySettings()

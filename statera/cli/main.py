@@ -1,6 +1,7 @@
 """The commands of `statera`. Each one loads the configuration, then hands over to the room that does the work."""
 
 import asyncio
+import faulthandler
 import os
 import sys
 from collections.abc import Callable, Coroutine
@@ -376,14 +377,26 @@ def _serve(config: Path | None, process: str) -> None:
     }
     settings = read_settings(config)
     configure_logging(level=settings.log.level, form=settings.log.format, process=process)
+    # Who hangs is told to abort, and prints where each thread is.
+    faulthandler.enable()
     limit_role(process)
     loop = _load_quick_loop() if process == "api" else None
     with expose_metrics(settings, process), tracing(settings, process), asyncio.Runner(loop_factory=loop) as runner:
         try:
-            runner.run(runs[process](settings))
+            runner.run(_show_life_meanwhile(runs[process](settings)))
         finally:
             # What follows waits for every task that was left.
             end_within(END_WITHIN_S)
+
+
+async def _show_life_meanwhile(work: Coroutine[None, None, None]) -> None:
+    from statera.base.watchdog import show_life
+
+    showing = asyncio.create_task(show_life(os.environ))
+    try:
+        await work
+    finally:
+        showing.cancel()
 
 
 def _load_quick_loop() -> Callable[[], asyncio.AbstractEventLoop]:

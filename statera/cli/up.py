@@ -27,9 +27,11 @@ from statera.base.metrics import counter, gauge
 from statera.base.settings import Settings
 from statera.cli.preflight import check_ready, describe_faults
 from statera.cli.wards import find_account, find_prefix, hand_over
+from statera.cli.watchdog import Watchdog, listening_for_life, without_watchdog
 
 log = get_logger("cli")
 
+HANGS = counter("statera_process_hangs_total", "Processes of `statera up` that hung and were killed.", "role")
 STARTS = counter("statera_process_starts_total", "Processes that `statera up` has started.", "role")
 RUNNING = gauge("statera_process_running", "Processes of `statera up` that run.", "role")
 
@@ -38,6 +40,8 @@ RESTART_FIRST_S = 0.2
 RESTART_MOST_S = 10.0
 STEADY_AFTER_S = 30.0
 """A process that ran this long is healthy again: its next restart is quick."""
+KILL_AFTER_S = 2.0
+"""After it was told to abort, for which it prints where it hangs. One that is stopped does not hear that."""
 
 
 class Database(Protocol):
@@ -59,6 +63,7 @@ class Role(msgspec.Struct, kw_only=True):
     started_at: float = 0.0
     wait_s: float = RESTART_FIRST_S
     restart_at: float = 0.0
+    is_hung: bool = False
 
 
 def run_up(settings: Settings, config: Path | None) -> int:
@@ -88,8 +93,12 @@ def _run_alone(settings: Settings, config: Path | None) -> None:
         hand_over(settings, account)
         prefix = find_prefix(settings, account, _command(["config", "show"], config))
         _upgrade(config)
-        with keep_page(settings, "up") as page:
-            _supervise(_list_roles(settings, prefix), config, postgres, stopping, page)
+        place, user_id = Path(settings.run_dir) / "up.sock", account.uid if account is not None else None
+        with (
+            keep_page(settings, "up") as page,
+            listening_for_life(place, settings.watchdog_s, user_id) as watchdog,
+        ):
+            _supervise(_list_roles(settings, prefix), config, postgres, stopping, page, watchdog)
     finally:
         if postgres is not None:
             postgres.stop()
@@ -131,14 +140,18 @@ def _supervise(
     postgres: Database | None,
     stopping: list[int],
     page: WrittenPage | None,
+    watchdog: Watchdog,
 ) -> None:
     told: list[int | None] = []
     try:
         while not stopping:
             if postgres is not None and not postgres.running:
                 _start_again(postgres)
+            hung = watchdog.turn(time.monotonic())
             for role in roles:
-                _keep_running(role, config, time.monotonic())
+                if role.process is not None and role.process.pid in hung:
+                    _end_hung(role, role.process, hung[role.process.pid] - watchdog.patience_s)
+                _keep_running(role, config, time.monotonic(), watchdog)
             pids = [role.process.pid if role.process is not None else None for role in roles]
             if page is not None and pids != told:
                 _tell(page, roles)
@@ -170,7 +183,17 @@ def _wait_for_change(timeout_s: float) -> None:
     signal.sigtimedwait({signal.SIGCHLD}, timeout_s)
 
 
-def _keep_running(role: Role, config: Path | None, now: float) -> None:
+def _end_hung(role: Role, process: subprocess.Popen[bytes], late_s: float) -> None:
+    if late_s >= KILL_AFTER_S:
+        process.kill()
+    elif not role.is_hung:
+        role.is_hung = True
+        log.error("process hangs", role=role.name, pid=process.pid)
+        HANGS.labels(role.name).inc()
+        process.send_signal(signal.SIGABRT)
+
+
+def _keep_running(role: Role, config: Path | None, now: float, watchdog: Watchdog) -> None:
     if role.process is not None and role.process.poll() is None:
         return
     if role.process is not None:
@@ -178,12 +201,14 @@ def _keep_running(role: Role, config: Path | None, now: float) -> None:
         role.wait_s = RESTART_FIRST_S if steady else min(role.wait_s * 2, RESTART_MOST_S)
         role.restart_at = now + role.wait_s
         log.warning("process ended", role=role.name, code=role.process.returncode, restart_in_s=role.wait_s)
-        role.process = None
+        watchdog.forget(role.process.pid)
+        role.process, role.is_hung = None, False
     if now >= role.restart_at:
         command = [*role.prefix, *_command([role.name], config)]
         # Libraries look into the home of whoever they take us for.
         home = {"HOME": "/"} if role.prefix else {}
-        role.process = subprocess.Popen(command, preexec_fn=_die_with_parent, env=os.environ | home)
+        environment = without_watchdog(os.environ) | watchdog.environment() | home
+        role.process = subprocess.Popen(command, preexec_fn=_die_with_parent, env=environment)
         role.started_at = now
         STARTS.labels(role.name).inc()
         log.info("process started", role=role.name, pid=role.process.pid)

@@ -10,6 +10,8 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,13 +43,14 @@ class Noop:
             text = answer.read()
         return json.loads(text) if text else None
 
-    def list_roles(self) -> set[str]:
-        """Name the roles that run as processes below the supervisor."""
+    def list_roles(self) -> dict[str, int]:
+        """Return the pid of each role that runs as a process below the supervisor."""
         told = subprocess.run(
-            ["ps", "--ppid", str(self.process.pid), "-o", "args="], check=False, capture_output=True, text=True
+            ["ps", "--ppid", str(self.process.pid), "-o", "pid=,args="], check=False, capture_output=True, text=True
         )
         # The program's own path may hold spaces.
-        return set(re.findall(r" -m statera (\w+)", told.stdout))
+        found = re.findall(r"^ *(\d+) .* -m statera (\w+)", told.stdout, re.MULTILINE)
+        return {role: int(pid) for pid, role in found}
 
 
 def wait_for(reached: Callable[[], Any], what: str) -> Any:
@@ -60,13 +63,19 @@ def wait_for(reached: Callable[[], Any], what: str) -> Any:
 
 @pytest.fixture(scope="module")
 def noop(module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Noop]:
-    folder = tmp_path_factory.mktemp("noop")
+    with run_noop(tmp_path_factory.mktemp("noop"), module_database_url) as one:
+        yield one
+
+
+@contextmanager
+def run_noop(folder: Path, database_url: str, options: str = "") -> Iterator[Noop]:
+    """Give an installation that keeps its files and its log in a folder; `options`: lines before the first table."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     config = folder / "statera.toml"
     config.write_text(
-        f'data_dir = "{folder}/data"\nrun_dir = "{folder}/run"\n\n[api]\nport = {port}\n\n'
-        f'[database]\nurl = "{module_database_url}"\n\n[compute]\ndriver = "noop"\n\n[network]\ndriver = "noop"\n',
+        f'data_dir = "{folder}/data"\nrun_dir = "{folder}/run"\n{options}\n[api]\nport = {port}\n\n'
+        f'[database]\nurl = "{database_url}"\n\n[compute]\ndriver = "noop"\n\n[network]\ndriver = "noop"\n',
         encoding="utf-8",
     )
     command = [sys.executable, "-m", "statera", "up", "--config", str(config)]
@@ -135,4 +144,4 @@ def test_clients_find_any_id(noop: Noop) -> None:
 
 
 def test_nothing_runs_that_would_touch_the_machine(noop: Noop) -> None:
-    assert noop.list_roles() == {"worker", "api"}
+    assert noop.list_roles().keys() == {"worker", "api"}

@@ -1,0 +1,92 @@
+"""Which processes of `statera up` still turn: those that hang do not end, so nobody would start them again.
+
+They tell it as systemd's services do (`base/watchdog.py`), on a socket that only root and their user may write to.
+"""
+
+import contextlib
+import os
+import socket
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from statera.base.listening import short_path
+from statera.base.watchdog import MEANT, PATIENCE, PLACE, SIGN
+
+TURN_MOST_S = 1.0
+"""What one turn of the supervisor may add to a silence: who is stopped itself, machine and all, hears nobody."""
+_CREDENTIALS = struct.Struct("3i")
+"""Process, user and group of a sender, as the kernel fills them in (unix(7))."""
+_MOST_BYTES = 4096
+
+
+class Watchdog:
+    """Hears signs of life, and counts for how long each process has been silent."""
+
+    def __init__(self, listening: socket.socket, place: Path, patience_s: float) -> None:
+        """`patience_s`: seconds of silence after which a process counts as hung, 0 for never."""
+        self._listening = listening
+        self._place = place
+        self.patience_s = patience_s
+        self._silent_s: dict[int, float] = {}
+        self._turned_at: float | None = None
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables for a process that is started."""
+        if not self.patience_s:
+            return {}
+        return {PLACE: str(self._place), PATIENCE: str(int(self.patience_s * 1_000_000))}
+
+    def turn(self, now_s: float) -> dict[int, float]:
+        """Hear who has spoken since the last turn; return the seconds of silence of those that hang, by pid.
+
+        Who has never spoken is not waited for: it may still begin.
+        """
+        passed_s = min(now_s - self._turned_at, TURN_MOST_S) if self._turned_at is not None else 0.0
+        self._turned_at = now_s
+        for pid in self._silent_s:
+            self._silent_s[pid] += passed_s
+        for pid in self._hear():
+            self._silent_s[pid] = 0.0
+        return {pid: silent_s for pid, silent_s in self._silent_s.items() if silent_s >= self.patience_s}
+
+    def forget(self, pid: int) -> None:
+        """Wait no more for a process that has ended: another may get its number."""
+        self._silent_s.pop(pid, None)
+
+    def _hear(self) -> Iterator[int]:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                told, extras, _flags, _sender = self._listening.recvmsg(
+                    _MOST_BYTES, socket.CMSG_SPACE(_CREDENTIALS.size)
+                )
+                for level, kind, content in extras:
+                    if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS) and SIGN in told.split(b"\n"):
+                        yield _CREDENTIALS.unpack(content[: _CREDENTIALS.size])[0]
+
+
+@contextlib.contextmanager
+def listening_for_life(place: Path, patience_s: float, user_id: int | None) -> Iterator[Watchdog]:
+    """Give a watchdog that hears on the path; `user_id`: who may write there beside this user. Raises `OSError`."""
+    place.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    place.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.setblocking(False)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        before = os.umask(0o177)
+        try:
+            with short_path(place) as short:
+                listening.bind(short)
+        finally:
+            os.umask(before)
+        try:
+            if user_id is not None:
+                os.chown(place, user_id, -1, follow_symlinks=False)
+            yield Watchdog(listening, place, patience_s)
+        finally:
+            place.unlink(missing_ok=True)
+
+
+def without_watchdog(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables without those by which this process's own supervisor asks it for signs of life."""
+    return {name: value for name, value in environment.items() if name not in (PLACE, PATIENCE, MEANT)}

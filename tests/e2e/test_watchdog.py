@@ -1,0 +1,26 @@
+"""A process of `statera up` that hangs does not end; it is started anew all the same."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.test_noop import run_noop, wait_for
+
+pytestmark = pytest.mark.e2e
+
+
+def test_who_hangs_is_killed_and_started_again(database_url: str, tmp_path: Path) -> None:
+    with run_noop(tmp_path, database_url, "watchdog_s = 5\n") as noop:
+        before = wait_for(lambda: noop.list_roles() if len(noop.list_roles()) == 2 else None, "All processes")
+        log = tmp_path / "log"
+        # Whoever has not spoken yet is not waited for.
+        wait_for(lambda: "api listens" in log.read_text(encoding="utf-8"), "The API")
+        noop.ask("GET", "/v2/lbaas/loadbalancers")
+        os.kill(before["worker"], signal.SIGSTOP)
+        wait_for(lambda: noop.list_roles().get("worker", before["worker"]) != before["worker"], "Another worker")
+        assert f"pid={before['worker']}" in next(
+            line for line in log.read_text(encoding="utf-8").splitlines() if "process hangs" in line
+        )
+        assert noop.list_roles()["api"] == before["api"]

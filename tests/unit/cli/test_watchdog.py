@@ -1,0 +1,101 @@
+"""Signs of life: who gives them, who does not any more, and what becomes of it."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from statera.base.watchdog import show_life
+from statera.cli.up import KILL_AFTER_S, Role, _end_hung
+from statera.cli.watchdog import TURN_MOST_S, listening_for_life, without_watchdog
+
+HANG = """
+import asyncio, faulthandler, os, time
+from statera.base.watchdog import show_life
+faulthandler.enable()
+
+async def hang_soon():
+    showing = asyncio.create_task(show_life(os.environ))
+    await asyncio.sleep(0)
+    time.sleep(60)
+
+asyncio.run(hang_soon())
+"""
+
+
+def test_who_hangs_is_found_and_says_where(tmp_path: Path) -> None:
+    with listening_for_life(tmp_path / "up.sock", 5.0, None) as watchdog:
+        environment = without_watchdog(os.environ) | watchdog.environment()
+        process = subprocess.Popen([sys.executable, "-c", HANG], env=environment, stderr=subprocess.PIPE)
+        try:
+            turns = 0
+            while not (hung := watchdog.turn(float(turns))):
+                assert turns < 1_000
+                turns += 1
+                time.sleep(0.03)
+            assert hung == {process.pid: 5.0}
+            role = Role(name="worker", process=process)
+            _end_hung(role, process, 0.0)
+            _end_hung(role, process, 0.2)
+            told = process.communicate(timeout=30)[1].decode()
+        finally:
+            process.kill()
+        assert process.returncode == -signal.SIGABRT
+        assert "hang_soon" in told
+        watchdog.forget(process.pid)
+        assert watchdog.turn(turns + 60.0) == {}
+
+
+async def test_who_turns_is_heard_again_and_again(tmp_path: Path) -> None:
+    with listening_for_life(tmp_path / "up.sock", 0.3, None) as watchdog:
+        speaking = asyncio.create_task(show_life(watchdog.environment()))
+        for number in range(20):
+            await asyncio.sleep(0.15)
+            assert watchdog.turn(number * 0.2) == {}
+        speaking.cancel()
+
+
+def test_who_does_not_abort_is_killed() -> None:
+    process = subprocess.Popen(["sleep", "60"])
+    os.kill(process.pid, signal.SIGSTOP)
+    role = Role(name="worker", process=process)
+    _end_hung(role, process, 0.0)
+    _end_hung(role, process, KILL_AFTER_S)
+    assert process.wait(30) == -signal.SIGKILL
+
+
+async def test_a_supervisor_that_was_stopped_itself_blames_nobody(tmp_path: Path) -> None:
+    with listening_for_life(tmp_path / "up.sock", 3 * TURN_MOST_S, None) as watchdog:
+        speaking = asyncio.create_task(show_life(watchdog.environment()))
+        await asyncio.sleep(0.05)
+        speaking.cancel()
+        assert watchdog.turn(0.0) == {}
+        for hour in range(1, 3):
+            assert watchdog.turn(3600.0 * hour) == {}
+        assert watchdog.turn(3600.0 * 3) == {os.getpid(): 3 * TURN_MOST_S}
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"NOTIFY_SOCKET": "/nowhere"},
+        {"NOTIFY_SOCKET": "/nowhere", "WATCHDOG_USEC": "soon"},
+        {"NOTIFY_SOCKET": "/nowhere", "WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"},
+    ],
+)
+async def test_nobody_asked(environment: dict[str, str]) -> None:
+    await show_life(environment)
+
+
+def test_no_watchdog_is_wanted(tmp_path: Path) -> None:
+    with listening_for_life(tmp_path / "up.sock", 0.0, None) as watchdog:
+        assert watchdog.environment() == {}
+    assert without_watchdog({"NOTIFY_SOCKET": "a", "WATCHDOG_USEC": "1", "WATCHDOG_PID": "1", "HOME": "/"}) == {
+        "HOME": "/"
+    }
