@@ -21,6 +21,8 @@ CODES, CODES_V6 = (1, 3), (3, 4)
 UDP = 17
 HEAD = 8
 """Bytes of a message before the datagram that it is about."""
+LEAST_HEADER, FRAGMENT_OFFSET = 20, 0x1FFF
+"""Bytes of an IPv4 header; which bits of its bytes 6 and 7 say where in a datagram it begins (RFC 791, 3.1)."""
 MOST_BYTES = 2048
 MOST_HEARD = 10_000
 
@@ -84,15 +86,23 @@ def _open_v6() -> socket.socket:
 
 def parse_v4(packet: bytes) -> Endpoint | None:
     """Return where the datagram was sent that an IPv4 packet with an ICMP message is about, None for another one."""
-    message = packet[_header_length(packet) :]
+    message = _strip_header(packet)
     inner = message[HEAD:]
-    if len(inner) < 20 or message[0] != UNREACHABLE or message[1] not in CODES or inner[9] != UDP:
+    datagram = _strip_header(inner)
+    if not datagram or message[0] != UNREACHABLE or message[1] not in CODES or inner[9] != UDP:
         return None
-    return _endpoint(inner[16:20], inner[_header_length(inner) :])
+    return _endpoint(inner[16:20], datagram)
 
 
-def _header_length(packet: bytes) -> int:
-    return (packet[0] & 15) * 4 if packet else 0
+def _strip_header(packet: bytes) -> bytes:
+    """Return what an IPv4 packet carries.
+
+    b"" without a whole header, and for a later fragment: it begins in the middle of its datagram.
+    """
+    length = (packet[0] & 15) * 4 if len(packet) >= LEAST_HEADER else 0
+    if length < LEAST_HEADER or int.from_bytes(packet[6:8]) & FRAGMENT_OFFSET:
+        return b""
+    return packet[length:]
 
 
 def parse_v6(message: bytes) -> Endpoint | None:
