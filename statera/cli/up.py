@@ -171,9 +171,9 @@ def _start_again(postgres: Database) -> None:
     log.warning("postgres ended, starting it")
     try:
         postgres.start()
-    except Lasting as error:
+    except (Lasting, OSError) as error:
         # A full disk, say: the other processes wait for it, and so does this loop.
-        log.error("postgres not started", sentence=error.sentence)
+        log.error("postgres not started", sentence=error.sentence if isinstance(error, Lasting) else str(error))
         time.sleep(RESTART_FIRST_S)
 
 
@@ -208,8 +208,16 @@ def _keep_running(role: Role, config: Path | None, now: float, watchdog: Watchdo
         # Libraries look into the home of whoever they take us for.
         home = {"HOME": "/"} if role.prefix else {}
         environment = without_watchdog(os.environ) | watchdog.environment() | home
-        role.process = subprocess.Popen(command, preexec_fn=_die_with_parent, env=environment)
+        try:
+            role.process = subprocess.Popen(command, preexec_fn=_die_with_parent, env=environment)
+        except (OSError, subprocess.SubprocessError) as error:
+            # No memory or no more processes now. Those that run must not end for it.
+            role.wait_s = min(role.wait_s * 2, RESTART_MOST_S)
+            role.restart_at = now + role.wait_s
+            log.error("process not started", role=role.name, why=str(error), again_in_s=role.wait_s)
+            return
         role.started_at = now
+        watchdog.expect(role.process.pid)
         STARTS.labels(role.name).inc()
         log.info("process started", role=role.name, pid=role.process.pid)
 

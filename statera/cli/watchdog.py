@@ -15,6 +15,8 @@ from statera.base.watchdog import MEANT, PATIENCE, PLACE, SIGN
 
 TURN_MOST_S = 1.0
 """What one turn of the supervisor may add to a silence: who is stopped itself, machine and all, hears nobody."""
+MOST_SIGNS = 1_000
+"""That are heard in one turn."""
 _CREDENTIALS = struct.Struct("3i")
 """Process, user and group of a sender, as the kernel fills them in (unix(7))."""
 _MOST_BYTES = 4096
@@ -28,7 +30,7 @@ class Watchdog:
         self._listening = listening
         self._place = place
         self.patience_s = patience_s
-        self._silent_s: dict[int, float] = {}
+        self._silent_s: dict[int, float | None] = {}
         self._turned_at: float | None = None
 
     def environment(self) -> dict[str, str]:
@@ -44,11 +46,21 @@ class Watchdog:
         """
         passed_s = min(now_s - self._turned_at, TURN_MOST_S) if self._turned_at is not None else 0.0
         self._turned_at = now_s
-        for pid in self._silent_s:
-            self._silent_s[pid] += passed_s
+        for pid, silent_s in self._silent_s.items():
+            if silent_s is not None:
+                self._silent_s[pid] = silent_s + passed_s
         for pid in self._hear():
-            self._silent_s[pid] = 0.0
-        return {pid: silent_s for pid, silent_s in self._silent_s.items() if silent_s >= self.patience_s}
+            if pid in self._silent_s:
+                self._silent_s[pid] = 0.0
+        return {
+            pid: silent_s
+            for pid, silent_s in self._silent_s.items()
+            if silent_s is not None and silent_s >= self.patience_s
+        }
+
+    def expect(self, pid: int) -> None:
+        """Listen to a process that was started; what others send does not count."""
+        self._silent_s[pid] = None
 
     def forget(self, pid: int) -> None:
         """Wait no more for a process that has ended: another may get its number."""
@@ -56,7 +68,8 @@ class Watchdog:
 
     def _hear(self) -> Iterator[int]:
         with contextlib.suppress(BlockingIOError):
-            while True:
+            # Bounded: who sends more and more must not keep the supervisor here.
+            for _ in range(MOST_SIGNS):
                 told, extras, _flags, _sender = self._listening.recvmsg(
                     _MOST_BYTES, socket.CMSG_SPACE(_CREDENTIALS.size)
                 )

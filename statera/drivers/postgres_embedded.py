@@ -235,7 +235,8 @@ class EmbeddedPostgres:
     def _is_ours(self, pid: int) -> bool:
         # Every process of a cluster has its data directory as working directory; a zombie has none.
         try:
-            return Path(f"/proc/{pid}/comm").read_text().startswith("postgres") and os.path.samefile(
+            # Names of others are cut after 15 bytes, maybe within a character.
+            return Path(f"/proc/{pid}/comm").read_bytes().startswith(b"postgres") and os.path.samefile(
                 f"/proc/{pid}/cwd", self.data_dir
             )
         except OSError:

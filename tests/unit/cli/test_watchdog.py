@@ -32,6 +32,7 @@ def test_who_hangs_is_found_and_says_where(tmp_path: Path) -> None:
     with listening_for_life(tmp_path / "up.sock", 5.0, None) as watchdog:
         environment = without_watchdog(os.environ) | watchdog.environment()
         process = subprocess.Popen([sys.executable, "-c", HANG], env=environment, stderr=subprocess.PIPE)
+        watchdog.expect(process.pid)
         try:
             turns = 0
             while not (hung := watchdog.turn(float(turns))):
@@ -53,6 +54,7 @@ def test_who_hangs_is_found_and_says_where(tmp_path: Path) -> None:
 
 async def test_who_turns_is_heard_again_and_again(tmp_path: Path) -> None:
     with listening_for_life(tmp_path / "up.sock", 0.3, None) as watchdog:
+        watchdog.expect(os.getpid())
         speaking = asyncio.create_task(show_life(watchdog.environment()))
         for number in range(20):
             await asyncio.sleep(0.15)
@@ -71,6 +73,7 @@ def test_who_does_not_abort_is_killed() -> None:
 
 async def test_a_supervisor_that_was_stopped_itself_blames_nobody(tmp_path: Path) -> None:
     with listening_for_life(tmp_path / "up.sock", 3 * TURN_MOST_S, None) as watchdog:
+        watchdog.expect(os.getpid())
         speaking = asyncio.create_task(show_life(watchdog.environment()))
         await asyncio.sleep(0.05)
         speaking.cancel()
@@ -78,6 +81,23 @@ async def test_a_supervisor_that_was_stopped_itself_blames_nobody(tmp_path: Path
         for hour in range(1, 3):
             assert watchdog.turn(3600.0 * hour) == {}
         assert watchdog.turn(3600.0 * 3) == {os.getpid(): 3 * TURN_MOST_S}
+
+
+def test_a_flood_of_signs_from_others_neither_counts_nor_holds_up(tmp_path: Path) -> None:
+    place = tmp_path / "up.sock"
+    with listening_for_life(place, 3.0, None) as watchdog:
+        watchdog.expect(1)
+        program = (
+            "import socket, sys\nsending = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n"
+            "while True: sending.sendto(b'WATCHDOG=1', sys.argv[1])"
+        )
+        flood = subprocess.Popen([sys.executable, "-c", program, str(place)])
+        try:
+            for second in range(20):
+                assert watchdog.turn(float(second)) == {}
+        finally:
+            flood.kill()
+            flood.wait()
 
 
 @pytest.mark.parametrize(
