@@ -16,7 +16,7 @@ from bench.figures import Figure, Outcome
 from statera import __version__
 from statera.base.errors import Lasting
 
-BEGIN = "<!-- Figures: `make bench` writes what stands from here -->\n"
+BEGIN = "<!-- Figures: `bench --page` writes what stands from here -->\n"
 END = "<!-- to here. -->\n"
 
 
