@@ -10,6 +10,7 @@ from statera.model.draining import Drain, Stay
 from statera.store.engine import Store
 from statera.store.rows import encode_told, json_list, json_object
 from statera.store.tables import drains
+from statera.store.trees import CHANNEL
 
 _ADD = sa.text("""
     INSERT INTO drains (host, actor, since) VALUES (:host, :actor, now()) ON CONFLICT (host) DO NOTHING
@@ -21,19 +22,25 @@ async def add_drain(store: Store, host: str, actor: str) -> None:
     await store.execute(_ADD, {"host": host, "actor": actor})
 
 
-_FORGET = sa.text("""
-    INSERT INTO drains (host, actor, since, is_gone) VALUES (:host, :actor, now(), true)
-    ON CONFLICT (host) DO UPDATE SET is_gone = true
-""")
-_WAKE = sa.text("""
-    UPDATE load_balancers SET due_at = now() WHERE id IN (SELECT load_balancer_id FROM amphorae WHERE host = :host)
+_FORGET = sa.text(f"""
+    WITH gone AS (
+        INSERT INTO drains (host, actor, since, is_gone) VALUES (:host, :actor, now(), true)
+        ON CONFLICT (host) DO UPDATE SET is_gone = true
+    ), marked AS (
+        UPDATE load_balancers SET due_at = least(due_at, now())
+        WHERE id IN (
+            SELECT id FROM load_balancers WHERE id IN (SELECT load_balancer_id FROM amphorae WHERE host = :host)
+            ORDER BY id FOR UPDATE
+        )
+        RETURNING id
+    )
+    SELECT pg_notify('{CHANNEL}', '') FROM marked LIMIT 1
 """)
 
 
 async def forget_host(store: Store, host: str, actor: str) -> None:
-    """Note that a host is gone for good, with all that was on it, and look at its load balancers soon."""
+    """Note that a host is gone for good, with all on it, and have its load balancers looked at; both or nothing."""
     await store.execute(_FORGET, {"host": host, "actor": actor})
-    await store.execute(_WAKE, {"host": host})
 
 
 async def is_host_gone(store: Store, host: str) -> bool:

@@ -9,24 +9,40 @@ import psycopg
 import pytest_asyncio
 
 from bench.crowd import edit_everything, plant
+from statera.base.ids import new_id
+from statera.base.reason import Reason
 from statera.model.amphora import Amphora
 from statera.model.enums import OperatingStatus
+from statera.model.failover import Limits
 from statera.model.heartbeat import ListenerObserved, ListenerState
 from statera.model.observed import Silence
 from statera.model.statistics import Counted
 from statera.model.status import StatusChange
 from statera.model.tree import Member, Tree
-from statera.store.amphorae import touch_amphorae
-from statera.store.claims import claim_load_balancer, mark_due, release_claim, renew_claim, save_settled
+from statera.model.work import Claim
+from statera.store.amphorae import remove_amphora, touch_amphorae
+from statera.store.claims import (
+    claim_load_balancer,
+    mark_due,
+    release_claim,
+    remove_load_balancer,
+    renew_claim,
+    save_failure,
+    save_settled,
+)
+from statera.store.drains import add_drain, explain_drains, forget_host, remove_drain
 from statera.store.engine import Store
-from statera.store.failover import save_silences
+from statera.store.failover import save_given_up, save_silences
 from statera.store.observations import save_statuses
+from statera.store.spares import add_spare, condemn_spare, confirm_spare, drop_spare, take_spare
 from statera.store.statistics import save_counted
 from statera.store.trees import CHANNEL, TreeEditor, insert_tree
-from tests.db.trees import edit_rename, make_tree
+from tests.db.trees import edit_rename, make_amphora, make_tree
 
 END = "this was all"
 AT_ONCE = 20
+REASON = Reason(slug="host-full", sentence="No room.")
+LIMITS = Limits(per_minute=60, fleet_percent=100.0)
 
 Count = Callable[[Awaitable[Any]], Awaitable[int]]
 
@@ -104,7 +120,52 @@ async def _observe(store: Store, tree: Tree, amphora: Amphora) -> None:
 
 
 async def _work(store: Store) -> None:
-    claim = await claim_load_balancer(store, owner="me", lease_s=60)
-    assert claim is not None
+    claim = await _claim(store)
     claim = await renew_claim(store, claim, lease_s=60)
     await save_settled(store, claim, 9, recheck_s=60)
+
+
+async def _claim(store: Store) -> Claim:
+    claim = await claim_load_balancer(store, owner="me", lease_s=60)
+    assert claim is not None
+    return claim
+
+
+async def test_a_pass_that_fails_gives_up_or_removes_wakes_nobody(store: Store, count: Count) -> None:
+    tree, amphora = await plant(store)
+    await mark_due(store, [tree.load_balancer.id])
+    claim = await _claim(store)
+    assert await count(save_given_up(store, claim, amphora, LIMITS)) == 0
+    for as_error in (False, True):
+        failed = save_failure(store, claim, 9, reason=REASON, retry_s=60, as_error=as_error)
+        assert await count(failed) == 0
+    await remove_amphora(store, claim, amphora.id)
+    assert await count(remove_load_balancer(store, claim)) == 0
+
+
+async def test_spares_wake_nobody(store: Store, count: Count) -> None:
+    tree, _ = await plant(store)
+    await mark_due(store, [tree.load_balancer.id])
+    claim = await _claim(store)
+    first, second = new_id(), new_id()
+
+    async def keep_spares() -> None:
+        for one in (first, second):
+            await add_spare(store, one, "one")
+            await confirm_spare(store, one)
+        assert await take_spare(store, claim, make_amphora(tree.load_balancer.id, id=first, host="one"))
+        assert await condemn_spare(store, second)
+        await drop_spare(store, second)
+
+    assert await count(keep_spares()) == 0
+
+
+async def test_of_drains_only_a_host_that_is_gone_wakes_and_once(store: Store, count: Count) -> None:
+    planted = [await plant(store) for _ in range(3)]
+    host = planted[0][1].host
+    assert {amphora.host for _, amphora in planted} == {host}
+    assert await count(add_drain(store, host, "operator")) == 0
+    assert await count(explain_drains(store, {host: REASON})) == 0
+    assert await count(forget_host(store, "of nobody", "operator")) == 0
+    assert await count(forget_host(store, host, "operator")) == 1
+    assert await count(remove_drain(store, host)) == 0
