@@ -31,8 +31,8 @@ class BalancerRow(msgspec.Struct, kw_only=True):
     lease_until: dt.datetime | None = None
     failures: int = 0
     failing_since: dt.datetime | None = None
-    last: Tree | None = None
-    """What was live last."""
+    last: tuple[int, Tree] | None = None
+    """What was live at the newest generation that has settled, and its number."""
 
 
 class Database(Fleet):
@@ -47,9 +47,12 @@ class Database(Fleet):
         return [row.tree for row in self.balancers.values()]
 
     def wake(self, load_balancer_ids: Collection[str]) -> None:
-        for one in load_balancer_ids:
-            if one in self.balancers:
-                self.balancers[one].due_at = self.now()
+        woken = [self.balancers[one] for one in load_balancer_ids if one in self.balancers]
+        now = self.now()
+        for row in woken:
+            row.due_at = min(row.due_at, now)
+        if woken:
+            self.rings()
 
     def check_claim(self, claim: Claim) -> None:
         self._held(claim)
@@ -140,12 +143,13 @@ class Database(Fleet):
             row.tree, msgspec.structs.replace(balancer, **changes), lambda one: self._settle(one, generation)
         )
         self.events += history
-        if tree is not None:
-            row.last = tree
+        if tree is not None and (row.last is None or row.last[0] < generation):
+            row.last = (generation, tree)
         return row.due_at <= self.now()
 
     def load_newest_generation(self, load_balancer_id: str) -> Tree | None:
-        return self.balancers[load_balancer_id].last if load_balancer_id in self.balancers else None
+        row = self.balancers.get(load_balancer_id)
+        return row.last[1] if row is not None and row.last is not None else None
 
     def _settle(self, row: Resource, generation: int) -> Resource | None:
         if row.changed_at_generation > generation:
@@ -221,7 +225,9 @@ class Database(Fleet):
         row.epoch, row.lease_owner, row.lease_until, row.due_at = seen + 1, None, None, self.now()
 
     def save_certificate_ends(self, claim: Claim, ends: Mapping[str, dt.datetime]) -> None:
-        self._held(claim)
+        row = self._held(claim)
+        balancer = msgspec.structs.replace(row.tree.load_balancer, certificate_ends=dict(ends))
+        row.tree = msgspec.structs.replace(row.tree, load_balancer=balancer)
 
     def mark_due(self, load_balancer_ids: Sequence[str]) -> None:
         now = self.now()

@@ -1,7 +1,7 @@
 """The tables of the fleet in memory: amphorae, spares, drains, silences, replacements, chores, the deployment."""
 
 import datetime as dt
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -19,6 +19,7 @@ from statera.model.work import ChoreClaim, Claim
 
 SPEAKING = (AmphoraStatus.READY, AmphoraStatus.ALLOCATED, AmphoraStatus.ERROR)
 SILENCE_COUNTS_S = 20.0
+VOICE_FIELDS = ("id", "load_balancer_id", "host", "status", "created_at", "last_heartbeat_at")
 
 
 class ChoreRow(msgspec.Struct, kw_only=True):
@@ -68,6 +69,7 @@ class Fleet:
                 load_balancer_id=old.load_balancer_id,
                 created_at=old.created_at,
                 last_heartbeat_at=old.last_heartbeat_at,
+                has_vips=old.has_vips,
             )
         self.amphorae[amphora.id] = amphora
 
@@ -77,11 +79,11 @@ class Fleet:
         self.silences.pop(amphora_id, None)
 
     def list_amphorae(self, load_balancer_id: str | None = None) -> tuple[Amphora, ...]:
-        rows = [row for row in self.amphorae.values() if load_balancer_id in (None, row.load_balancer_id)]
-        return tuple(sorted(rows, key=lambda row: (row.created_at, row.id)))
+        rows = [row for row in self.amphorae.values() if row.load_balancer_id]
+        return _by_age(row for row in rows if load_balancer_id in (None, row.load_balancer_id))
 
     def list_voices(self) -> tuple[Amphora, ...]:
-        return self.list_amphorae()
+        return tuple(Amphora(**{name: getattr(row, name) for name in VOICE_FIELDS}) for row in self.list_amphorae())
 
     def count_placed(self) -> dict[str, int]:
         placed: dict[str, int] = {}
@@ -193,7 +195,7 @@ class Fleet:
                 is_ready=row.status == AmphoraStatus.READY,
                 is_condemned=row.status == AmphoraStatus.PENDING_DELETE,
             )
-            for row in self.list_amphorae("")
+            for row in _by_age(row for row in self.amphorae.values() if not row.load_balancer_id)
         )
 
     def _find_spare(self, amphora_id: str, *statuses: AmphoraStatus) -> Amphora | None:
@@ -304,6 +306,10 @@ class Fleet:
 
     def release_collection(self) -> None:
         self.deployment = msgspec.structs.replace(self.deployment, held_since=None)
+
+
+def _by_age(rows: Iterable[Amphora]) -> tuple[Amphora, ...]:
+    return tuple(sorted(rows, key=lambda row: (row.created_at, row.id)))
 
 
 def is_free(lease_until: dt.datetime | None, now: dt.datetime) -> bool:
