@@ -243,9 +243,11 @@ class Datagrams:
                     return
                 try:
                     await self._load(text)
+                    continue
                 except (StateraError, OSError) as error:
                     log.warning("members not taken out of use", amphora_id=self.launch.amphora_id, error=str(error))
-                    await asyncio.sleep(AGAIN_S)
+            # Without the lock: a HAProxy that has died beside it is mended meanwhile.
+            await asyncio.sleep(AGAIN_S)
 
     # Observations
 

@@ -425,6 +425,38 @@ async def test_nginx_comes_back_and_is_adopted(host: AmphoraHost, ground: Ground
     assert ground.list_leftovers() == []
 
 
+async def test_a_dead_haproxy_comes_back_while_nginx_cannot_be_reloaded(host: AmphoraHost, ground: Ground) -> None:
+    with echo_servers(2) as servers, web_server() as port:
+        await host.ensure(ground.request())
+        http_pool = make_pool(ground, [port], new_id())
+        listeners = [make_listener(ground, new_id(), pool_id=http_pool.id), udp_listener(ground)]
+        pools = [http_pool, udp_pool(ground, servers, monitor=udp_monitor(ground))]
+        await apply(host, ground, make_document(ground, listeners, pools))
+        sandbox = host.sandboxes[ground.amphora_id]
+        nginx, haproxy = sandbox.datagrams.nginx, sandbox.engine.find_pid()
+        assert haproxy is not None
+        # As while a package is replaced. A member that fails asks for a reload, again and again.
+        there, nginx._agent = nginx._agent, msgspec.structs.replace(nginx._agent, nginx="/nowhere/nginx")
+        servers[0].close()
+
+        async def has_failed() -> bool:
+            return "/nowhere/nginx" in nginx._words.file.read_text()
+
+        await eventually(has_failed, "a reload that fails")
+        os.kill(haproxy, signal.SIGKILL)
+
+        async def serves() -> bool:
+            return sandbox.engine.find_pid() not in (None, haproxy) and await fetch(ground.vip) == str(port)
+
+        await eventually(serves, "HAProxy")
+        nginx._agent = there
+
+        async def is_out() -> bool:
+            return {await ask_once(ground.vip) for _ in range(4)} == {str(servers[1].port)}
+
+        await eventually(is_out, "the end of a member that is down")
+
+
 async def test_what_nginx_refuses_changes_nothing(host: AmphoraHost, ground: Ground) -> None:
     with echo_servers(1) as servers, web_server() as port:
         await host.ensure(ground.request())
