@@ -34,8 +34,11 @@ MOST_FLOWS = 65_536
 MOST_S = 3600
 ASK_WITHIN_S = 5.0
 
-Counts = dict[str, tuple[int, int, int]]
-"""By listener: (flows, bytes in, bytes out)."""
+Count = tuple[int, int, int]
+"""(Flows, bytes in, bytes out)."""
+Counts = dict[str, Count]
+"""By listener."""
+NOTHING: Count = (0, 0, 0)
 
 
 class _Kept(msgspec.Struct):
@@ -45,6 +48,18 @@ class _Kept(msgspec.Struct):
     base: Counts = {}
     last: Counts = {}
 
+    def take(self, process: int, counts: Counts) -> bool:
+        """Take what the kernel has counted when a process is there; say whether that is news."""
+        if process == self.process and counts == self.last:
+            return False
+        if process != self.process:
+            self.process, self.base = process, self.last
+        # With another namespace the kernel begins at 0 again.
+        anew = {key: last for key, last in self.last.items() if min(_less(counts.get(key, NOTHING), last)) < 0}
+        self.base = self.base | {key: _less(self.base.get(key, NOTHING), last) for key, last in anew.items()}
+        self.last = counts
+        return True
+
 
 class FlowCounters:
     """Of one amphora."""
@@ -52,6 +67,8 @@ class FlowCounters:
     def __init__(self, amphora_id: str, run: Path) -> None:
         self._amphora_id = amphora_id
         self._file = run / "flows.json"
+        self._asking = asyncio.Lock()
+        """An answer that comes after a later one would look as if the kernel had begun anew."""
         self._kept = _Kept()
         with contextlib.suppress(OSError, *UNREADABLE):
             self._kept = msgspec.json.decode(self._file.read_bytes(), type=_Kept)
@@ -70,24 +87,20 @@ class FlowCounters:
         Flows that only wait for a last answer are not active any more. The controller adds counters up by process,
         which for it is HAProxy's: when that one changes, all begin anew.
         """
-        told = await asyncio.to_thread(self._run, ["-j", "list", "counters", "table", "inet", TABLE], "")
-        counts = parse_counters(told) if told else {}
-        kept = self._kept
-        if process != kept.process:
-            kept.process, kept.base = process, kept.last
-        if counts != kept.last or kept.base is kept.last:
-            kept.last = counts
-            with contextlib.suppress(OSError):
-                write_whole(self._file, msgspec.json.encode(kept), 0o600)
+        async with self._asking:
+            told = await asyncio.to_thread(self._run, ["-j", "list", "counters", "table", "inet", TABLE], "")
+            # What cannot be read stands where it stood: taken for 0, all of it would be told once more later.
+            counts = parse_counters(told) if told else self._kept.last
+            if self._kept.take(process, counts):
+                with contextlib.suppress(OSError):
+                    write_whole(self._file, msgspec.json.encode(self._kept), 0o600)
         return {
             listener.id: self._tell(listener, counts, active.get(listener.id, 0)) for listener in document.listeners
         }
 
     def _tell(self, listener: DatagramListener, counts: Counts, active: int) -> ListenerObserved:
-        base = self._kept.base.get(listener.id, (0, 0, 0))
-        flows, bytes_in, bytes_out = (
-            max(0, one - other) for one, other in zip(counts.get(listener.id, (0, 0, 0)), base, strict=True)
-        )
+        base = self._kept.base.get(listener.id, NOTHING)
+        flows, bytes_in, bytes_out = (max(0, one) for one in _less(counts.get(listener.id, NOTHING), base))
         return ListenerObserved(
             id=listener.id,
             status=ListenerState.OPEN,
@@ -105,6 +118,10 @@ class FlowCounters:
             )
             return done.stdout if done.returncode == 0 else None
         return None
+
+
+def _less(one: Count, other: Count) -> Count:
+    return one[0] - other[0], one[1] - other[1], one[2] - other[2]
 
 
 def list_rules(document: DatagramDocument) -> Iterator[str]:

@@ -240,11 +240,18 @@ def is_inside(pid: int, amphora_id: str) -> bool:
 
 
 def list_inside(amphora_id: str) -> list[int]:
-    """Return all processes in the amphora's namespace, but for this one, which may look around there."""
+    """Return all processes in the amphora's namespace, but for this one and what it has sent there on an errand."""
     wanted = namespace.inode(amphora_id)
     if wanted is None:
         return []
-    return [pid for pid, inode in _list_inodes() if inode == wanted]
+    return [pid for pid, inode in _list_inodes() if inode == wanted and not _is_errand(pid)]
+
+
+def _is_errand(pid: int) -> bool:
+    """Say whether this process waits for the end of another one, `nft` say: what is to live on has its own session."""
+    with contextlib.suppress(OSError):
+        return os.getsid(pid) == os.getsid(0) and read_status(pid, "PPid") == [str(os.getpid())]
+    return False
 
 
 def end_strays(amphora_id: str) -> None:

@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,7 @@ import msgspec
 import pytest
 
 from statera.agent import process
+from statera.agent.flows import TABLE
 from statera.agent.host import AmphoraHost
 from statera.agent.namespace import entered
 from statera.agent.parting import MOST, list_masters
@@ -494,6 +496,39 @@ async def test_traffic_is_counted(host: AmphoraHost, ground: Ground) -> None:
         await apply(host, ground, udp_document(ground, servers, algorithm=Algorithm.LEAST_CONNECTIONS), 2)
         (after,) = (await host.measure(sandbox)).listeners
         assert (after.total_connections, after.bytes_in) == (listener.total_connections, listener.bytes_in)
+
+
+async def test_what_cannot_be_read_of_counters_is_not_counted_twice(
+    host: AmphoraHost, ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with echo_servers(1) as servers:
+        await host.ensure(ground.request())
+        document = udp_document(ground, servers)
+        await apply(host, ground, document)
+        assert document.datagrams is not None
+        datagrams = host.sandboxes[ground.amphora_id].datagrams
+
+        async def count_flows(haproxy: int) -> int:
+            (listener,), _ = await datagrams.observe(haproxy)
+            return listener.total_connections
+
+        await ask_once(ground.vip)
+        await ask_once(ground.vip)
+        assert await count_flows(1) == 2
+        with monkeypatch.context() as patched:
+            # No `nft` is found.
+            patched.setenv("PATH", "/nowhere")
+            assert await count_flows(1) == 2
+        assert await count_flows(2) == 0
+        await ask_once(ground.vip)
+        assert await count_flows(2) == 1
+        # In another namespace the kernel begins at 0: what it had counted is not lost, and what it counts now is told.
+        with entered(ground.amphora_id):
+            subprocess.run(["nft", "delete", "table", "inet", TABLE], check=True)
+        await datagrams._flows.ensure(document.datagrams)
+        assert await count_flows(2) == 1
+        await ask_once(ground.vip)
+        assert await count_flows(2) == 2
 
 
 async def test_a_pair_that_serves_only_udp_moves_its_vips(host: AmphoraHost, ground: Ground) -> None:

@@ -327,6 +327,21 @@ async def test_an_agent_that_looks_into_a_sandbox_does_not_end_itself(host: Amph
     assert len(seen) == 2, "a master and its worker"
 
 
+async def test_what_the_agent_runs_inside_is_no_stray(host: AmphoraHost, ground: Ground) -> None:
+    """Counters are read there while HAProxy is started anew."""
+    await host.ensure(ground.request())
+    with namespace.entered(ground.amphora_id):
+        errand = subprocess.Popen(["sleep", "60"])
+        stray = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    try:
+        await process.end_all(ground.amphora_id)
+        assert stray.wait(5) == -signal.SIGKILL
+        assert errand.poll() is None
+    finally:
+        errand.kill()
+        errand.wait()
+
+
 async def test_a_master_that_hangs_is_no_fault_of_the_configuration(host: AmphoraHost, ground: Ground) -> None:
     with web_server() as port:
         await host.ensure(ground.request())
