@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from statera.drivers.secrets_local import LocalSecrets, SealingKeys
     from statera.drivers.secrets_noop import NoopSecrets
     from statera.model.amphora import Host
-    from statera.model.own_certificates import CertificateEnd
+    from statera.model.own_certificates import CertificateEnd, CertificateUnusable
     from statera.store.engine import Store
 
 log = get_logger("app")
@@ -505,9 +505,9 @@ async def check_orphans(settings: Settings) -> list[Finding]:
     return [("orphans", found, "See `statera orphans list`." if foreign else "")]
 
 
-async def check_certificates(settings: Settings) -> "list[CertificateEnd]":
+async def check_certificates(settings: Settings) -> "list[CertificateEnd | CertificateUnusable]":
     """Return the lifetimes of Statera's own certificates, as far as they are seen from here."""
-    from statera.control.own_certificates import observe_ends
+    from statera.control.own_certificates import list_own_ends, observe_ends
     from statera.drivers.compute_local import LocalCompute
 
     if not pki_dir(settings).exists():
@@ -516,7 +516,7 @@ async def check_certificates(settings: Settings) -> "list[CertificateEnd]":
     try:
         compute = open_compute(settings)
     except StateraError:
-        return authority.list_ends()
+        return list_own_ends(authority)
     try:
         return await observe_ends(authority, compute, names) if isinstance(compute, LocalCompute) else []
     finally:

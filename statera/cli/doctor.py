@@ -17,7 +17,7 @@ from statera.cli.chores import check_watch
 from statera.cli.own_host import check_backlog, check_devices, check_neighbour_tables, list_own_ends, runs_agent_only
 from statera.cli.preflight import check_ready, find_program
 from statera.cli.tables import print_table
-from statera.model.own_certificates import CertificateEnd
+from statera.model.own_certificates import CertificateEnd, CertificateUnusable
 
 HAPROXY_LEAST = (2, 6)
 KEEPALIVED_LEAST = (2, 2)
@@ -141,15 +141,19 @@ async def check_deployment(settings: Settings) -> list[Finding]:
     return findings
 
 
-def judge_certificates(ends: Iterable[CertificateEnd], now: dt.datetime) -> list[Finding]:
-    """Say when each of Statera's own certificates ends; those that should have been renewed by now need a hand."""
+def judge_certificates(seen: Iterable[CertificateEnd | CertificateUnusable], now: dt.datetime) -> list[Finding]:
+    """Say when each of Statera's own certificates ends; those of no use, or not renewed in time, need a hand."""
+    return [_judge_certificate(one, now) for one in seen]
+
+
+def _judge_certificate(one: CertificateEnd | CertificateUnusable, now: dt.datetime) -> Finding:
+    what = f"certificate {one.kind} {one.name}"
+    if isinstance(one, CertificateUnusable):
+        return Finding(what, one.sentence, "Copy its files there again (docs/operations.md), and see who changed them.")
     mend = "Run `statera worker` where ca.key is; its log says why it does not renew."
-    return [
-        Finding(
-            f"certificate {one.kind} {one.name}",
-            f"ends {one.end:%Y-%m-%d %H:%M}",
-            mend if one.kind != "authority" and one.is_overdue(now) else "",
-            is_warning=now < one.end,
-        )
-        for one in ends
-    ]
+    return Finding(
+        what,
+        f"ends {one.end:%Y-%m-%d %H:%M}",
+        mend if one.kind != "authority" and one.is_overdue(now) else "",
+        is_warning=now < one.end,
+    )

@@ -17,7 +17,7 @@ from statera.base.files import locked
 from statera.base.logging import get_logger
 from statera.base.metrics import gauge
 from statera.base.reason import Reason
-from statera.model.own_certificates import CertificateEnd, CertificateFacts, CertificateGrant
+from statera.model.own_certificates import CertificateEnd, CertificateFacts, CertificateGrant, CertificateUnusable
 
 log = get_logger("control")
 
@@ -44,13 +44,13 @@ class Authority(Protocol):
 
     def sign_host(self, host: str, request: str, now: dt.datetime) -> str: ...
 
-    def is_due(self, certificate: str, now: dt.datetime) -> bool: ...
+    def is_due(self, host: str, certificate: str, now: dt.datetime) -> bool: ...
 
     def load_bundle(self) -> str: ...
 
     def list_ends(self) -> list[CertificateEnd]: ...
 
-    def describe_agent(self, certificate: str) -> CertificateEnd: ...
+    def describe_agent(self, host: str, certificate: str) -> CertificateEnd: ...
 
 
 class CertifiedHosts(Protocol):
@@ -119,9 +119,16 @@ class CertificateKeeper:
             await self._tell(max(self._look_s, TELL_EVERY_S), reason)
 
     async def keep(self) -> None:
-        """Renew what is due, here and on every host that answers. Raises `Lasting`."""
+        """Renew what is due, here and on every host that answers. Raises `Lasting`.
+
+        Every host has had its turn when it returns or raises: nobody else gets the lock while one is at work.
+        """
         await asyncio.to_thread(self._authority.ensure, self._names, self._clock.now())
-        known = await asyncio.gather(*(self._keep_host(name) for name in self._names))
+        asked = (self._keep_host(name) for name in self._names)
+        known = await asyncio.gather(*asked, return_exceptions=True)
+        for one in known:
+            if isinstance(one, BaseException):
+                raise one
         if all(known):
             await asyncio.to_thread(self._authority.ensure, self._names, self._clock.now(), is_known=True)
 
@@ -132,12 +139,15 @@ class CertificateKeeper:
             bundle = self._authority.load_bundle()
             if facts.authorities != bundle:
                 await self._hosts.install_certificate(host, CertificateGrant(authorities=bundle))
-            if self._authority.is_due(facts.certificate, self._clock.now()):
+            if self._authority.is_due(host, facts.certificate, self._clock.now()):
                 facts = await self._renew(host, bundle)
-        except (Transient, Lasting) as error:
+            self._ends[host] = self._authority.describe_agent(host, facts.certificate)
+        except Transient as error:
             log.info("host's certificate not seen", host=host, slug=error.reason.slug, sentence=error.sentence)
             return False
-        self._ends[host] = self._authority.describe_agent(facts.certificate)
+        except Lasting as error:
+            log.warning("host's certificate not renewed", host=host, slug=error.reason.slug, sentence=error.sentence)
+            return False
         return True
 
     async def _renew(self, host: str, bundle: str) -> CertificateFacts:
@@ -161,11 +171,29 @@ def _explain(error: Exception) -> Reason:
     return Reason(slug="internal-fault", sentence=f"Statera itself failed ({type(error).__name__}).")
 
 
-async def observe_ends(authority: Authority, hosts: CertifiedHosts, names: Sequence[str]) -> list[CertificateEnd]:
-    """Return the lifetimes of all certificates that can be seen now."""
-    ends = authority.list_ends()
+Seen = CertificateEnd | CertificateUnusable
+
+
+async def observe_ends(authority: Authority, hosts: CertifiedHosts, names: Sequence[str]) -> list[Seen]:
+    """Return the lifetimes of all certificates that can be seen now, and which of them are of no use."""
+    seen = list_own_ends(authority)
     for name in names:
-        with contextlib.suppress(StateraError):
+        try:
             facts = await hosts.observe_certificate(name)
-            ends.append(authority.describe_agent(facts.certificate))
-    return ends
+        except (Transient, Lasting):
+            continue  # Whoever does not answer, or is too old to, is told of where agents are.
+        try:
+            seen.append(authority.describe_agent(name, facts.certificate))
+        except Lasting as error:
+            seen.append(CertificateUnusable(kind="agent", name=name, sentence=error.sentence))
+    return seen
+
+
+def list_own_ends(authority: Authority) -> list[Seen]:
+    """Return the lifetimes of this machine's certificates, or which file is of no use."""
+    seen: list[Seen] = []
+    try:
+        seen += authority.list_ends()
+    except Lasting as error:
+        seen.append(CertificateUnusable(kind="authority", name="here", sentence=error.sentence))
+    return seen

@@ -8,9 +8,10 @@ that is broken into cannot speak to another agent.
 How they follow each other: docs/design/certificates.md.
 """
 
+import contextlib
 import datetime as dt
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cryptography import x509
@@ -22,6 +23,7 @@ from statera.base.credentials import Credentials
 from statera.base.errors import Lasting
 from statera.base.files import locked, write_whole
 from statera.drivers.pki_x509 import (
+    DAMAGED,
     Issuer,
     Turn,
     decide_turn,
@@ -36,6 +38,8 @@ from statera.drivers.pki_x509 import (
 from statera.model.own_certificates import CertificateEnd
 
 YEAR_S = 365 * 86_400.0
+TOLD_LENGTH = 200
+"""Characters of the library's words that a sentence repeats."""
 
 
 class LocalAuthority:
@@ -88,37 +92,45 @@ class LocalAuthority:
 
         Whatever name it has, the certificate has the host's. Raises `Lasting` (slug `own-certificate-unusable`).
         """
-        try:
+        with _refusing(f"What host {host} asked a certificate with"):
             wanted = x509.load_pem_x509_csr(request.encode())
             if not wanted.is_signature_valid:
                 raise ValueError("its signature is wrong")
-        except ValueError as error:
-            sentence = f"What host {host} asked a certificate with cannot be used: {error}."
-            raise Lasting("own-certificate-unusable", sentence) from error
+            public_key = wanted.public_key()
         with locked(self._folder / "lock", waits=True):
             issuer = Issuer(self._find(_load_key(self._key)), _load_key(self._key))
         usage = ExtendedKeyUsageOID.SERVER_AUTH
-        leaf = make_leaf(issuer, wanted.public_key(), host, usage, now, self._lifetime_s)
+        leaf = make_leaf(issuer, public_key, host, usage, now, self._lifetime_s)
         return write_certificates([leaf]).decode()
 
-    def is_due(self, certificate: str, now: dt.datetime) -> bool:
-        """Say whether a certificate, in PEM, is to be replaced."""
+    def is_due(self, host: str, certificate: str, now: dt.datetime) -> bool:
+        """Say whether a host's certificate, in PEM, is to be replaced. Raises as `describe_agent`."""
+        shown = _read_shown(host, certificate)
         signing = self._find(_load_key(self._key))
-        return is_due(x509.load_pem_x509_certificate(certificate.encode()), signing, now)
+        return is_due(shown, signing, now)
 
     def load_bundle(self) -> str:
         """Return all trusted authorities in PEM."""
         return self._bundle.read_text(encoding="ascii")
 
     def list_ends(self) -> list[CertificateEnd]:
-        """Return what is known of each trusted authority and of the controllers' certificate."""
+        """Return what is known of each trusted authority and of the controllers' certificate. Raises `Lasting`."""
         controller = self.find_controller().certificate
-        found = [describe_end("authority", one) for one in _load_all(self._bundle)]
-        return found + [describe_end("controller", one) for one in _load_all(controller)]
+        with _refusing(f"What is in {self._folder}"):
+            found = [describe_end("authority", one) for one in _load_all(self._bundle)]
+            return found + [describe_end("controller", one) for one in _load_all(controller)]
 
-    def describe_agent(self, certificate: str) -> CertificateEnd:
-        """Return what is known of a certificate of a host, in PEM."""
-        return describe_end("agent", x509.load_pem_x509_certificate(certificate.encode()))
+    def describe_agent(self, host: str, certificate: str) -> CertificateEnd:
+        """Return what is known of a certificate of a host, in PEM. An agent that was taken over may send anything.
+
+        Raises `Lasting` (slug `own-certificate-unusable`) for what is no certificate of that host.
+        """
+        shown = _read_shown(host, certificate)
+        with _refusing(_shown_by(host)):
+            found = describe_end("agent", shown)
+            if found.name != host:
+                raise ValueError("it has another name")
+        return found
 
     # The authority
 
@@ -190,11 +202,32 @@ class LocalAuthority:
 
 
 def _load_all(path: Path) -> list[x509.Certificate]:
-    return x509.load_pem_x509_certificates(path.read_bytes()) if path.exists() else []
+    with _refusing(str(path)):
+        return x509.load_pem_x509_certificates(path.read_bytes()) if path.exists() else []
 
 
 def _load_key(path: Path) -> ec.EllipticCurvePrivateKey:
-    key = serialization.load_pem_private_key(path.read_bytes(), None)
+    with _refusing(str(path)):
+        key = serialization.load_pem_private_key(path.read_bytes(), None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise Lasting("own-certificate-unusable", f"{path} is not a key that Statera made.")
     return key
+
+
+def _read_shown(host: str, certificate: str) -> x509.Certificate:
+    with _refusing(_shown_by(host)):
+        return x509.load_pem_x509_certificate(certificate.encode())
+
+
+def _shown_by(host: str) -> str:
+    return f"The certificate that host {host} shows"
+
+
+@contextlib.contextmanager
+def _refusing(what: str) -> Iterator[None]:
+    """Turn what reading it may raise into `Lasting` (slug `own-certificate-unusable`)."""
+    try:
+        yield
+    except DAMAGED as error:
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise Lasting("own-certificate-unusable", f"{what} cannot be used: {why[:TOLD_LENGTH].rstrip('.')}.") from error

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
@@ -23,6 +24,10 @@ LATEST_AT = 5 / 6
 """Of an authority's lifetime: then the next one signs, even if some host could not be told of it."""
 OVERLAP = 1 / 24
 """Of an authority's lifetime: so long the next one is trusted at least before it signs."""
+
+DAMAGED = (ValueError, OverflowError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
+"""What reading a certificate, a request or a key may raise: for bytes that are none, a date without a next hour, a kind
+of key or signature that is not known."""
 
 
 class Issuer(msgspec.Struct, frozen=True):
@@ -47,10 +52,13 @@ def is_due(certificate: x509.Certificate, signing: x509.Certificate, now: dt.dat
 
 
 def describe_end(kind: Kind, certificate: x509.Certificate) -> CertificateEnd:
-    """Return whose certificate it is, and its lifetime."""
-    name = str(certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
+    """Return whose certificate it is, and its lifetime. Raises one of `DAMAGED`."""
+    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    if len(names) != 1:
+        raise ValueError("it does not say whose it is")
     begin = certificate.not_valid_before_utc + BACKDATED
-    return CertificateEnd(kind=kind, name=name, begin=begin, end=certificate.not_valid_after_utc)
+    end = certificate.not_valid_after_utc
+    return CertificateEnd(kind=kind, name=str(names[0].value), begin=begin, end=end)
 
 
 class Turn(enum.Enum):

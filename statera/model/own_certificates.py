@@ -24,6 +24,15 @@ class CertificateEnd(msgspec.Struct, frozen=True, kw_only=True):
         return now >= self.begin + (self.end - self.begin) * OVERDUE_AT
 
 
+class CertificateUnusable(msgspec.Struct, frozen=True, kw_only=True):
+    """A certificate that cannot be judged, and why."""
+
+    kind: Kind
+    name: str
+    """Of the host that shows it, or of the folder that it is in."""
+    sentence: str
+
+
 class CertificateFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What an agent shows and whom it trusts, in PEM."""
 

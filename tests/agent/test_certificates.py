@@ -20,7 +20,7 @@ from statera.base.settings import HostSettings
 from statera.control.own_certificates import CertificateKeeper, observe_ends
 from statera.drivers.compute_local import LocalCompute
 from statera.drivers.pki_local import LocalAuthority
-from statera.model.own_certificates import CertificateGrant
+from statera.model.own_certificates import CertificateEnd, CertificateGrant
 from tests.agent.ground import Ground, eventually
 
 pytestmark = pytest.mark.root
@@ -126,7 +126,7 @@ async def test_certificates_and_the_authority_change_and_no_call_fails(ground: G
     assert most_trusted == 2
     assert {one.kind for one in ends} == {"authority", "controller", "agent"}
     now = dt.datetime.now(dt.UTC)
-    assert all(one.end > now for one in ends)
+    assert all(isinstance(one, CertificateEnd) and one.end > now for one in ends)
     (second,) = read(drill.ours / "ca.pem")
     read(drill.theirs.certificate)[0].verify_directly_issued_by(second)
     # The host's key is its own: the controller never had it.

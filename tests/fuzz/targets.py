@@ -55,6 +55,7 @@ from statera.model.regex import compile_regex
 from statera.model.secrets import SecretParts, parse_reference
 from statera.render.engine import haproxy_capabilities
 from tests.contract.test_tables import CREATED, UPDATED
+from tests.fuzz.certified import judge_certificates
 from tests.fuzz.questions import ask_lists, explain_requests, keep_secrets
 from tests.fuzz.told import read_disk, tell_statuses
 
@@ -249,4 +250,5 @@ TARGETS = {
     "engines": Target(_engines),
     "statuses": Target(tell_statuses, (HeartbeatRefused,)),
     "disk": Target(read_disk),
+    "own_certificates": Target(judge_certificates),
 }

@@ -9,7 +9,8 @@ from cryptography import x509
 
 from statera.base.errors import Lasting
 from statera.drivers.pki_local import LocalAuthority
-from statera.drivers.pki_x509 import Turn, decide_turn, make_authority, make_key
+from statera.drivers.pki_x509 import Turn, decide_turn, make_authority, make_key, write_certificates
+from tests.fixtures.odd_certificates import LAST, show_certificate, show_request
 
 NOW = dt.datetime(2030, 1, 1, tzinfo=dt.UTC)
 DAY = dt.timedelta(days=1)
@@ -104,5 +105,85 @@ def test_without_the_authoritys_key_certificates_are_used_and_not_made(tmp_path:
 def test_a_request_gets_the_name_of_its_host_and_nothing_else(tmp_path: Path) -> None:
     authority = make(tmp_path)
     authority.ensure([], NOW)
-    with pytest.raises(Lasting, match="cannot be used"):
-        authority.sign_host("one", "rubbish", NOW)
+    signed = x509.load_pem_x509_certificate(authority.sign_host("another", show_request(), NOW).encode())
+    assert signed.subject.rfc4514_string() == "CN=another"
+    assert authority.describe_agent("another", write_certificates([signed]).decode()).name == "another"
+
+
+EMPTY = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        "",
+        "rubbish",
+        "\0",
+        "é",
+        EMPTY,
+        show_certificate("one")[:-60],
+        show_certificate("one", odd="version"),
+    ],
+)
+def test_what_is_no_certificate_is_refused_with_its_host(tmp_path: Path, shown: str) -> None:
+    authority = make(tmp_path)
+    authority.ensure([], NOW)
+    for look in (
+        lambda: authority.describe_agent("one", shown),
+        lambda: authority.is_due("one", shown, NOW),
+    ):
+        with pytest.raises(Lasting, match="certificate that host one shows cannot be used") as told:
+            look()
+        assert told.value.reason.slug == "own-certificate-unusable"
+        assert len(told.value.sentence) < 300
+
+
+@pytest.mark.parametrize(
+    "shown", [show_certificate(None), show_certificate("two"), show_certificate("one", begin=LAST)]
+)
+def test_a_certificate_that_is_not_that_of_its_host_is_told_of(tmp_path: Path, shown: str) -> None:
+    authority = make(tmp_path)
+    authority.ensure([], NOW)
+    with pytest.raises(Lasting, match="certificate that host one shows cannot be used"):
+        authority.describe_agent("one", shown)
+    assert authority.is_due("one", shown, NOW)
+
+
+@pytest.mark.parametrize("odd", ["signature", "key"])
+def test_a_certificate_of_a_kind_that_is_not_known_is_replaced(tmp_path: Path, odd: str) -> None:
+    authority = make(tmp_path)
+    authority.ensure([], NOW)
+    assert authority.is_due("one", show_certificate("one", odd=odd), NOW)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        "",
+        "rubbish",
+        "é",
+        EMPTY.replace("CERTIFICATE", "CERTIFICATE REQUEST"),
+        show_request()[:-60],
+        show_request(odd="key"),
+        show_request(odd="signature"),
+        show_request(is_forged=True),
+        show_certificate("one"),
+    ],
+)
+def test_a_request_that_is_broken_is_refused_with_its_host(tmp_path: Path, request_: str) -> None:
+    authority = make(tmp_path)
+    authority.ensure([], NOW)
+    with pytest.raises(Lasting, match="What host one asked a certificate with cannot be used") as told:
+        authority.sign_host("one", request_, NOW)
+    assert told.value.reason.slug == "own-certificate-unusable"
+
+
+def test_a_file_that_is_broken_is_named(tmp_path: Path) -> None:
+    authority = make(tmp_path)
+    authority.ensure([], NOW)
+    (tmp_path / "ca.pem").write_text(show_certificate("one", odd="version"))
+    with pytest.raises(Lasting, match=r"ca\.pem cannot be used"):
+        authority.list_ends()
+    (tmp_path / "ca.key").write_text("rubbish")
+    with pytest.raises(Lasting, match=r"ca\.key cannot be used"):
+        authority.is_due("one", show_certificate("one"), NOW)
