@@ -126,7 +126,9 @@ class Sandbox:
 
     def note_answer(self, *, is_answer: bool) -> None:
         """Note whether HAProxy answered a question: one that runs and never does serves nobody."""
-        self._silences = 0 if is_answer else self._silences + 1
+        # Where none runs, nobody is silent: the next one is not to be ended for what it was never asked.
+        is_silence = not is_answer and self.engine.find_pid() is not None
+        self._silences = self._silences + 1 if is_silence else 0
 
     @property
     def is_hung(self) -> bool:
@@ -348,6 +350,9 @@ class Sandbox:
         try:
             before, after = (document.for_haproxy() if document is not None else None for document in (live, wanted))
             second = await self.engine.apply(before, after, configuration.contents)
+            if second.means != "unchanged":
+                # It has answered, or is another one: what was asked in vain before is no reason to end it.
+                self.note_answer(is_answer=True)
             await self.datagrams.settle()
         except StateraError:
             if first.means != "unchanged":

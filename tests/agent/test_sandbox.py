@@ -378,6 +378,32 @@ async def test_a_haproxy_that_hangs_is_started_again(host: AmphoraHost, ground: 
         assert (await host.measure(sandbox)).haproxy_running
 
 
+async def test_a_haproxy_that_an_edit_has_started_is_not_taken_for_hung(ground: Ground) -> None:
+    with web_server() as port:
+        host = ground.make_host()
+        await host.adopt()
+        await host.ensure(ground.request())
+        await host.apply(ground.amphora_id, ground.configuration(ground.document([port])))
+        sandbox = await _observed(host, ground)
+        pid = sandbox.engine.find_pid()
+        assert pid is not None
+        # It stays down, as after a reboot until its keys come, and is asked all the time.
+        host.forget_processes()
+        os.kill(pid, signal.SIGKILL)
+
+        async def has_ended() -> bool:
+            return sandbox.engine.find_pid() is None
+
+        await eventually(has_ended, f"The end of {pid}")
+        for _ in range(MOST_SILENCES):
+            await host.measure(sandbox)
+        await host.apply(ground.amphora_id, ground.configuration(ground.document([port]), 2))
+        begun = sandbox.engine.find_pid()
+        assert not await sandbox.keep_running(time.monotonic())
+        assert sandbox.engine.find_pid() == begun
+        assert await fetch(ground.vip) == str(port)
+
+
 # The agent's own restarts
 
 
