@@ -6,6 +6,7 @@ After a reboot nothing is left of them: the controller gives them again.
 Where the run folder is on a disk, a tmpfs is mounted below it, and `keys` leads there.
 """
 
+import contextlib
 import hashlib
 import hmac
 import os
@@ -56,6 +57,25 @@ def keep_contents(run: Path, contents: Mapping[str, Secret[bytes]], group_id: in
             raise Transient("certificate-garbled", "A certificate did not arrive as it was sent.")
         if not (folder / digest).exists():
             write_whole(folder / digest, content.reveal(), 0o640, group_id=group_id)
+
+
+def lend_contents(run: Path, beside: Path, group_id: int) -> None:
+    """Put the contents that are in a folder into another one, too: what comes or goes in one of both stays there."""
+    folder, other = run / KEYS, beside / KEYS
+    if not folder.is_dir():
+        return
+    if folder.is_symlink():
+        place = folder.readlink().with_name(beside.name)
+        place.mkdir(exist_ok=True)
+        other.symlink_to(place)
+    else:
+        other.mkdir()
+    _guard(other, group_id, 0o750)
+    # What is being written has a suffix.
+    for path in [one for one in folder.iterdir() if not one.suffix]:
+        # An edit may drop it this very moment.
+        with contextlib.suppress(FileNotFoundError):
+            os.link(path, other / path.name)
 
 
 def own_contents(run: Path, group_id: int) -> None:

@@ -14,7 +14,16 @@ from pathlib import Path
 
 import msgspec
 
-from statera.agent.contents import NAMES, ensure_memory, forget_contents, link_files, own_contents, remove_memory
+from statera.agent.contents import (
+    KEYS,
+    NAMES,
+    ensure_memory,
+    forget_contents,
+    lend_contents,
+    link_files,
+    own_contents,
+    remove_memory,
+)
 from statera.agent.users import User, claim_user, release_user
 from statera.agent.words import Words
 from statera.base.files import write_whole
@@ -154,8 +163,9 @@ class AmphoraFolders:
         try:
             _guard_run(folder, user)
             for path in self.run.iterdir() if self.run.is_dir() else ():
-                if path not in (self.configuration, self.lists, self.run / NAMES):
+                if path not in (self.configuration, self.lists, self.run / NAMES, self.run / KEYS):
                     (folder / path.name).symlink_to(path)
+            lend_contents(self.run, folder, user.group_id)
             yield AmphoraFolders(self.keep, folder)
         finally:
             forget_contents(folder)
@@ -248,6 +258,7 @@ class HostFolders:
     def clear(self) -> None:
         """Remove what a check that was cut off has left."""
         for path in self._run.glob(f"{BESIDE}*"):
+            forget_contents(path)
             shutil.rmtree(path, ignore_errors=True)
 
     def list_ids(self) -> list[str]:

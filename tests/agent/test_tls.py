@@ -22,6 +22,7 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives import hashes
 
+from statera.agent.contents import keep_contents, list_missing
 from statera.agent.host import AmphoraHost
 from statera.api.listeners import HTTP_HEADERS
 from statera.base.errors import Lasting, Transient
@@ -555,6 +556,24 @@ async def test_keys_are_in_memory_only(stage: Stage) -> None:
     assert folder.stat().st_mode & 0o777 == 0o750
     await stage.host.remove(stage.ground.amphora_id, 1)
     assert not folder.exists()
+
+
+async def test_a_plan_is_judged_beside_edits_and_leaves_no_key(stage: Stage) -> None:
+    await stage.apply(Wanted(WWW))
+    live, before = stage.sandbox.folders, {path.name for path in list_keys(stage)}
+    planned = Wanted(WWW, SHOP).configuration(stage.ground, stage.port, 2)
+    assert planned.haproxy is not None
+    user = stage.sandbox.engine.launch.user
+    with live.beside(user) as beside:
+        keep_contents(beside.run, planned.contents, user.group_id)
+        # An edit that comes live meanwhile, and takes another certificate.
+        await stage.apply(Wanted(MIDDLE.issue("www.test")))
+        assert list_missing(beside.run, planned.haproxy) == []
+    await stage.apply(Wanted(WWW))
+    verdict = await stage.host.check(stage.ground.amphora_id, planned)
+    assert verdict.accepted, verdict.words
+    assert {path.name for path in list_keys(stage)} == before
+    assert list(live.run.parent.glob("check-*")) == []
 
 
 def find_keys(stage: Stage, issued: Sequence[Issued]) -> list[str]:
