@@ -12,6 +12,7 @@ import os
 import struct
 import time
 from pathlib import Path
+from typing import Any
 
 from pyroute2 import IPRoute
 
@@ -35,11 +36,20 @@ def hold_lifeline(amphora_id: str, *, shares: bool = False) -> int | None:
     with entered(amphora_id), IPRoute() as inside:
         descriptor = _open(IFF_MULTI_QUEUE if shares else 0)
         if descriptor is not None:
-            # Nothing is ever sent over it.
-            with contextlib.suppress(OSError):
-                Path(f"/proc/sys/net/ipv6/conf/{LIFELINE}/disable_ipv6").write_text("1", encoding="ascii")
-            inside.link("set", index=inside.link_lookup(ifname=LIFELINE)[0], state="up")
+            try:
+                _bring_up(inside)
+            except BaseException:
+                # This process would hold it for ever: no HAProxy that dies would give the VIPs up any more.
+                os.close(descriptor)
+                raise
         return descriptor
+
+
+def _bring_up(inside: Any) -> None:
+    # Nothing is ever sent over it.
+    with contextlib.suppress(OSError):
+        Path(f"/proc/sys/net/ipv6/conf/{LIFELINE}/disable_ipv6").write_text("1", encoding="ascii")
+    inside.link("set", index=inside.link_lookup(ifname=LIFELINE)[0], state="up")
 
 
 def holds_lifeline(pid: int | None) -> bool:
