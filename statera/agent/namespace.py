@@ -111,8 +111,9 @@ def is_connected(spec: SandboxSpec) -> bool:
 
 
 def list_inodes() -> frozenset[int]:
-    """Return what identifies this namespace and all that have a name."""
-    found = {os.stat("/proc/self/ns/net").st_ino}
+    """Return what identifies the namespace that this thread is in, and all that have a name."""
+    # Of this thread: the main one may be inside a sandbox just now.
+    found = {os.stat("/proc/thread-self/ns/net").st_ino}
     for path in FOLDER.glob("*"):
         with contextlib.suppress(OSError):
             found.add(os.stat(path).st_ino)
@@ -166,6 +167,10 @@ def ensure_namespace(spec: SandboxSpec) -> None:
 def _create(amphora_id: str) -> None:
     try:
         netns.create(namespace_name(amphora_id))
+    except RuntimeError as error:
+        # Another process makes it, and that one may be killed.
+        sentence = f"The namespace of amphora {amphora_id} has not been made: {error}."
+        raise Transient("sandbox-not-built", sentence) from error
     except OSError as error:
         # The file that a namespace is mounted on is made first: what had room for it is not the disk.
         if error.errno == errno.ENOSPC and namespace_path(amphora_id).exists():

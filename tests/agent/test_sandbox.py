@@ -327,6 +327,18 @@ async def test_an_agent_that_looks_into_a_sandbox_does_not_end_itself(host: Amph
     assert len(seen) == 2, "a master and its worker"
 
 
+async def test_an_agent_that_looks_into_a_sandbox_takes_nobody_else_for_a_stray(
+    host: AmphoraHost, ground: Ground
+) -> None:
+    await host.ensure(ground.request())
+    with ThreadPoolExecutor(1) as other:
+        # A thread begins where the one is that starts it.
+        other.submit(os.getpid).result()
+        with namespace.entered(ground.amphora_id):
+            nameless = other.submit(process.list_nameless).result()
+    assert os.getppid() not in nameless
+
+
 async def test_what_the_agent_runs_inside_is_no_stray(host: AmphoraHost, ground: Ground) -> None:
     """Counters are read there while HAProxy is started anew."""
     await host.ensure(ground.request())
