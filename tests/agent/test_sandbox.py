@@ -390,6 +390,30 @@ async def test_a_haproxy_that_hangs_is_started_again(host: AmphoraHost, ground: 
         assert (await host.measure(sandbox)).haproxy_running
 
 
+async def test_an_edit_that_waits_for_a_haproxy_that_hangs_does_not_keep_it_hanging(
+    host: AmphoraHost, ground: Ground
+) -> None:
+    with web_server() as port:
+        await host.ensure(ground.request())
+        await host.apply(ground.amphora_id, ground.configuration(ground.document([port])))
+        sandbox = await _observed(host, ground)
+        for pid in process.list_running(ground.amphora_id):
+            os.kill(pid, signal.SIGSTOP)
+        wanted = ground.configuration(ground.document([port], listen=81), 2)
+        # Each of them would wait for answers for 20 s, one after the other.
+        edits = [asyncio.create_task(host.apply(ground.amphora_id, wanted)) for _ in range(3)]
+        await asyncio.gather(*(host.measure(sandbox) for _ in range(MOST_SILENCES)))
+        assert sandbox.lock.locked()
+
+        async def serves() -> bool:
+            return await fetch(ground.vip, 81) == str(port)
+
+        await eventually(serves, "An answer")
+        first, *others = await asyncio.gather(*edits, return_exceptions=True)
+        assert isinstance(first, Transient)
+        assert not any(isinstance(other, BaseException) for other in others)
+
+
 async def test_a_haproxy_that_an_edit_has_started_is_not_taken_for_hung(ground: Ground) -> None:
     with web_server() as port:
         host = ground.make_host()
