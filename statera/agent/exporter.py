@@ -16,7 +16,6 @@ from statera.agent.runtime import RuntimeUnavailable, fetch_page
 from statera.agent.sandbox import Sandbox
 from statera.base.listening import short_path
 from statera.base.logging import get_logger
-from statera.model.document import Document
 from statera.render.paths import SANDBOX_PATHS
 
 log = get_logger("agent")
@@ -38,12 +37,12 @@ class Exporter:
         """Say whether `tend` has anything to do."""
         listening = self._open.get(sandbox.id)
         is_reachable = listening is not None and listening.is_reachable()
-        return _exports(sandbox.record.document) != is_reachable
+        return _exports(sandbox) != is_reachable
 
     async def tend(self, sandbox: Sandbox) -> None:
         """Listen for a sandbox whose live configuration has a PROMETHEUS listener, for no other. Again is fine."""
         listening = self._open.get(sandbox.id)
-        if not sandbox.folders.run.is_dir() or not _exports(sandbox.record.document):
+        if not sandbox.folders.run.is_dir() or not _exports(sandbox):
             await self.forget(sandbox.id)
         elif listening is None or not listening.is_reachable():
             await self.forget(sandbox.id)
@@ -62,8 +61,11 @@ class Exporter:
             await self.forget(amphora_id)
 
 
-def _exports(document: Document | None) -> bool:
-    return document is not None and f"unix@{SANDBOX_PATHS.metrics_socket}" in document.fixed_text()
+def _exports(sandbox: Sandbox) -> bool:
+    document = sandbox.record.document
+    if document is None or sandbox.is_removed:
+        return False
+    return f"unix@{SANDBOX_PATHS.metrics_socket}" in document.fixed_text()
 
 
 class _Listening:

@@ -259,6 +259,8 @@ class AmphoraHost:
             if sandbox is not None:
                 await self._exporter.forget(amphora_id)
                 await sandbox.remove(hands_over_s=hands_over_s)
+                # Whoever looked after it when the removal began may have listened anew.
+                await self._exporter.forget(amphora_id)
             else:
                 await remove_traces(amphora_id, self._folders.of(amphora_id), None)
         except (OSError, TimeoutError) as error:

@@ -135,6 +135,11 @@ class Sandbox:
         return self._silences >= MOST_SILENCES
 
     @property
+    def is_removed(self) -> bool:
+        """Say whether its removal has begun: nothing of it comes back."""
+        return self._is_removed
+
+    @property
     def may_announce(self) -> bool:
         """Say whether the VIPs are here: who is being removed must not call clients back from its successor."""
         return not self._is_removed and namespace.exists(self.id)
@@ -374,10 +379,6 @@ class Sandbox:
 
     async def keep_running(self, now: float) -> bool:
         """Mend what broke and start HAProxy again, later when it often breaks; True when it was tried."""
-        if self.is_hung and self.lock.locked():
-            # Whoever changes it waits for answers that do not come, and so do all who wait for the lock.
-            self._silences = 0
-            await process.end_all(self.id, but=process.OTHER_ENGINES)
         if not self._measure_broken(now) or self._restarts.wait_s(now) or self.lock.locked():
             return False
         async with self.lock:
@@ -435,7 +436,6 @@ class Sandbox:
         streams = document.for_haproxy()
         if streams is not None and (self.engine.find_pid() is None or self.is_hung):
             self.folders.write_document(streams)
-            self._silences = 0
             await self.engine.start(streams)
         if document.datagrams is not None:
             self.datagrams.take_lifeline(not document.parts)

@@ -140,3 +140,17 @@ async def test_it_comes_back_with_its_folder_and_its_process(host: AmphoraHost, 
     await eventually(is_told, "Metrics of the next process")
     shutil.rmtree(sandbox.folders.run)
     await eventually(is_told, "Metrics from a new folder")
+
+
+async def test_a_removal_leaves_no_socket(host: AmphoraHost, ground: Ground) -> None:
+    await host.ensure(ground.request())
+    await host.apply(ground.amphora_id, ground.configuration(document(ground, [1])))
+    assert host._exporter._open.keys() == {ground.amphora_id}
+    await host.remove(ground.amphora_id, 1)
+
+    async def is_over() -> bool:
+        return not host._mending
+
+    # The end of its HAProxy was noticed, too.
+    await eventually(is_over, "The last look at it")
+    assert host._exporter._open == {}
