@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-pytest_plugins = ["tests.fixtures.postgres", "tests.fixtures.keystone", "tests.fixtures.barbican"]
+pytest_plugins = [f"tests.fixtures.{name}" for name in ("postgres", "keystone", "barbican", "descriptors")]
 
 # Tests read what commands print; a server in a thread beside them must not write there.
 structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stderr__))

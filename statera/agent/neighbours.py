@@ -69,14 +69,19 @@ def ask(raw: socket.socket, addresses: Collection[str], within_s: float) -> list
 
 def _ask(raw: socket.socket, wanted: Collection[bytes], answering: set[bytes], deadline: float) -> None:
     mac, next_at = raw.getsockname()[4], 0.0
+    # Not `select.select`, which takes no descriptor above 1,023: that of an agent with 500 amphorae may be one.
+    incoming = select.poll()
+    incoming.register(raw, select.POLLIN)
     while (now := time.monotonic()) < deadline and answering < set(wanted):
         if now >= next_at:
             for address in set(wanted) - answering:
                 raw.send(arp_question(mac, address) if len(address) == 4 else solicitation(mac, address))
             next_at = now + ASK_EVERY_S
-        if select.select([raw], [], [], max(0.0, min(next_at, deadline) - now))[0]:
-            address = read_answer(raw.recv(FRAME_BYTES))
-            if address in wanted:
+        if incoming.poll(1000 * max(0.0, min(next_at, deadline) - now)):
+            frame, sender = raw.recvfrom(FRAME_BYTES)
+            address = read_answer(frame)
+            # What goes out is seen here, too, and may name an address that is still ours.
+            if address in wanted and sender[2] != socket.PACKET_OUTGOING:
                 answering.add(address)
 
 

@@ -225,8 +225,8 @@ async def run_agent(
     Raises `Lasting` when the port is taken, or another agent works in the same data directory.
     """
     listening = open_port(settings.agent.host, settings.agent.port, "agent")
-    with listening, _alone(Path(settings.data_dir)):
-        await _run(settings, certificates, heartbeat_targets, listening, stop)
+    with listening, _alone(Path(settings.data_dir)), contextlib.closing(AmphoraHost(settings)) as host:
+        await _run(settings, host, certificates, heartbeat_targets, listening, stop)
 
 
 @contextlib.contextmanager
@@ -241,12 +241,12 @@ def _alone(data_dir: Path) -> Iterator[None]:
 
 async def _run(
     settings: Settings,
+    host: AmphoraHost,
     certificates: Credentials,
     heartbeat_targets: tuple[str, ...],
     listening: socket.socket,
     stop: asyncio.Event,
 ) -> None:
-    host = AmphoraHost(settings)
     await host.adopt()
     sender = HeartbeatSender(host, heartbeat_targets, settings.agent.heartbeat_interval_s)
     own = OwnCertificate(certificates, settings.agent.name)

@@ -120,19 +120,23 @@ class _Page:
         with contextlib.ExitStack() as stack:
             stack.enter_context(own)
             stack.enter_context(ending)
+            # Not `select.select`, which takes no descriptor above 1,023: an agent has more.
+            watched = select.poll()
+            for one in (own, ending):
+                watched.register(one, select.POLLIN)
             public: socket.socket | None = None
             has_turn = False
             while True:
                 has_turn = has_turn or self._take_turn(stack)
                 if has_turn and public is None and (public := self._open_port()) is not None:
-                    stack.enter_context(public)
-                heard = [own, ending] if public is None else [own, ending, public]
-                ready, _, _ = select.select(heard, [], [], None if public is not None else TRY_PORT_EVERY_S)
-                if ending in ready:
+                    watched.register(stack.enter_context(public), select.POLLIN)
+                waits_ms = None if public is not None else 1000 * TRY_PORT_EVERY_S
+                ready = {number for number, _ in watched.poll(waits_ms)}
+                if ending.fileno() in ready:
                     return
-                if own in ready:
+                if own.fileno() in ready:
                     _attend(own, lambda connection: connection.sendall(generate_latest(REGISTRY)))
-                if public is not None and public in ready:
+                if public is not None and public.fileno() in ready:
                     _attend(public, self._answer)
 
     def _take_turn(self, stack: contextlib.ExitStack) -> bool:

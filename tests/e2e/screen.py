@@ -24,6 +24,8 @@ class Screen:
     def __init__(self, descriptor: int) -> None:
         self.text = ""
         self._descriptor = descriptor
+        self._watched = select.poll()
+        self._watched.register(descriptor, select.POLLIN)
 
     def wait_for(self, *words: str, after: int = 0, within_s: float = 30.0) -> None:
         deadline = time.monotonic() + within_s
@@ -33,7 +35,7 @@ class Screen:
 
     def read(self, within_s: float) -> bool:
         """Take in what comes next; False when its program has ended."""
-        if select.select([self._descriptor], [], [], within_s)[0]:
+        if self._watched.poll(1000 * within_s):
             # Linux fails with EIO when nobody has the other end any more (pty(7)).
             with contextlib.suppress(OSError):
                 more = os.read(self._descriptor, 65536).decode(errors="replace")

@@ -83,6 +83,12 @@ def test_nothing_but_the_page_is_served(settings: Settings) -> None:
         scrape_until(settings, {"api"})
 
 
+@pytest.mark.usefixtures("many_descriptors")
+def test_a_process_with_more_descriptors_than_select_takes_has_its_page(settings: Settings) -> None:
+    with expose_metrics(settings, "agent"):
+        scrape_until(settings, {"agent"})
+
+
 def test_who_is_gone_is_left_out(settings: Settings) -> None:
     folder = folder_of(settings)
     with expose_metrics(settings, "api"):
