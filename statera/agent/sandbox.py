@@ -379,6 +379,10 @@ class Sandbox:
 
     async def keep_running(self, now: float) -> bool:
         """Mend what broke and start HAProxy again, later when it often breaks; True when it was tried."""
+        if self.is_hung and self.lock.locked():
+            # Whoever changes it waits for answers that do not come, and so do all who wait for the lock.
+            self._silences = 0
+            await process.end_all(self.id, but=process.OTHER_ENGINES)
         if not self._measure_broken(now) or self._restarts.wait_s(now) or self.lock.locked():
             return False
         async with self.lock:
@@ -436,6 +440,7 @@ class Sandbox:
         streams = document.for_haproxy()
         if streams is not None and (self.engine.find_pid() is None or self.is_hung):
             self.folders.write_document(streams)
+            self._silences = 0
             await self.engine.start(streams)
         if document.datagrams is not None:
             self.datagrams.take_lifeline(not document.parts)
