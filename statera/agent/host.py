@@ -9,6 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,10 @@ BUILDS_AT_ONCE = 4
 LOOKS_AT_ONCE = 8
 """One HAProxy that does not come up, or does not answer, takes seconds: the others must not wait for it."""
 QUESTIONS_AT_ONCE = 16
-"""To neighbours on a network: each takes a thread for a second when nobody answers."""
+"""To neighbours on a network: each takes a thread for a second when nobody answers. They have threads of their own: the
+event loop has six on two processors, and what builds a successor would queue behind whoever waits for it."""
+HANDOVERS_AT_ONCE = 32
+"""Each takes such a thread until its successor answers, some seconds at most."""
 CHECKS_AT_ONCE = 2
 """Of configurations that are only planned: those that are to go live come first."""
 
@@ -94,13 +98,19 @@ class AmphoraHost:
         self._building = asyncio.Semaphore(BUILDS_AT_ONCE)
         self._looking = asyncio.Semaphore(LOOKS_AT_ONCE)
         self._checking = asyncio.Semaphore(CHECKS_AT_ONCE)
-        self._asking = asyncio.Semaphore(QUESTIONS_AT_ONCE)
+        self._asking = ThreadPoolExecutor(QUESTIONS_AT_ONCE, thread_name_prefix="question")
+        self._handing = ThreadPoolExecutor(HANDOVERS_AT_ONCE, thread_name_prefix="hand-over")
         self._exporter = Exporter()
         self._watched: dict[str, tuple[int, int]] = {}
         """By amphora, or `<amphora>/vrrp`: its master's pid, and the descriptor that tells when it ends."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._mending: set[str] = set()
         self.sandboxes: dict[str, Sandbox] = {}
+
+    def close(self) -> None:
+        """End the threads that wait for others; what they wait for is given up."""
+        for threads in (self._asking, self._handing):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     # The host
 
@@ -139,7 +149,7 @@ class AmphoraHost:
                 # Half a record: its creation was cut off, and whoever asked for it asks again.
                 await remove_traces(amphora_id, folders, None)
                 return
-            sandbox = Sandbox(*known, folders, self._settings.agent, self._capabilities)
+            sandbox = Sandbox(*known, folders, self._settings.agent, self._capabilities, self._handing)
             self.sandboxes[amphora_id] = sandbox
             if not namespace.exists(amphora_id):
                 await self._rebuild(sandbox)
@@ -182,6 +192,7 @@ class AmphoraHost:
                 self._folders.of(amphora_id),
                 self._settings.agent,
                 self._capabilities,
+                self._handing,
             )
         sandbox = self.sandboxes[amphora_id]
         async with self._building:
@@ -232,8 +243,8 @@ class AmphoraHost:
 
     async def list_answering(self, asked: NeighboursQuestion) -> list[str]:
         """Return for which addresses somebody on a network answers, as seen from this host. Raises `Transient`."""
-        async with self._asking:
-            return await asyncio.to_thread(list_answering, asked.attachment, asked.mtu, asked.addresses)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._asking, list_answering, asked.attachment, asked.mtu, asked.addresses)
 
     def _make_launch(self, amphora_id: str, user: User) -> Launch:
         options = self._settings.compute

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import time
+from concurrent.futures import Executor
 
 import msgspec
 from pyroute2.netlink.exceptions import NetlinkError
@@ -66,6 +67,7 @@ class Sandbox:
         folders: AmphoraFolders,
         agent: AgentSettings,
         capabilities: EngineCapabilities,
+        handing: Executor,
     ) -> None:
         self.record = record
         self.key = key
@@ -73,6 +75,7 @@ class Sandbox:
         self.lock = asyncio.Lock()
         self.reason: Reason | None = None
         self.news = asyncio.Event()
+        self._handing = handing
         self._is_removed = False
         self._is_intact = True
         self._live = str(folders.live)
@@ -454,8 +457,10 @@ class Sandbox:
         async with self.lock:
             self._is_removed = True
             if hands_over_s and namespace.has_vips(self.record.sandbox):
+                deadline = time.monotonic() + hands_over_s
                 with contextlib.suppress(OSError, NetlinkError):
-                    await self._hand_over(time.monotonic() + hands_over_s)
+                    await self._hand_over(deadline)
+                await self.engine.finish(deadline)
             self.close()
             await remove_traces(self.id, self.folders, self.record.sandbox)
 
@@ -473,9 +478,11 @@ class Sandbox:
         await asyncio.to_thread(handover.give_up, spec)
         # keepalived may have given them up before the successor has them; until neighbours have heard of that one, new
         # connections go on coming here.
-        await asyncio.to_thread(handover.wait_for_successor, spec, max(0.0, deadline - time.monotonic()))
+        await asyncio.get_running_loop().run_in_executor(self._handing, self._wait_for_successor, deadline)
         await asyncio.sleep(max(0.0, min(HEARD_WITHIN_S, deadline - time.monotonic())))
-        await self.engine.finish(deadline)
+
+    def _wait_for_successor(self, deadline: float) -> None:
+        handover.wait_for_successor(self.record.sandbox, max(0.0, deadline - time.monotonic()))
 
     async def _yield(self, deadline: float) -> None:
         spec = self.record.sandbox
