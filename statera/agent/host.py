@@ -149,6 +149,10 @@ class AmphoraHost:
                 # Half a record: its creation was cut off, and whoever asked for it asks again.
                 await remove_traces(amphora_id, folders, None)
                 return
+            if self._folders.load_tombstone(amphora_id) >= known[0].epoch:
+                # Its removal was cut off: whoever has its VIPs by now must not meet it again.
+                await remove_traces(amphora_id, folders, known[0].sandbox)
+                return
             sandbox = Sandbox(*known, folders, self._settings.agent, self._capabilities, self._handing)
             self.sandboxes[amphora_id] = sandbox
             if not namespace.exists(amphora_id):

@@ -1,5 +1,6 @@
 """What was cut off between HAProxy and the agent's memory is not taken for done."""
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -11,6 +12,7 @@ import pytest
 
 from statera.agent.disk import read_disk_fault
 from statera.agent.host import AmphoraHost
+from statera.agent.namespace import has_vips
 from tests.agent.ground import Ground, eventually, fetch, web_server
 
 pytestmark = pytest.mark.root
@@ -43,6 +45,40 @@ async def test_a_configuration_that_was_live_and_not_remembered_is_loaded_anew(
             assert not folders.changing.exists()
         finally:
             heir.forget_processes()
+
+
+async def test_a_removal_that_was_cut_off_is_ended_by_the_next_agent(ground: Ground) -> None:
+    """Its successor has the VIPs by then: two that answer for them would break connections."""
+    first = ground.make_host()
+    await first.adopt()
+    await first.ensure(ground.request())
+    removing = asyncio.create_task(first.remove(ground.amphora_id, 2, hands_over_s=5))
+
+    async def has_given_up() -> bool:
+        return not has_vips(ground.sandbox())
+
+    await eventually(has_given_up, "an amphora without VIPs")
+    # As the kill leaves it: nobody takes the VIPs, so that it would still wait for that.
+    removing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await removing
+    first.forget_processes()
+    again = ground.make_host()
+    await again.adopt()
+    assert again.sandboxes == {}
+    assert ground.list_leftovers() == []
+
+
+async def test_what_was_built_again_after_its_removal_is_adopted(ground: Ground) -> None:
+    first = ground.make_host()
+    await first.adopt()
+    await first.ensure(ground.request())
+    await first.remove(ground.amphora_id, 2)
+    await first.ensure(ground.request(3))
+    again = ground.make_host()
+    await again.adopt()
+    assert again.observe() == first.observe()
+    assert [one.epoch for one in again.observe()] == [3]
 
 
 @pytest.fixture
