@@ -9,30 +9,31 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import httpx
 import msgspec
 
 from bench.client import ask
-from bench.watch import Outage, Watch
+from bench.watch import Watch
 from statera.base.errors import Lasting
+from tests.chaos.causes import Blow, explain_outages
 from tests.chaos.clocks import write_offset
 from tests.chaos.faults import Hurt
+from tests.chaos.settled import list_unsettled
 from tests.chaos.story import Fault, decide_story
 from tests.chaos.tenants import BALANCERS, Tenant
 from tests.hosts.ground import Ground, raise_ground
 
-HOSTS, APIS, WORKERS, HEALTHS, TENANTS, SERVERS = 2, 2, 3, 2, 3, 3
+HOSTS, APIS, WORKERS, HEALTHS, TENANTS, SERVERS = 2, 2, 3, 2, 3, 5
 PAIRS = 1
 """Tenants whose load balancer has two amphorae."""
 DISK_MIB = 16
 KEPT_LOGS = Path("/var/tmp/statera-chaos-logs")
-CONVERGED_WITHIN_S = 60.0
+CONVERGED_WITHIN_S = 20.0
+"""It takes 1 s on a quiet machine."""
 TIMEOUT_S, PAUSE_S = 4.0, 0.03
 """Of the clients of each VIP: how long they wait for an answer, and then until the next request."""
-RECOVERY_S = 8.0
-"""After a fault that stops traffic: how long the outage that it began may begin to be noticed."""
+CONTROL_S = 10.0
+"""At first only the control plane is hurt: not one request may fail."""
 OPTIONS = {
     "reconcile": {
         "lease_s": 2.0,
@@ -55,6 +56,8 @@ class Outcome(msgspec.Struct, kw_only=True):
     converged_s: float
     answered: int
     failed: int
+    calm_answered: int
+    """Requests while only the control plane was hurt, when none may fail."""
     edits: dict[str, int]
     causes: dict[str, int]
     """Failed requests by the fault that explains them."""
@@ -105,16 +108,18 @@ class Chaos:
         return [sys.executable, str(source), str(self._clock_of(process))]
 
     def _run(self, ground: Ground) -> Outcome:
-        story = decide_story(self._seed, self._length_s, self._pause_s, list(ground.controllers), list(ground.machines))
+        names = list(ground.controllers), list(ground.machines)
+        story = decide_story(self._seed, self._length_s, self._pause_s, *names, control_s=CONTROL_S)
         pair = _make_flavor(ground)
         flavors = [pair if number < PAIRS else None for number in range(TENANTS)]
         tenants = [Tenant(ground, number, self._seed, ground.servers, one) for number, one in enumerate(flavors)]
-        vips = [ground.wait_active(one.balancer["id"])["vip_address"] for one in tenants]
+        owners = {one.balancer["id"]: ground.wait_active(one.balancer["id"])["vip_address"] for one in tenants}
+        vips = list(owners.values())
         for vip in vips:
             ground.wait_for(partial(_is_served, vip), f"An answer of {vip}")
         started_at = time.monotonic()
         watch = Watch(*vips, clients=1, timeout_s=TIMEOUT_S, pause_s=PAUSE_S, origin_s=started_at)
-        with Hurt(ground, self._clock_of) as hurt, watch:
+        with Hurt(ground, self._clock_of, owners, origin_s=started_at) as hurt, watch:
             for tenant in tenants:
                 tenant.start()
             self._play(hurt, story, started_at)
@@ -130,7 +135,9 @@ class Chaos:
             self._wrong += [f"lost edit: {broken}" for broken in tenant.list_broken(ground)]
             self._wrong += [f"answer: {fault}" for fault in tenant.faults]
         self._expect_no_leaks(ground)
-        causes = self._explain(story, watch.outages)
+        explained = explain_outages(hurt.blows, watch.outages, set(vips[:PAIRS]))
+        self._wrong += [*explained.wrong, *hurt.wrong]
+        self._expect_calm(hurt.blows, watch)
         self._wrong += _list_crashes(ground)
         if self._wrong:
             self._keep_logs(ground)
@@ -141,8 +148,9 @@ class Chaos:
             converged_s=round(converged_s, 2),
             answered=len(watch.answered),
             failed=watch.failed,
+            calm_answered=sum(one < CONTROL_S for one in watch.answered),
             edits=dict(edits),
-            causes=dict(causes),
+            causes=dict(explained.causes),
             longest_s=round(max((one.ended_s - one.began_s for one in watch.outages), default=0.0), 2),
             wrong=self._wrong,
         )
@@ -178,9 +186,14 @@ class Chaos:
             self._wrong.append(f"not within {CONVERGED_WITHIN_S:.0f} s: {what}")
 
     def _expect_settled(self, ground: Ground) -> None:
-        self._expect(ground, lambda: _list_unsettled(ground) == [], "all load balancers settled")
-        for one in _list_unsettled(ground) or ():
-            self._wrong.append(f"stuck: {json.dumps(one)}")
+        last: list[str] = []
+
+        def is_settled() -> bool:
+            last[:] = list_unsettled(ground)
+            return not last
+
+        self._expect(ground, is_settled, "all that was edited settled and served")
+        self._wrong += [f"stuck: {one}" for one in last]
 
     def _expect_no_leaks(self, ground: Ground) -> None:
         self._expect(ground, lambda: _list_strangers(ground) == [], "no sandbox without a row, no row without one")
@@ -191,19 +204,12 @@ class Chaos:
         self._expect(ground, lambda: _list_remains(ground) == [], "nothing left after all was deleted")
         self._wrong += [f"leak: {one}" for one in _list_remains(ground)]
 
-    def _explain(self, story: Sequence[Fault], outages: Sequence[Outage]) -> Counter[str]:
-        """Count failed requests by the fault that was there when the outage began."""
-        causes: Counter[str] = Counter()
-        for outage in outages:
-            cause = next((fault for fault in story if fault.stops_traffic and _explains(fault, outage)), None)
-            if cause is None:
-                self._wrong.append(f"outage without a cause: {outage}")
-            causes[cause.kind if cause else "unexplained"] += outage.failed
-        return causes
-
-
-def _explains(fault: Fault, outage: Outage) -> bool:
-    return fault.begins_s - TIMEOUT_S <= outage.began_s <= fault.ends_s + RECOVERY_S
+    def _expect_calm(self, blows: Sequence[Blow], watch: Watch) -> None:
+        """Note each request that failed before the first fault that stops traffic."""
+        calm_until_s = min((blow.began_s for blow in blows if blow.fault.stops_traffic), default=float("inf"))
+        for outage in watch.outages:
+            if outage.ended_s < calm_until_s:
+                self._wrong.append(f"a fault of the control plane cost requests: {outage}")
 
 
 def _make_flavor(ground: Ground) -> str:
@@ -221,19 +227,6 @@ def _is_served(vip: str) -> bool:
 
 def _has_one_holder(ground: Ground, vip: str) -> bool:
     return len(ground.find_holders(vip)) == 1
-
-
-def _list_unsettled(ground: Ground) -> list[Any] | None:
-    """Return the load balancers that have not come to what was edited; None while no API tells."""
-    try:
-        shown = ground.request("GET", BALANCERS)["loadbalancers"]
-    except (Lasting, httpx.TransportError):
-        return None
-    return [
-        one
-        for one in shown
-        if one["provisioning_status"] != "ACTIVE" or one["generation"] != one["observed_generation"]
-    ]
 
 
 def _list_strangers(ground: Ground) -> list[str]:

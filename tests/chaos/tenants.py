@@ -19,6 +19,9 @@ from tests.hosts.ground import Ground
 
 PAUSE_S = 0.1
 MOST_BESIDE = 3
+MEMBERS = 3
+"""Of each load balancer from the start; the other web servers come and go as members of those that are watched."""
+MOST_WEIGHT = 9
 TIMEOUT_S = 5.0
 BALANCERS = "/v2/lbaas/loadbalancers"
 PATIENT = {"type": "HTTP", "delay": 5, "timeout": 5, "max_retries": 1, "max_retries_down": 3, "url_path": "/"}
@@ -62,9 +65,12 @@ class Tenant:
         """By (path of the object, field)."""
         self.beside: dict[str, Promise] = {}
         """By name of another load balancer: whether it is there."""
+        self.spares = {server.address: Promise(kept=False) for server in servers[MEMBERS:]}
+        """By address of a web server: whether it is a member."""
         self._ids: dict[str, str] = {}
+        """By name of a load balancer, or by address of a member."""
         self._number = number
-        self._servers = servers
+        self._servers = servers[:MEMBERS]
         self._chance = random.Random(f"{seed}/{number}")
         self._clients = [httpx.Client(base_url=client.base_url, timeout=TIMEOUT_S) for client in ground.clients]
         self._count = itertools.count(1)
@@ -77,6 +83,8 @@ class Tenant:
         wanted["loadbalancer"]["flavor_id"] = flavor_id
         made = ground.request("POST", BALANCERS, wanted)
         self.balancer: Any = made["loadbalancer"]
+        self._members = f"/v2/lbaas/pools/{self.balancer['pools'][0]['id']}/members"
+        self._first = [one["id"] for one in ground.request("GET", self._members)["members"]]
 
     def start(self) -> None:
         self._thread.start()
@@ -89,7 +97,16 @@ class Tenant:
 
     def _edit_on(self) -> None:
         while not self._stop.wait(self._chance.uniform(0.2, 1.8) * PAUSE_S):
-            edits = (self._rename, self._choose, self._limit, self._make, self._remove)
+            edits = (
+                self._rename,
+                self._choose,
+                self._limit,
+                self._make,
+                self._remove,
+                self._weigh,
+                self._add,
+                self._drop,
+            )
             self._chance.choice(edits)()
 
     def _rename(self) -> None:
@@ -102,6 +119,27 @@ class Tenant:
     def _limit(self) -> None:
         path = f"/v2/lbaas/listeners/{self.balancer['listeners'][0]['id']}"
         self._put(path, "listener", "connection_limit", 1000 + next(self._count))
+
+    def _weigh(self) -> None:
+        path = f"{self._members}/{self._chance.choice(self._first)}"
+        self._put(path, "member", "weight", self._chance.randint(1, MOST_WEIGHT))
+
+    def _add(self) -> None:
+        absent = [address for address, promise in self.spares.items() if not promise.kept]
+        if absent:
+            address = self._chance.choice(absent)
+            member = {"member": {"address": address, "protocol_port": WEB_PORT}}
+            # Under its former id it is gone.
+            self._ids.pop(address, None)
+            may_be_there = True in self.spares[address].maybe
+            fate = self._send("POST", self._members, member, name=address, may_be_there=may_be_there)
+            self.spares[address].note(True, fate)
+
+    def _drop(self) -> None:
+        there = [address for address, promise in self.spares.items() if promise.kept and address in self._ids]
+        if there:
+            address = self._chance.choice(there)
+            self.spares[address].note(False, self._send("DELETE", f"{self._members}/{self._ids[address]}"))
 
     def _put(self, path: str, kind: str, field: str, value: Any) -> None:
         promise = self.promises.setdefault((path, field), Promise())
@@ -128,8 +166,11 @@ class Tenant:
         name = self._chance.choice(there)
         self.beside[name].note(False, self._send("DELETE", f"{BALANCERS}/{self._ids[name]}?cascade=true"))
 
-    def _send(self, method: str, path: str, body: Any = None, *, name: str = "") -> Fate:
-        """Send an edit to one of the APIs; an answer that has no place here is kept in `faults`."""
+    def _send(self, method: str, path: str, body: Any = None, *, name: str = "", may_be_there: bool = False) -> Fate:
+        """Send an edit to one of the APIs; an answer that has no place here is kept in `faults`.
+
+        `name` is what a new object is known by; it `may_be_there` when an earlier answer was lost.
+        """
         try:
             answer = self._chance.choice(self._clients).request(method, path, json=body)
         except httpx.ConnectError:
@@ -141,9 +182,10 @@ class Tenant:
         self.answers[str(answer.status_code)] += 1
         if answer.status_code < 300:
             if name:
-                self._ids[name] = answer.json()["loadbalancer"]["id"]
+                (made,) = answer.json().values()
+                self._ids[name] = made["id"]
             return Fate.DONE
-        if answer.status_code == 404 and method == "DELETE":
+        if (answer.status_code == 404 and method == "DELETE") or (answer.status_code == 409 and may_be_there):
             # An earlier one, whose answer was lost, has done it.
             return Fate.DONE
         if answer.status_code == 503:
@@ -165,4 +207,8 @@ class Tenant:
         for name, promise in self.beside.items():
             if not promise.is_kept_by(name in names):
                 broken.append(f"{name} is {'there' if name in names else 'gone'}")
+        there = {one["address"] for one in ground.request("GET", self._members)["members"]}
+        for address, promise in self.spares.items():
+            if not promise.is_kept_by(address in there):
+                broken.append(f"{self._members}: {address} is {'there' if address in there else 'gone'}")
         return broken

@@ -6,17 +6,18 @@ import pytest
 
 from tests.chaos.run import Chaos
 
-pytestmark = [pytest.mark.e2e, pytest.mark.root]
-
-SEED, LENGTH_S, PAUSE_S = 891, 15.0, 0.7
-"""A seed whose story has every kind of fault but one."""
+SEED, LENGTH_S, PAUSE_S = 891, 35.0, 0.6
+"""`test_story` tells what is in it: every kind of fault, and a kill and a pause of every role."""
 
 
+@pytest.mark.e2e
+@pytest.mark.root
 def test_everything_converges_after_faults_of_every_kind() -> None:
     if os.geteuid() != 0 and not os.environ.get("CI"):
         pytest.skip("plays hosts with namespaces: needs root")
     outcome = Chaos(SEED, LENGTH_S, PAUSE_S, f"c{os.getpid() % 10_000}", print).run()
     print(outcome)
     assert outcome.wrong == []
-    assert outcome.answered > 100
-    assert outcome.faults > 8
+    assert outcome.calm_answered > 100
+    assert outcome.answered > 2 * outcome.calm_answered
+    assert outcome.faults > 20
