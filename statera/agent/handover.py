@@ -13,6 +13,7 @@ from typing import Any
 from pyroute2 import IPRoute
 
 from statera.agent import namespace
+from statera.agent.addresses import list_addresses
 from statera.agent.links import add_address, missing_is_fine
 from statera.agent.neighbours import ask, open_network
 from statera.base.logging import get_logger
@@ -60,6 +61,15 @@ def take_from_loopback(spec: SandboxSpec) -> None:
     with namespace.entered(spec.amphora_id), IPRoute() as inside:
         for text in _list_vips(spec):
             _take(inside, LOOPBACK, text)
+
+
+def is_on_loopback(spec: SandboxSpec) -> bool:
+    """Say whether one of the VIPs is there."""
+    vips = {str(ipaddress.ip_address(text)) for text in _list_vips(spec)}
+    if not vips:
+        return False
+    with namespace.entered(spec.amphora_id):
+        return not vips.isdisjoint(list_addresses("lo"))
 
 
 def _list_vips(spec: SandboxSpec) -> list[str]:

@@ -7,26 +7,30 @@ takes them away again. Meanwhile they stand on the loopback interface. All calls
 import time
 
 from statera.agent import handover, namespace
+from statera.agent.neighbours import ANSWER_WITHIN_S
 from statera.agent.process import Launch
 from statera.agent.vrrp import Keepalived, is_sharing
 from statera.base.errors import Transient
 from statera.model.spec import SandboxSpec
 
 TAKEN_WITHIN_S = 3.0
-"""Nobody else takes part yet: it waits for three adverts, and a little more."""
+"""Nobody else takes part yet, as a rule: it waits for three adverts, and a little more."""
 LOOK_AGAIN_S = 0.005
 
 
 def ensure_vrrp(keepalived: Keepalived, spec: SandboxSpec, launch: Launch) -> None:
     """Bring keepalived to the spec; whoever has the VIPs keeps them. Raises `Transient`."""
-    if is_sharing(spec) == keepalived.has_shared or not namespace.has_vips(spec):
+    is_turned = is_sharing(spec) == keepalived.has_shared or not namespace.has_vips(spec)
+    if is_turned and not handover.is_on_loopback(spec):
         keepalived.ensure(spec, launch)
         return
-    # What fails leaves them on the loopback interface: who has them alone goes on serving.
+    # What fails leaves them on the loopback interface: who has them alone goes on serving. The next call, or the one of
+    # the agent's next life, finds them there and ends what was cut off.
     handover.put_on_loopback(spec)
     if is_sharing(spec):
-        # So that it shows when they have been put back.
-        handover.give_up(spec)
+        if not keepalived.has_shared:
+            # So that it shows when they have been put back.
+            handover.give_up(spec)
         keepalived.ensure(spec, launch)
         _wait_taken(spec)
     else:
@@ -36,8 +40,11 @@ def ensure_vrrp(keepalived: Keepalived, spec: SandboxSpec, launch: Launch) -> No
 
 
 def _wait_taken(spec: SandboxSpec) -> None:
+    """Wait until keepalived has put them back, or until another one has them: after a call that was cut off."""
     deadline = time.monotonic() + TAKEN_WITHIN_S
     while not namespace.has_vips(spec):
         if time.monotonic() > deadline:
+            if handover.wait_for_successor(spec, ANSWER_WITHIN_S):
+                return
             raise Transient("vrrp-not-started", f"keepalived of amphora {spec.amphora_id} has not taken its VIPs.")
         time.sleep(LOOK_AGAIN_S)

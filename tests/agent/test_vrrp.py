@@ -12,9 +12,12 @@ import pytest
 import pytest_asyncio
 
 from statera.agent.addresses import list_addresses
+from statera.agent.handover import give_up, put_on_loopback
 from statera.agent.host import AmphoraHost
 from statera.agent.intact import is_intact
 from statera.agent.namespace import entered, has_vips, outside_name
+from statera.base.errors import Transient
+from statera.model.spec import SandboxSpec
 from tests.agent.ground import Ground, eventually, fetch, web_server
 from tests.agent.pair import Pair
 
@@ -118,8 +121,7 @@ async def test_a_change_of_peers_leaves_the_vips_where_they_are(pair: Pair):
 async def test_a_single_one_begins_and_ends_to_share_and_answers_all_the_time(ground: Ground, host: AmphoraHost):
     with web_server() as port:
         one = Pair(ground, host)
-        sharing = msgspec.structs.replace(one.spec(0), has_lifeline=False)
-        alone = msgspec.structs.replace(sharing, vrrp=None, has_lifeline=True)
+        sharing, alone = turning(one)
         one.port = port
         await one.ensure(alone)
         await host.apply(one.ids[0], ground.configuration(ground.document([port])))
@@ -133,5 +135,77 @@ async def test_a_single_one_begins_and_ends_to_share_and_answers_all_the_time(gr
             assert has_vips(spec)
             assert (sandbox.vrrp.find_pid() is not None, sandbox.has_vips()) == (runs, runs or None)
             assert is_intact(spec)
-            with entered(one.ids[0]):
-                assert list_addresses("lo") == {"127.0.0.1", "::1"}
+            assert has_bare_loopback(one.ids[0])
+
+
+def turning(one: Pair) -> tuple[SandboxSpec, SandboxSpec]:
+    """Return the first one as it shares the VIPs with others, and as it has them alone."""
+    sharing = msgspec.structs.replace(one.spec(0), has_lifeline=False)
+    return sharing, msgspec.structs.replace(sharing, vrrp=None, has_lifeline=True)
+
+
+def has_bare_loopback(amphora_id: str) -> bool:
+    with entered(amphora_id):
+        return list_addresses("lo") == {"127.0.0.1", "::1"}
+
+
+async def test_a_keepalived_that_is_late_leaves_no_vips_behind(
+    ground: Ground, host: AmphoraHost, monkeypatch: pytest.MonkeyPatch
+):
+    one = Pair(ground, host)
+    sharing, alone = turning(one)
+    await one.ensure(alone)
+    with monkeypatch.context() as patched:
+        patched.setattr("statera.agent.turning.TAKEN_WITHIN_S", 0.0)
+        with pytest.raises(Transient, match="has not taken its VIPs"):
+            await one.ensure(sharing)
+    await one.ensure(sharing)
+    assert has_bare_loopback(one.ids[0])
+    assert has_vips(sharing)
+
+
+async def test_a_turn_to_sharing_that_was_cut_off_is_ended(ground: Ground):
+    """The agent dies before it tells keepalived anything."""
+    former, heir = ground.make_host(), ground.make_host()
+    await former.adopt()
+    one = Pair(ground, former)
+    sharing, alone = turning(one)
+    await one.ensure(alone)
+    former.forget_processes()
+    await asyncio.to_thread(put_on_loopback, alone)
+    await asyncio.to_thread(give_up, alone)
+    await heir.adopt()
+    one.host = heir
+    await one.ensure(sharing)
+    assert has_bare_loopback(one.ids[0])
+    assert has_vips(sharing)
+
+
+async def test_a_turn_from_sharing_that_was_cut_off_is_ended(ground: Ground):
+    """The agent dies when keepalived has ended, and taken the VIPs away."""
+    former, heir = ground.make_host(), ground.make_host()
+    await former.adopt()
+    one = Pair(ground, former)
+    sharing, alone = turning(one)
+    await one.ensure(alone)
+    await one.ensure(sharing)
+    former.forget_processes()
+    await asyncio.to_thread(put_on_loopback, sharing)
+    await asyncio.to_thread(one.sandbox(one.ids[0]).vrrp.stop)
+    await heir.adopt()
+    one.host = heir
+    await one.ensure(alone)
+    assert has_bare_loopback(one.ids[0])
+    assert has_vips(alone)
+
+
+async def test_who_stands_by_keeps_no_vips_that_a_turn_has_left(pair: Pair, monkeypatch: pytest.MonkeyPatch):
+    """The other one has them, and would never let this one have them back."""
+    await eventually(pair.has_one_master, "one master")
+    first, second = await pair.order()
+    standing_by = pair.spec(pair.ids.index(second))
+    await asyncio.to_thread(put_on_loopback, standing_by)
+    monkeypatch.setattr("statera.agent.turning.TAKEN_WITHIN_S", 0.1)
+    await pair.ensure(standing_by)
+    assert pair.masters() == [first]
+    assert has_bare_loopback(second)
