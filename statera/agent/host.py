@@ -105,6 +105,8 @@ class AmphoraHost:
         """By amphora, or `<amphora>/vrrp`: its master's pid, and the descriptor that tells when it ends."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._mending: set[str] = set()
+        self._untaken: set[str] = set()
+        """Amphorae whose adoption failed: the watch ends it."""
         self.sandboxes: dict[str, Sandbox] = {}
 
     def close(self) -> None:
@@ -138,8 +140,16 @@ class AmphoraHost:
             self._folders.ensure_memory()
         except (OSError, subprocess.CalledProcessError) as error:
             log.warning("no memory for keys: listeners cannot end TLS here", error=str(error))
-        await asyncio.gather(*(self._adopt(amphora_id) for amphora_id in self._folders.list_ids()))
+        await asyncio.gather(*(self._adopt_or_tell(amphora_id) for amphora_id in self._folders.list_ids()))
         log.info("adopted", amphorae=len(self.sandboxes), running=len(self._watched))
+
+    async def _adopt_or_tell(self, amphora_id: str) -> None:
+        try:
+            await self._adopt(amphora_id)
+        except Exception as error:
+            # The edge: one that cannot be taken over must not keep the agent from all others. The watch tries again.
+            self._untaken.add(amphora_id)
+            _tell_fault("amphora not adopted", error, amphora_id=amphora_id)
 
     async def _adopt(self, amphora_id: str) -> None:
         folders = self._folders.of(amphora_id)
@@ -164,7 +174,7 @@ class AmphoraHost:
     async def _rebuild(self, sandbox: Sandbox) -> None:
         try:
             await sandbox.build()
-        except Transient as error:
+        except StateraError as error:
             # A bridge that is not there yet, say: the watch tries again.
             sandbox.reason = error.reason
         else:
@@ -281,6 +291,7 @@ class AmphoraHost:
         except (OSError, TimeoutError) as error:
             raise Transient("sandbox-not-removed", f"Amphora {amphora_id} could not be removed yet.") from error
         self.sandboxes.pop(amphora_id, None)
+        self._untaken.discard(amphora_id)
 
     async def measure(self, sandbox: Sandbox) -> Metrics:
         """Return what HAProxy counts; nothing when it does not answer."""
@@ -364,7 +375,7 @@ class AmphoraHost:
         )
 
     def _may_be_broken(self, sandbox: Sandbox, turn: int) -> bool:
-        has_ended = sandbox.id not in self._watched or not turn
+        has_ended = sandbox.id not in self._watched or sandbox.id in self._untaken or not turn
         return has_ended or has_turn(sandbox.id, turn, LOOK_EVERY) or sandbox.is_hung or not sandbox.is_whole
 
     async def _look_in_turn(self, sandbox: Sandbox, turn: int, *, is_damaged: bool) -> None:
@@ -383,12 +394,16 @@ class AmphoraHost:
             await sandbox.engine.finish_deletes()
             await sandbox.datagrams.end_parting()
             await self._exporter.tend(sandbox)
+            await self._end_adoption(sandbox)
         except Exception as error:
             # The edge of the loop: one broken sandbox must not end the watch over the others.
-            if (fault := read_disk_fault(error)) is not None:
-                log.warning("watch failed", slug=fault.reason.slug, sentence=fault.sentence, **sandbox.about)
-            else:
-                log.exception("watch failed", **sandbox.about)
+            _tell_fault("watch failed", error, **sandbox.about)
+
+    async def _end_adoption(self, sandbox: Sandbox) -> None:
+        if sandbox.id in self._untaken and not sandbox.is_removed and not sandbox.lock.locked():
+            async with sandbox.lock:
+                await sandbox.take_up()
+            self._untaken.discard(sandbox.id)
 
     def _announce_soon(self, sandbox: Sandbox) -> None:
         self._keep_task(self._announce_often(sandbox))
@@ -447,6 +462,13 @@ class AmphoraHost:
         if descriptor is not None:
             asyncio.get_running_loop().remove_reader(descriptor)
             os.close(descriptor)
+
+
+def _tell_fault(what: str, error: Exception, **about: str) -> None:
+    if (fault := read_disk_fault(error)) is not None:
+        log.warning(what, slug=fault.reason.slug, sentence=fault.sentence, **about)
+    else:
+        log.exception(what, **about)
 
 
 def read_metrics(amphora_id: str, statistics: str, *, haproxy_running: bool) -> Metrics:

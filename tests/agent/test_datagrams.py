@@ -427,6 +427,36 @@ async def test_nginx_comes_back_and_is_adopted(host: AmphoraHost, ground: Ground
     assert ground.list_leftovers() == []
 
 
+async def test_one_that_cannot_be_adopted_keeps_nobody_else_and_is_adopted_later(ground: Ground) -> None:
+    first, other = ground.make_host(), new_id()
+    await first.adopt()
+    with echo_servers(1) as servers:
+        await first.ensure(ground.request())
+        await first.ensure(ground.request(amphora_id=other, mac_address="02:00:00:00:0b:01", vips=()))
+        await apply(first, ground, udp_document(ground, servers))
+        first.forget_processes()
+        keys = first.sandboxes[ground.amphora_id].folders.run / "keys"
+        keys.mkdir()
+        (keys / "lost").symlink_to("/nowhere")
+        again = ground.make_host()
+        await again.adopt()
+        assert again.sandboxes.keys() == {ground.amphora_id, other}
+        sandbox = again.sandboxes[ground.amphora_id]
+        assert (await again.measure(sandbox)).listeners == ()
+        (keys / "lost").unlink()
+        stop = asyncio.Event()
+        watching = asyncio.create_task(again.watch(stop))
+
+        async def is_adopted() -> bool:
+            return len((await again.measure(sandbox)).listeners) == 1
+
+        try:
+            await eventually(is_adopted, "its listener")
+        finally:
+            stop.set()
+            await watching
+
+
 async def test_a_dead_haproxy_comes_back_while_nginx_cannot_be_reloaded(host: AmphoraHost, ground: Ground) -> None:
     with echo_servers(2) as servers, web_server() as port:
         await host.ensure(ground.request())

@@ -12,8 +12,9 @@ import pytest
 from statera.agent import process
 from statera.agent.contents import keep_contents
 from statera.agent.host import AmphoraHost
+from statera.agent.namespace import remove_namespace
 from statera.agent.sandbox import Sandbox
-from statera.agent.users import User, find_shared_user, holds_user, release_user
+from statera.agent.users import REGISTER, User, find_shared_user, holds_user, release_user
 from statera.base.secret import Secret
 from statera.model.document import Document
 from tests.agent.ground import Ground, eventually, fetch, web_server
@@ -174,3 +175,24 @@ async def test_an_older_sandbox_gets_its_user_with_its_next_reload_and_nobody_no
         pid = sandbox.engine.find_pid()
         await host.apply(ground.amphora_id, ground.configuration(both, 4))
         assert (sandbox.engine.find_pid(), await fetch(ground.vip)) == (pid, str(port))
+
+
+async def test_an_agent_begins_while_a_user_id_is_not_to_be_had(ground: Ground) -> None:
+    first = ground.make_host()
+    await first.adopt()
+    await first.ensure(ground.request())
+    number = first.sandboxes[ground.amphora_id].record.user_id
+    first.forget_processes()
+    await asyncio.to_thread(remove_namespace, ground.amphora_id, ["eth0"])
+    # Somebody else has the only one meanwhile.
+    link = REGISTER / str(number)
+    link.unlink()
+    link.symlink_to(ground.folder)
+    again = ground.make_host(ground.make_settings(first_user_id=number, user_ids=1))
+    await again.adopt()
+    (seen,) = again.observe()
+    assert seen.reason is not None
+    assert (seen.reason.slug, seen.sandbox_digest) == ("user-ids-used-up", "")
+    link.unlink()
+    await again.ensure(ground.request(2))
+    assert [one.sandbox_digest for one in again.observe()] == [ground.sandbox().digest()]
