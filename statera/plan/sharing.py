@@ -23,7 +23,7 @@ from statera.plan.amphora import (
     take_vips,
     wait,
 )
-from statera.plan.seats import Seat, doubt_end, find_heir, give_up, is_seen, list_seats, place
+from statera.plan.seats import Seat, doubt_end, find_heir, give_up, is_live, is_seen, list_seats, place
 from statera.plan.steps import AddAmphora, AnyStep, CondemnAmphora, Configure, Settle
 from statera.plan.world import Unseen, World
 
@@ -47,13 +47,13 @@ def plan_sharing(world: World) -> Iterator[AnyStep]:
     refresh = is_new or not all(has_ports(world, row) for row in told)
     if serving:
         yield from take_vips(world, [row for row in leaving if row not in serving])
-    finish, outlived = _finish_takeover(world, leaving)
+    kept = [row for row in members if _has_taken_over(world, row)]
+    finish, outlived = _finish_takeover(world, leaving, kept)
     yield from finish
     for row in told:
         yield from ensure_ports(world, row)
 
     doubts = [reason for row in leaving if (reason := _doubt(world, row)) is not None]
-    kept = [row for row in members if _has_taken_over(world, row)]
     for row in serving:
         # What stands in its way holds nobody up: it is to go.
         yield from plan_amphora(world, row, [], refresh=refresh)
@@ -79,7 +79,7 @@ def plan_sharing(world: World) -> Iterator[AnyStep]:
     # Whose successor is out of reach stays: it may be the only one that serves.
     missing = {row.role for row in members if row not in ready}
     going = [row for row in leaving if row.role not in missing and row not in outlived]
-    yield from _end(world, going, ready, leaves_traces=bool(absent))
+    yield from _end(world, going, ready, outlived=outlived, leaves_traces=bool(absent))
 
 
 def _fill_seats(world: World, found: Iterable[Seat]) -> tuple[list[Amphora], list[AnyStep], list[Reason]]:
@@ -100,13 +100,20 @@ def _fill_seats(world: World, found: Iterable[Seat]) -> tuple[list[Amphora], lis
     return members, steps, blocked
 
 
-def _finish_takeover(world: World, leaving: Sequence[Amphora]) -> tuple[list[AnyStep], list[Amphora]]:
-    """Finish a take-over between single ones in which sharing was asked for. Return the steps and who is removed.
+def _finish_takeover(
+    world: World, leaving: Sequence[Amphora], kept: Sequence[Amphora]
+) -> tuple[list[AnyStep], list[Amphora]]:
+    """Finish what was cut off, or met a host that comes back only now. Return the steps and who is removed.
 
-    The heir has the VIP alone before anything is configured, which may be rejected for long.
+    Whoever has taken over has the VIP alone before anything is configured, which may be rejected for long: those that
+    share it, or the heir of a take-over between single ones in which sharing was asked for.
     """
+    condemned = [row for row in leaving if row.status == AmphoraStatus.PENDING_DELETE and is_seen(world, row)]
+    if any(is_live(world, row) for row in kept):
+        last = sorted(condemned, key=lambda row: _has_vips(world, row))
+        return [step for row in last for step in remove_amphora(row, hands_over=True)], condemned
     singles = [row for row in leaving if row.role not in PRIORITIES]
-    former = [row for row in singles if row.status == AmphoraStatus.PENDING_DELETE and is_seen(world, row)]
+    former = [row for row in condemned if row in singles]
     heir = find_heir(world, [row for row in singles if row.status != AmphoraStatus.PENDING_DELETE])
     if heir is None or not former:
         return [], []
@@ -137,7 +144,12 @@ def _has_joined(world: World, row: Amphora) -> bool:
 
 
 def _end(
-    world: World, leaving: Sequence[Amphora], ready: Sequence[Amphora], *, leaves_traces: bool
+    world: World,
+    leaving: Sequence[Amphora],
+    ready: Sequence[Amphora],
+    *,
+    outlived: Sequence[Amphora],
+    leaves_traces: bool,
 ) -> Iterator[AnyStep]:
     unseen = [row for row in leaving if isinstance(world.sightings.get(row.id), Unseen)]
     for row in leaving:
@@ -147,7 +159,7 @@ def _end(
     for row in sorted(leaving, key=lambda row: _has_vips(world, row)):
         if row not in unseen:
             yield from remove_amphora(row, hands_over=True)
-    if len(leaving) > len(unseen):
+    if outlived or len(leaving) > len(unseen):
         for row in ready:
             yield join(world, row, f"Amphora {row.id} forgets those that have gone.")
             yield Configure(sentence=f"Configure amphora {row.id} without them.", amphora_id=row.id)

@@ -6,7 +6,7 @@ import msgspec
 
 from statera.base.reason import Reason
 from statera.model.amphora import Amphora, AmphoraObserved
-from statera.model.enums import AmphoraRole, Topology
+from statera.model.enums import AmphoraRole, AmphoraStatus, Topology
 from statera.model.network import Port, PortAddress
 from statera.model.tree import Tree
 from statera.plan.plan import decide_plan
@@ -151,3 +151,15 @@ def test_whoever_has_the_vips_goes_last():
         }
         plan = decide_plan(msgspec.structs.replace(world, sightings=seen))
         assert [step.amphora_id for step in plan.steps if isinstance(step, RemoveSandbox)][-1] == holder
+
+
+def test_one_that_comes_back_condemned_goes_before_anything_is_configured():
+    """What is wanted now may be rejected for long, and the VIP would be on two as long."""
+    gone = make_one("s", AmphoraRole.STANDALONE, 20, "three", status=AmphoraStatus.PENDING_DELETE)
+    world = look(make_pair(), gone, MASTER, BACKUP)
+    removed = ["RemoveSandbox", "RemovePorts", "DropAmphora"]
+    assert names(decide_plan(world))[:4] == [*removed, "EnsureSandbox"]
+    # As long as nobody else has anything live it serves on.
+    bare = {row.id: see(row, generation=0) for row in (MASTER, BACKUP)}
+    plan = decide_plan(msgspec.structs.replace(world, sightings={**world.sightings, **bare}))
+    assert names(plan).index("Configure") < names(plan).index("RemoveSandbox")
