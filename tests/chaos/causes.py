@@ -17,8 +17,8 @@ RECOVERY_S = 5.0
 """What the product promises: traffic flows again so soon after the fault is over, or another amphora has taken the VIP
 over so soon after it began. No outage begins later."""
 BUSY_S = 5.0
-"""More than that where an agent must start before: the whole ground keeps a machine of two cores so busy that this takes
-6 s there."""
+"""More than that where an agent must start before: the whole ground keeps two cores so busy that this
+takes 6 s."""
 
 
 class Blow(msgspec.Struct, frozen=True, kw_only=True):
