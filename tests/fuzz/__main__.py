@@ -1,7 +1,6 @@
 """`make fuzz`: mutations of each parser's corpus for some minutes; a find is kept beside the corpus and printed."""
 
 import argparse
-import hashlib
 import logging
 import random
 import sys
@@ -11,7 +10,7 @@ import traceback
 import structlog
 
 from tests.fuzz.mutate import mutate
-from tests.fuzz.once import Hung, try_once
+from tests.fuzz.once import Hung, keep_find, try_once
 from tests.fuzz.targets import CORPUS, TARGETS, load_corpus
 
 
@@ -51,8 +50,7 @@ def _fuzz(name: str, dice: random.Random, seconds: float) -> int:
 
 
 def _keep(name: str, data: bytes, error: BaseException) -> None:
-    path = CORPUS / name / f"found-{hashlib.sha256(data).hexdigest()[:12]}"
-    path.write_bytes(data)
+    path = keep_find(CORPUS / name, data, error)
     print(f"{path}: {type(error).__name__}: {str(error)[:200]}")
     traceback.print_exception(error, limit=-3)
 

@@ -90,6 +90,8 @@ def ask_lists(data: bytes) -> None:
     with contextlib.suppress(Refused):
         keymanager._line(call.argument("name"))
         keymanager._read_page(call)
+    with contextlib.suppress(Refused):
+        keymanager._read_filters(call, keymanager.SECRET_FILTERS)
     wanted = {name: {value} for name, value in call.query}
     neutron._matches(NETWORK, wanted)
     neutron._select(call, NETWORK)

@@ -2,10 +2,13 @@
 
 import contextlib
 import hmac
+import ssl
 import tempfile
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 from urllib.parse import parse_qsl
 
 import httpx
@@ -14,9 +17,11 @@ import msgspec
 from statera.agent.engine import shorten as shorten_alerts
 from statera.agent.exposition import translate_exposition
 from statera.agent.flows import parse_counters
-from statera.agent.host import read_version
+from statera.agent.host import read_metrics, read_version
+from statera.agent.ipvs import parse_file, parse_table
 from statera.agent.neighbours import read_answer
 from statera.agent.nginx import read_stream_module, shorten
+from statera.agent.own_certificate import _read as read_grant
 from statera.agent.probes import judge_answer
 from statera.agent.runtime import list_old_workers, parse_processes
 from statera.agent.server import Malformed, _decode, _read_number
@@ -26,13 +31,15 @@ from statera.agent.words import TOLD_LENGTH
 from statera.api.identity import _read_basic, _read_htpasswd
 from statera.api.policy_file import load_policy
 from statera.api.wire import read_body, read_list_body
+from statera.base.credentials import LiveContext
 from statera.base.errand import read_headers
-from statera.base.errors import Refused, StateraError
+from statera.base.errors import Lasting, Refused, StateraError, Transient
 from statera.base.exposition import merge_pages
 from statera.base.secret import Secret
 from statera.base.settings import BadSettings, IdentitySettings, load_settings
+from statera.base.tracing import _read_parent
 from statera.base.unreadable import UNREADABLE
-from statera.drivers.compute_local import _error
+from statera.drivers.compute_local import LocalCompute, _error
 from statera.drivers.identity_keystone import _read as read_token
 from statera.drivers.network_local import networks_from_settings
 from statera.drivers.secrets_barbican import _Access, _Answer, _Container, _Metadata
@@ -48,16 +55,21 @@ from statera.model.agent_wire import (
 from statera.model.amphora import AmphoraObserved, AppliedConfiguration
 from statera.model.certificate_strength import check_chain, check_strength
 from statera.model.certificates import check_revocations, read_authorities, read_certificate, read_revocations
+from statera.model.deployment import DeploymentMark, is_credible
 from statera.model.document import Document, Server, ServersPart
 from statera.model.features import read_installed
 from statera.model.heartbeat import HeartbeatRefused, decode_heartbeat, encode_heartbeat, join_heartbeat
+from statera.model.own_certificates import CertificateFacts, CertificateGrant, CertificateRequest
+from statera.model.protocol import read_protocol
 from statera.model.regex import compile_regex
 from statera.model.secrets import SecretParts, parse_reference
-from statera.render.engine import haproxy_capabilities
+from statera.render.engine import haproxy_capabilities, read_capabilities
 from tests.contract.test_tables import CREATED, UPDATED
 from tests.fuzz.certified import judge_certificates
+from tests.fuzz.heard import hear_refusals, receive_datagrams
 from tests.fuzz.questions import ask_lists, explain_requests, keep_secrets
 from tests.fuzz.told import read_disk, tell_statuses
+from tests.fuzz.wanted import read_profiles, want_trees
 
 CORPUS = Path(__file__).with_name("corpus")
 AMPHORA_ID = "0f3e1d5c-8a57-4a53-9d10-2f6d1b0c7e11"
@@ -71,13 +83,25 @@ AUTHORITIES, REVOCATIONS = (
     for name in ("authorities.pem", "revocations.pem")
 )
 SERVED = Document(parts=(ServersPart(backend="web", servers=(_SERVER,), dynamic=False),))
+_TRUST = cast(LiveContext, SimpleNamespace(current=lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)))
+COMPUTE = LocalCompute((), _TRUST, 1.0)
+ANSWERS: tuple[type[object], ...] = (
+    AmphoraObserved, AppliedConfiguration, HostFacts, Metrics, Verdict, CertificateRequest, CertificateFacts,
+    DeploymentMark, tuple[AmphoraObserved, ...], tuple[str, ...],
+)  # fmt: skip
+"""All that a controller asks agents for."""
+REQUESTS: tuple[type[object], ...] = (
+    SandboxRequest, NeighboursQuestion, ConfigurationRequest, CertificateGrant, DeploymentMark,
+)  # fmt: skip
+"""All that agents are told."""
 
 
 class Target(msgspec.Struct, frozen=True):
-    """One parser: what it is called in the corpus, how it is asked, what it may raise."""
+    """One parser: how it is asked, what it may raise, how often `make test` asks it."""
 
     run: Callable[[bytes], object]
     allowed: tuple[type[BaseException], ...] = ()
+    tries: int = 300
 
 
 def load_corpus(name: str) -> list[bytes]:
@@ -146,6 +170,7 @@ def _haproxy(data: bytes) -> None:
     text = _text(data)
     msgspec.msgpack.encode(parse_statistics(text))
     msgspec.msgpack.encode(parse_process(text))
+    read_metrics(AMPHORA_ID, text, haproxy_running=True)
     parse_processes(text)
     list_old_workers(text)
     translate_exposition(text, memory_percent=1.0)
@@ -174,21 +199,36 @@ def _engines(data: bytes) -> None:
 def _requests_to_agents(data: bytes) -> None:
     with contextlib.suppress(Malformed):
         _read_number({"query_string": data}, "epoch", 0)
-    for kind in (SandboxRequest, NeighboursQuestion, ConfigurationRequest):
+    for kind in REQUESTS:
         with contextlib.suppress(Malformed):
             request = _decode(data, kind)
             if isinstance(request, ConfigurationRequest):
                 unpack_configuration(request)
+            if isinstance(request, CertificateGrant):
+                with contextlib.suppress(Lasting):
+                    read_grant(request.authorities)
 
 
 def _answers_of_agents(data: bytes) -> None:
     for status in (404, 409, 422, 500, 503):
         assert isinstance(_error("local", httpx.Response(status, content=data), "/v1/host"), StateraError)
-    for kind in (AmphoraObserved, AppliedConfiguration, HostFacts, Metrics, Verdict):
-        with contextlib.suppress(*UNREADABLE):
-            told = msgspec.json.decode(data, type=kind)
+    read_protocol(_text(data))
+    for kind in ANSWERS:
+        with contextlib.suppress(Transient):
+            told: object = COMPUTE._decode("local", httpx.Response(200, content=data), kind)
             if isinstance(told, HostFacts):
                 read_installed(told.name, told.engine_versions)
+                read_capabilities(told.engine_versions)
+            if isinstance(told, DeploymentMark):
+                is_credible(told.mark, 1)
+
+
+def _ipvs(data: bytes) -> None:
+    """Read what the kernel tells of IPVS, and a file that was made for keepalived."""
+    with contextlib.suppress(ValueError):
+        parse_table(_text(data))
+    with contextlib.suppress(ValueError):
+        parse_file(_text(data))
 
 
 def _in_file(data: bytes, suffix: str, read: Callable[[Path], object]) -> None:
@@ -214,7 +254,8 @@ def _configuration(data: bytes) -> None:
 def _headers(data: bytes) -> None:
     text = _text(data)
     pairs = dict(line.partition(":")[::2] for line in text.splitlines())
-    read_headers({name.strip().lower(): value.strip() for name, value in pairs.items()})
+    errand = read_headers({name.strip().lower(): value.strip() for name, value in pairs.items()})
+    _read_parent(errand.trace)
     parse_qsl(text)
 
 
@@ -239,7 +280,8 @@ TARGETS = {
     "requests": Target(_requests_to_agents),
     "answers": Target(_answers_of_agents),
     "htpasswd": Target(_htpasswd, (Refused,)),
-    "policies": Target(_policy, (BadSettings,)),
+    # A file of YAML takes a fifth of a second.
+    "policies": Target(_policy, (BadSettings,), tries=20),
     "configuration": Target(_configuration, (BadSettings,)),
     "headers": Target(_headers),
     "expressions": Target(_regex, (ValueError,)),
@@ -248,7 +290,13 @@ TARGETS = {
     "secrets": Target(keep_secrets),
     "explanations": Target(explain_requests, UNREADABLE),
     "engines": Target(_engines),
-    "statuses": Target(tell_statuses, (HeartbeatRefused,)),
-    "disk": Target(read_disk),
+    "statuses": Target(tell_statuses),
+    # Each try makes folders and files, which takes the longer the more the machine has to do.
+    "disk": Target(read_disk, tries=100),
     "own_certificates": Target(judge_certificates),
+    "ipvs": Target(_ipvs),
+    "receivers": Target(receive_datagrams),
+    "refusals": Target(hear_refusals),
+    "plans": Target(want_trees),
+    "profiles": Target(read_profiles),
 }
