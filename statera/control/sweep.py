@@ -16,7 +16,7 @@ from statera.base.logging import get_logger
 from statera.base.metrics import gauge
 from statera.control.surroundings import Surroundings
 from statera.model.amphora import AmphoraObserved
-from statera.model.deployment import Deployment
+from statera.model.deployment import Deployment, is_credible
 from statera.model.ports import ComputeDriver
 from statera.plan.orphans import Orphan, OrphanPorts, OrphanSandbox, decide_orphans, is_foreign
 from statera.store.chores import list_known_ids
@@ -86,6 +86,9 @@ class Sweeper:
     async def _look_at(self, host: str, deployment: Deployment) -> tuple[int, tuple[AmphoraObserved, ...]]:
         try:
             seen = await self._compute.mark_host(host, deployment.id, deployment.mark)
+            if not is_credible(seen, deployment.mark):
+                sentence = f"The agent of host {host} remembers a mark that no database has come to."
+                raise Transient("agent-garbled", sentence)
             return seen, await self._compute.observe_amphorae(host)
         except (Transient, Lasting) as error:
             # One that could not tell what it remembers loses nothing.

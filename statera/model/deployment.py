@@ -20,3 +20,15 @@ class DeploymentMark(msgspec.Struct, frozen=True, kw_only=True):
 
     deployment_id: str
     mark: int
+
+
+MOST_AHEAD = 2**32
+"""Sweeps: more than a database lives through."""
+
+
+def is_credible(seen: int, mark: int) -> bool:
+    """Say whether a host may remember this mark while the database is at `mark`.
+
+    The database takes over the highest one, so a host that was taken over must not lead it to where no number is left.
+    """
+    return 0 <= seen <= mark + MOST_AHEAD

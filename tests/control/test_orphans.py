@@ -104,3 +104,14 @@ async def test_a_host_that_cannot_tell_what_it_remembers_loses_nothing(room: Roo
         room.compute.fail_next("mark_host", Transient("agent-unreachable", "It does not answer."))
     await sweep_for_long(room, chores)
     assert set(room.compute.list_sandboxes()) == {unknown}
+
+
+async def test_a_host_that_remembers_what_no_database_came_to_holds_nobody_up(room: Room, chores: Chores) -> None:
+    before = await load_deployment(room.store)
+    for mark in (2**63 - 1, 2**70):
+        await room.compute.mark_host("one", before.id, mark)
+        await sweep_for_long(room, chores)
+    after = await load_deployment(room.store)
+    assert after.mark < before.mark + 100
+    assert after.held_since is None
+    assert read(HELD) == 0
