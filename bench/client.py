@@ -58,7 +58,9 @@ class ApiConnection:
 
     def _is_closed(self) -> bool:
         """Say whether something came while nothing was asked for, which is the end."""
-        return bool(select.select([self._socket], [], [], 0)[0])
+        incoming = select.poll()
+        incoming.register(self._socket, select.POLLIN)
+        return bool(incoming.poll(0))
 
     def close(self) -> None:
         self._socket.close()
