@@ -1,5 +1,6 @@
-"""Agents of the first protocol with today's controllers, and the reverse: real processes, real traffic."""
+"""Agents of older protocols with today's controllers, and the reverse: real processes, real traffic."""
 
+import itertools
 import json
 import os
 import re
@@ -12,13 +13,18 @@ import psycopg
 import pytest
 
 from statera.cli.playground import ask
+from statera.model.protocol import FIRST_PROTOCOL, PROTOCOL
 from tests.hosts.ground import Ground, raise_ground
 from tests.hosts.service import STATERA, Service
 
 pytestmark = [pytest.mark.e2e, pytest.mark.root]
 
 ROOT = Path(__file__).parents[2]
-OLDER = ("env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "tests.upgrade.older")
+OLDER_AGENTS = (
+    *itertools.pairwise(range(FIRST_PROTOCOL + 1, PROTOCOL)),
+    (FIRST_PROTOCOL, FIRST_PROTOCOL),
+)
+"""What the agents of the two hosts speak; those of the first protocol come last, and stay."""
 OPTIONS: dict[str, Any] = {
     "reconcile": {"lease_s": 2.0, "backoff_most_s": 1.0, "recheck_s": 0.3, "orphan_grace_s": 2.0},
     "compute": {"agent_timeout_s": 2.0},
@@ -29,14 +35,16 @@ RECHECKS = 3
 
 @pytest.fixture(scope="module")
 def ground() -> Iterator[Ground]:
-    """Two hosts with agents of today, and a worker of before."""
+    """Two hosts with agents and controllers of today."""
     if os.geteuid() != 0 and not os.environ.get("CI"):
         pytest.skip("plays hosts with namespaces: needs root")
     tag = f"u{os.getpid() % 10_000}"
-    with raise_ground(
-        tag, hosts=2, overrides=OPTIONS, launch=lambda name: OLDER if name == "worker1" else STATERA
-    ) as made:
+    with raise_ground(tag, hosts=2, overrides=OPTIONS) as made:
         yield made
+
+
+def _older(protocol: int) -> tuple[str, ...]:
+    return ("env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "tests.upgrade.older", str(protocol))
 
 
 def _exchange(service: Service, launcher: tuple[str, ...]) -> None:
@@ -108,14 +116,18 @@ def _count_orders(ground: Ground) -> int:
     return sum(len(re.findall(r"PUT /v1/amphorae", log)) for log in logs)
 
 
-def test_an_older_controller_uses_the_agents_of_today(ground: Ground) -> None:
-    _live_a_whole_life(ground, "older-controller")
+# Those between differ from them by no more than messages do: `test_wire.py` has them all.
+@pytest.mark.parametrize("protocol", [FIRST_PROTOCOL, PROTOCOL - 1])
+def test_an_older_controller_uses_the_agents_of_today(ground: Ground, protocol: int) -> None:
+    _exchange(ground.controllers["worker1"], _older(protocol))
+    _live_a_whole_life(ground, f"older-controller-{protocol}")
     _exchange(ground.controllers["worker1"], STATERA)
 
 
-def test_the_controller_of_today_uses_older_agents(ground: Ground) -> None:
-    for agent in ground.agents.values():
-        _exchange(agent, OLDER)
+@pytest.mark.parametrize("protocols", OLDER_AGENTS)
+def test_the_controller_of_today_uses_older_agents(ground: Ground, protocols: tuple[int, int]) -> None:
+    for agent, protocol in zip(ground.agents.values(), protocols, strict=True):
+        _exchange(agent, _older(protocol))
     _live_a_whole_life(ground, "older-agents")
 
 

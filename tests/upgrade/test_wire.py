@@ -6,11 +6,11 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import msgspec
 import pytest
-from msgspec import UNSET, Meta
+from msgspec import UNSET
 
 from statera.agent import folders
 from statera.base.secret import Secret
@@ -23,6 +23,7 @@ from statera.model.protocol import FIRST_PROTOCOL, PROTOCOL, list_unknown, read_
 from statera.model.spec import SandboxSpec
 from statera.model.vrrp import VrrpSpec
 from tests.upgrade import protocol_1
+from tests.upgrade.forgetting import forget, forget_marked, read_since
 
 RECORDED = Path(__file__).parents[1] / "golden" / "wire"
 ROOMS = (agent_wire, amphora, deployment, document, folders, network, own_certificates, spec)
@@ -83,6 +84,25 @@ def test_the_first_protocol_keeps_all_that_it_knows(path: Path) -> None:
     assert list(_list_lost(json.loads(msgspec.json.encode(known)), today)) == []
 
 
+@pytest.mark.parametrize("protocol", range(FIRST_PROTOCOL, PROTOCOL))
+@pytest.mark.parametrize("path", JSON_FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_an_older_side_keeps_all_that_it_knows_and_says_nothing_later(path: Path, protocol: int) -> None:
+    kind = find_kind(_kind_of(path))
+    body = forget(path.read_bytes(), kind, protocol)
+    if int(path.parent.name.removeprefix("protocol_")) <= protocol:
+        assert list(_list_lost(json.loads(path.read_bytes()), json.loads(body))) == []
+    assert list(list_unknown(msgspec.json.decode(body, type=kind), protocol)) == []
+
+
+@pytest.mark.parametrize(
+    "path", [one for one in JSON_FILES if one.stem != "Record"], ids=lambda path: f"{path.parent.name}-{path.stem}"
+)
+def test_what_the_first_protocol_knew_is_what_has_no_later_mark(path: Path) -> None:
+    kind = find_kind(_kind_of(path))
+    kept, marked = (json.loads(one(path.read_bytes(), kind, FIRST_PROTOCOL)) for one in (forget, forget_marked))
+    assert list(_list_lost(kept, marked)) == list(_list_lost(marked, kept)) == []
+
+
 @pytest.mark.parametrize("path", HEARTBEATS, ids=lambda path: path.parent.name)
 def test_heartbeats_of_all_protocols_are_read_by_each(path: Path) -> None:
     datagram = bytes.fromhex(path.read_text(encoding="ascii"))
@@ -137,11 +157,6 @@ def _list_pairs() -> Iterator[tuple[type[Any], type[Any]]]:
             yield old, getattr(room, name) if room else find_kind(name)
 
 
-def _read_since(kind: type[Any], name: str) -> int | None:
-    marks = getattr(get_type_hints(kind, include_extras=True)[name], "__metadata__", ())
-    return next((mark.extra["since"] for mark in marks if isinstance(mark, Meta) and mark.extra), None)
-
-
 @pytest.mark.parametrize(("old", "new"), list(_list_pairs()), ids=lambda kind: kind.__name__)
 def test_attributes_are_only_added_and_say_since_when(old: type[Any], new: type[Any]) -> None:
     before = {field.name: field for field in msgspec.structs.fields(old)}
@@ -152,7 +167,7 @@ def test_attributes_are_only_added_and_say_since_when(old: type[Any], new: type[
         if name not in before:
             assert field.default is not NO_DEFAULT or field.default_factory is not NO_DEFAULT, f"{name}: no default"
             if new is not heartbeat.Heartbeat:
-                protocol = _read_since(new, name)
+                protocol = read_since(new, name)
                 assert protocol is not None, f"{name}: mark it with `since`"
                 assert protocol <= PROTOCOL, f"{name}: raise PROTOCOL"
                 assert f'"{name}"' in _read_all(protocol), f"{name}: raise PROTOCOL, and record a message with it"
@@ -182,7 +197,7 @@ def test_what_came_later_is_marked_in_newer_messages_too() -> None:
     recorded = "".join(_read_all(protocol) for protocol in range(FIRST_PROTOCOL, PROTOCOL + 1))
     for kind in _list_structs(find_kind(_kind_of(path)) for path in JSON_FILES if path.stem != "Record"):
         for name in kind.__struct_fields__ if kind not in known and not kind.__struct_config__.array_like else ():
-            told = f'"{name}"' in recorded or _read_since(kind, name) is not None
+            told = f'"{name}"' in recorded or read_since(kind, name) is not None
             assert told, f"{kind.__name__}.{name}: mark it with `since`, raise PROTOCOL, record a message with it"
 
 
