@@ -161,6 +161,8 @@ class Observer:
 
     async def _look_at_all(self, run: Run) -> dict[str, Sighting]:
         looking = asyncio.gather(*[self._look(run, amphora) for amphora in run.amphorae.values()])
+        # A pass may be given up meanwhile: what comes of its questions then is nobody's business.
+        looking.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
             if not (await asyncio.wait({looking}, timeout=ANSWERS_WITHIN_S))[0]:
                 # A host may be lost: all are asked beside, so that the proof does not take twice as long.

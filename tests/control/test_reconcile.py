@@ -1,6 +1,7 @@
 """Passes, one at a time: what is wanted becomes true, whatever stands in the way shows and goes away again."""
 
 import asyncio
+import gc
 import random
 
 import msgspec
@@ -63,6 +64,23 @@ async def test_an_added_member_costs_few_calls_and_statements(room: Room) -> Non
     [sandbox] = room.compute.list_sandboxes().values()
     assert member.id in sandbox.text
     assert is_active(await room.show(tree))
+
+
+async def test_a_pass_that_is_given_up_while_it_looks_says_nothing_more(room: Room) -> None:
+    tree = await build(room)
+    complaints: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context["message"]))
+    gate = room.compute.hold("observe_amphora")
+    looking = asyncio.create_task(room.run_pass(tree))
+    await reach(gate, looking)
+    looking.cancel()
+    await asyncio.wait({looking})
+    assert looking.cancelled()
+    # What nobody has asked for is told when it is thrown away.
+    del looking
+    await asyncio.sleep(0)
+    gc.collect()
+    assert complaints == []
 
 
 async def test_a_re_check_that_finds_all_well_leaves_no_trace(room: Room) -> None:
