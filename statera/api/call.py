@@ -14,6 +14,7 @@ from statera.api.probe import DatabaseProbe
 from statera.api.wire import W, read_body, read_list_body
 from statera.base.clock import Clock
 from statera.base.errors import Refusal, Refused
+from statera.base.secret import Discreet
 from statera.base.settings import Settings
 from statera.model.edits import Decide, Terms
 from statera.model.features import Installed, refuse_lacking
@@ -48,9 +49,10 @@ class Room(msgspec.Struct, frozen=True, kw_only=True):
     """The provider's own name; `octavia` is another name of it."""
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True):
+class Call(Discreet, msgspec.Struct, frozen=True, kw_only=True):
     """One authenticated request."""
 
+    unprinted = frozenset({"headers"})
     room: Room
     caller: Caller
     method: str

@@ -11,6 +11,7 @@ import msgspec
 
 from statera.base.errors import Lasting, Refusal, Refused, StateraError, Transient
 from statera.base.logging import get_logger
+from statera.base.secret import Discreet
 
 log = get_logger("api")
 
@@ -80,9 +81,11 @@ class TooLarge(msgspec.Struct, frozen=True, kw_only=True):
     title: str
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class Answer(Discreet, msgspec.Struct, frozen=True, kw_only=True):
     """What goes back to the client."""
 
+    unprinted = frozenset({"body"})
+    # The key manager's may be a private key.
     status: int
     body: bytes = b""
     media_type: str = "application/json"

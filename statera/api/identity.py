@@ -90,9 +90,10 @@ class BasicIdentity:
         roles = frozenset(user.roles).union(*(_IMPLIED.get(role, set()) for role in user.roles))
         return Caller(name=name, project_id=user.project_id or None, roles=roles)
 
-    async def _is_right(self, name: str, password: bytes) -> bool:
+    async def _is_right(self, name: str, password: Secret[bytes]) -> bool:
         stored = self._hashes.get(name)
-        proof = hmac.digest(self._key, b"\0".join((name.encode(), stored or b"", password)), "sha256")
+        proven = b"\0".join((name.encode(), stored or b"", password.reveal()))
+        proof = hmac.digest(self._key, proven, "sha256")
         if stored is not None and proof in self._proven:
             return True
         async with self._turns:
@@ -157,7 +158,7 @@ def make_identity(settings: IdentitySettings, tokens: TokenDriver | None = None)
         raise BadSettings(f"Option identity.htpasswd_file is wrong: {error.sentence}") from error
 
 
-def _read_basic(header: str) -> tuple[str, bytes]:
+def _read_basic(header: str) -> tuple[str, Secret[bytes]]:
     scheme, _, text = header.partition(" ")
     if scheme.lower() != "basic":
         raise _unauthenticated()
@@ -165,7 +166,7 @@ def _read_basic(header: str) -> tuple[str, bytes]:
         name, colon, password = base64.b64decode(text.strip(), validate=True).partition(b":")
         if not colon:
             raise _unauthenticated()
-        return name.decode(), password
+        return name.decode(), Secret(password)
     except ValueError:  # Not base64, not ASCII, not UTF-8.
         raise _unauthenticated() from None
 
@@ -174,12 +175,13 @@ def _unauthenticated() -> Refused:
     return Refused(Refusal.UNAUTHENTICATED, "The request you have made requires authentication.")
 
 
-def _check_password(password: bytes, stored: bytes) -> bool:
-    if b"\0" in password:
+def _check_password(password: Secret[bytes], stored: bytes) -> bool:
+    text = password.reveal()
+    if b"\0" in text:
         return False
     try:
         # bcrypt reads 72 bytes and refuses more; so does htpasswd when it makes the hash.
-        return bcrypt.checkpw(password[:72], stored)
+        return bcrypt.checkpw(text[:72], stored)
     except ValueError:
         return False
 

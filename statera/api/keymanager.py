@@ -20,7 +20,7 @@ from statera.api.fields import MOST_INTEGER
 from statera.api.policy import is_cloud_admin
 from statera.base.errors import Refusal, Refused
 from statera.base.ids import new_id
-from statera.base.secret import Secret
+from statera.base.secret import Discreet, Secret
 from statera.base.unreadable import UNREADABLE
 from statera.model.ports import SecretsKeeper
 from statera.model.secrets import MOST_PAYLOAD_BYTES, ContainerRow, SecretReader, SecretRow, parse_reference
@@ -45,9 +45,10 @@ CONTAINER_FILTERS = {"name": "name", "type": "type"}
 _PAYLOAD_TYPES = (TEXT, BYTES, "application/pkcs8", "application/pkix-cert")
 
 
-class NewSecret(msgspec.Struct, frozen=True, kw_only=True):
+class NewSecret(Discreet, msgspec.Struct, frozen=True, kw_only=True):
     """What `POST /v1/secrets` takes; a missing payload follows by PUT."""
 
+    unprinted = frozenset({"payload"})
     name: str | None = None
     payload: str | None = None
     payload_content_type: str | None = None

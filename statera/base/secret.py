@@ -1,7 +1,7 @@
 """A value that does not print."""
 
 import hmac
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T", str, bytes)
 
@@ -41,3 +41,22 @@ class Secret(Generic[T]):
 def _to_bytes(value: str | bytes) -> bytes:
     # A text of others may hold what UTF-8 cannot.
     return value.encode("utf-8", errors="surrogatepass") if isinstance(value, str) else value
+
+
+class Discreet:
+    """Mixed into a struct whose wire or file has a secret as plain text: it prints `[redacted]` for `unprinted` fields.
+
+    For what only passes through; whatever is kept is a `Secret`.
+    """
+
+    __slots__ = ()
+    # Not annotated: an annotation would make it an option of the configuration.
+    unprinted = frozenset[str]()
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        values = [(name, getattr(self, name)) for name in self.__struct_fields__]  # type: ignore[attr-defined]
+        return [(name, Secret("") if value and name in self.unprinted else value) for name, value in values]
+
+    def __repr__(self) -> str:
+        told = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())
+        return f"{type(self).__name__}({told})"

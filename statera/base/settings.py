@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from statera.base.errors import Lasting
 from statera.base.option_faults import describe_fault
-from statera.base.secret import Secret
+from statera.base.secret import Discreet, Secret
 
 ENVIRONMENT_PREFIX = "STATERA_"
 DEFAULT_PATHS = (Path("/etc/statera/statera.toml"),)
@@ -32,7 +32,10 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Base of all sections: a name that no option has stops the start."""
 
 
-class DatabaseSettings(Section, frozen=True, kw_only=True):
+class DatabaseSettings(Discreet, Section, frozen=True, kw_only=True):
+    unprinted = frozenset({"url", "direct_url"})
+    """They may hold a password."""
+
     url: Annotated[
         str,
         Meta(

@@ -27,7 +27,7 @@ class SealingKeys:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self._keys: list[bytes] = []
+        self._keys: list[Secret[bytes]] = []
 
     def ensure(self) -> None:
         """Make the file with a new key when there is none."""
@@ -44,7 +44,7 @@ class SealingKeys:
     def seal(self, payload: bytes, owner: str) -> bytes:
         """Return the payload sealed for its owner."""
         key, nonce = self._load()[0], os.urandom(NONCE_BYTES)
-        return _mark(key) + nonce + AESGCM(key).encrypt(nonce, payload, owner.encode())
+        return _mark(key) + nonce + AESGCM(key.reveal()).encrypt(nonce, payload, owner.encode())
 
     def open(self, sealed: bytes, owner: str) -> bytes:
         """Return the payload. Raises `Lasting` (slug `secret-unreadable`) when no key opens it."""
@@ -52,12 +52,13 @@ class SealingKeys:
         for key in self._load():
             if _mark(key) == mark:
                 try:
-                    return AESGCM(key).decrypt(nonce, sealed[MARK_BYTES + NONCE_BYTES :], owner.encode())
+                    opener = AESGCM(key.reveal())
+                    return opener.decrypt(nonce, sealed[MARK_BYTES + NONCE_BYTES :], owner.encode())
                 except InvalidTag:
                     break
         raise Lasting("secret-unreadable", f"Secret {owner} cannot be opened with the keys in {self.file}.")
 
-    def _load(self) -> list[bytes]:
+    def _load(self) -> list[Secret[bytes]]:
         if not self._keys:
             try:
                 lines = [line.strip() for line in self.file.read_text(encoding="ascii").splitlines()]
@@ -69,13 +70,13 @@ class SealingKeys:
                     f"There is no usable key in {self.file}. `statera up` makes it; copy it to other controllers."
                 )
                 raise Lasting("secrets-key-missing", sentence)
-            self._keys = keys
+            self._keys = [Secret(key) for key in keys]
         return self._keys
 
 
-def _mark(key: bytes) -> bytes:
+def _mark(key: Secret[bytes]) -> bytes:
     """Return what tells keys apart and nothing of them."""
-    return hashlib.sha256(b"statera sealing key" + key).digest()[:MARK_BYTES]
+    return hashlib.sha256(b"statera sealing key" + key.reveal()).digest()[:MARK_BYTES]
 
 
 class LocalSecrets:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import msgspec
 
-from statera.base.secret import Secret
+from statera.base.secret import Discreet, Secret
 from statera.model.document import Document
 from statera.model.heartbeat import ListenerObserved, MemberObserved
 from statera.model.network import Attachment
@@ -32,9 +32,10 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What of the machine allows no more than the limit, in words; "" where only the option does."""
 
 
-class SandboxRequest(msgspec.Struct, frozen=True, kw_only=True):
+class SandboxRequest(Discreet, msgspec.Struct, frozen=True, kw_only=True):
     """Build this sandbox, or bring it to this spec."""
 
+    unprinted = frozenset({"heartbeat_key"})
     epoch: int
     sandbox: SandboxSpec
     heartbeat_key: bytes
@@ -46,18 +47,16 @@ class SandboxRequest(msgspec.Struct, frozen=True, kw_only=True):
     same; "" for a controller that does not tell."""
 
 
-class ConfigurationRequest(msgspec.Struct, frozen=True, kw_only=True):
+class ConfigurationRequest(Discreet, msgspec.Struct, frozen=True, kw_only=True):
     """A `Configuration` on the wire. Like the key above, contents stay in the body."""
 
+    unprinted = frozenset({"haproxy", "contents"})
     generation: int
     epoch: int
     haproxy: Document | None
     contents: dict[str, bytes] = {}
     digest: Annotated[str, since(2)] = ""
     """Of the document, as above; "" for none, too."""
-
-    def __repr__(self) -> str:
-        return f"ConfigurationRequest(generation={self.generation}, epoch={self.epoch})"
 
 
 def pack_configuration(configuration: Configuration) -> ConfigurationRequest:

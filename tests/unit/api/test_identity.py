@@ -3,6 +3,7 @@
 import bcrypt
 
 from statera.api.identity import _DUMMY_HASH, DUMMY_COST, _check_password, find_cost
+from statera.base.secret import Secret
 
 
 def test_the_cost_is_that_of_most_users() -> None:
@@ -13,6 +14,6 @@ def test_the_cost_is_that_of_most_users() -> None:
 
 
 def test_the_hash_of_nobody_is_one_and_no_password_fits() -> None:
-    assert not _check_password(b"word", _DUMMY_HASH % 4)
+    assert not _check_password(Secret(b"word"), _DUMMY_HASH % 4)
     # bcrypt itself takes it: what it refuses would be answered at once.
     assert bcrypt.checkpw(b"word", _DUMMY_HASH % 4) is False
