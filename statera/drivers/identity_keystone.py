@@ -1,6 +1,7 @@
 """Tokens of OpenStack's identity service, checked by asking it (Identity API v3, `GET /v3/auth/tokens`).
 
 A valid token is remembered for `cache_s` seconds, never beyond its end: so late is it noticed that one was revoked.
+A token that Keystone refuses is remembered for `REFUSED_S`: who sends it again and again does not flood Keystone.
 keystoneauth keeps our own token fresh; it blocks, so it works in threads of its own, few enough not to flood Keystone.
 What it logs of requests is switched off.
 """
@@ -11,6 +12,7 @@ import hmac
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import requests
@@ -28,8 +30,13 @@ from statera.model.token import Token
 
 log = get_logger("drivers")
 
+T = TypeVar("T")
+
 THREADS = 8
 REMEMBERED = 10_000
+"""Tokens, and as many that were refused."""
+REFUSED_S = 5.0
+"""Short: a token that is just being made may not be known to every Keystone yet."""
 LONGEST_TOKEN = 16_384
 """Characters. Fernet tokens have a few hundred, signed ones some thousand."""
 UNAVAILABLE = "The Keystone service is temporarily unavailable."
@@ -66,6 +73,7 @@ class KeystoneTokens:
         # Digests under a key that dies with the process: memory holds no token longer than a request.
         self._key = os.urandom(32)
         self._known: dict[bytes, tuple[Token, dt.datetime]] = {}
+        self._refused: dict[bytes, dt.datetime] = {}
         self._asking: dict[bytes, asyncio.Task[Token | None]] = {}
 
     async def close(self) -> None:
@@ -81,6 +89,8 @@ class KeystoneTokens:
         known = self._recall(digest)
         if known is not None:
             return known
+        if self._is_refused(digest):
+            return None
         asking = self._asking.get(digest)
         if asking is None:
             asking = asyncio.create_task(self._ask(digest, token))
@@ -95,6 +105,12 @@ class KeystoneTokens:
             del self._known[digest]
             return None
         return known[0] if known is not None else None
+
+    def _is_refused(self, digest: bytes) -> bool:
+        """Say whether Keystone has just refused it. A clock that was set back does not make it longer."""
+        refused_at = self._refused.get(digest)
+        age = None if refused_at is None else self._clock.now() - refused_at
+        return age is not None and dt.timedelta(0) <= age < dt.timedelta(seconds=REFUSED_S)
 
     def _end(self, digest: bytes, asking: "asyncio.Task[Token | None]") -> None:
         self._asking.pop(digest, None)
@@ -111,11 +127,10 @@ class KeystoneTokens:
             raise _unavailable("It did not answer in time.") from error
         token = None if text is None else _read(text)
         if token is None or token.expires_at <= asked_at:
+            remember(self._refused, digest, asked_at)
             return None
         until = min(asked_at + dt.timedelta(seconds=self._cache_s), token.expires_at)
-        if len(self._known) >= REMEMBERED:
-            del self._known[next(iter(self._known))]
-        self._known[digest] = token, until
+        remember(self._known, digest, (token, until))
         return token
 
     def _fetch(self, subject: Secret[str]) -> bytes | None:
@@ -132,6 +147,14 @@ class KeystoneTokens:
         if answer.status_code != 200:
             raise _unavailable(f"It answers {answer.status_code} when it is to validate a token for the service user.")
         return answer.content
+
+
+def remember(there: dict[bytes, T], digest: bytes, what: T) -> None:
+    """Remember it as the newest; the oldest of too many goes."""
+    there.pop(digest, None)
+    if len(there) >= REMEMBERED:
+        del there[next(iter(there))]
+    there[digest] = what
 
 
 def find_base(settings: KeystoneSettings) -> str:

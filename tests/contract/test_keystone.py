@@ -21,7 +21,7 @@ from statera.app import check_identity
 from statera.base.clock import SystemClock
 from statera.base.ids import new_id
 from statera.base.settings import BadSettings, Settings
-from statera.drivers.identity_keystone import KeystoneTokens
+from statera.drivers.identity_keystone import REFUSED_S, REMEMBERED, KeystoneTokens, remember
 from statera.drivers.network_local import LocalNetwork, networks_from_settings
 from statera.store.addresses import StoredAddressBook
 from statera.store.engine import Store
@@ -334,6 +334,37 @@ async def test_equal_tokens_are_asked_for_once(api: Opened, people: People) -> N
     answers = await asyncio.gather(*(api.ask_as(token, "GET", "/loadbalancers") for _ in range(20)))
     assert {status for status, _ in answers} == {200}
     assert log.read_text(encoding="utf-8").count("GET /v3/auth/tokens") == before + 1
+
+
+async def test_a_refused_token_is_asked_for_once_in_some_seconds(api: Opened, people: People) -> None:
+    log, token = people.keystone.log, f"refused-{new_id()}"
+
+    def count() -> int:
+        return log.read_text(encoding="utf-8").count("GET /v3/auth/tokens")
+
+    api.clock.stop()
+    before = count()
+    for _ in range(20):
+        assert (await api.ask_as(token, "GET", "/loadbalancers"))[0] == 401
+    assert count() == before + 1
+    # Another one is another question, and one that is valid gets in meanwhile.
+    assert (await api.ask_as(people.writer.ask_token(), "GET", "/loadbalancers"))[0] == 200
+    for ahead_s in (REFUSED_S, -3600.0):
+        before = count()
+        api.clock.ahead_s = ahead_s
+        for _ in range(3):
+            assert (await api.ask_as(token, "GET", "/loadbalancers"))[0] == 401
+        assert count() == before + 1
+
+
+def test_so_many_tokens_are_remembered_and_the_newest_stay() -> None:
+    there: dict[bytes, int] = {}
+    for number in range(REMEMBERED + 100):
+        remember(there, b"%d" % number, number)
+        remember(there, b"0", number)
+    assert len(there) == REMEMBERED
+    assert {0, REMEMBERED + 99, REMEMBERED + 98} <= {int(one) for one in there}
+    assert b"1" not in there
 
 
 # When nobody can tell
