@@ -26,7 +26,7 @@ def main() -> int:
     chosen = parser.parse_args()
     if chosen.seed is not None:
         try:
-            print("\n".join(simulate(chosen.seed).lines))
+            print("\n".join(simulate(chosen.seed).story.lines))
         except Failed as error:
             print(error)
             return 1

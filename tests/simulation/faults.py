@@ -1,6 +1,7 @@
 """When something goes wrong: drawn from the seed, different in kind and number for each one, and over at the end."""
 
 import random
+from collections import Counter
 
 KINDS = (
     "crash",
@@ -27,7 +28,11 @@ class Faults:
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
         self.over = False
-        self.counts: dict[str, int] = dict.fromkeys(KINDS, 0)
+        self.counts: Counter[str] = Counter()
+        """How often each kind struck."""
+        self.points: Counter[str] = Counter()
+        """How often processes came by each point, and how often one died there."""
+        self.deaths: Counter[str] = Counter()
         # Many seeds have few kinds: what only shows when one fault comes alone must not drown in others.
         chosen = rng.sample(KINDS, rng.randint(1, len(KINDS)))
         self._chances = {kind: rng.choice((0.002, 0.01, MOST)) for kind in chosen}

@@ -3,17 +3,23 @@
 import re
 from typing import TYPE_CHECKING
 
+from statera.drivers.compute_noop import NoopSandbox
 from statera.model.amphora import Amphora
 from statera.model.enums import AmphoraStatus, ProvisioningStatus, Topology
 from statera.plan.seats import ROLES
 from tests.simulation.database import BalancerRow, list_rows
+from tests.simulation.outside import CALL_MOST_S
 from tests.simulation.story import tell_time
+from tests.simulation.vips import list_holders, list_owners, list_vips
 
 if TYPE_CHECKING:
     from tests.simulation.scenario import Simulation
 
-DOUBLE_MOST_S = 120.0
-"""How long two reachable sandboxes may have one VIP: the time of a take-over with all its retries."""
+PASS_S = 3.0
+"""How long a pass takes when nothing goes wrong: its calls take up to 20 ms each."""
+PASSES = 2
+"""One that finishes what another began, and one that follows an edit."""
+PENDING = (ProvisioningStatus.PENDING_CREATE, ProvisioningStatus.PENDING_UPDATE, ProvisioningStatus.PENDING_DELETE)
 
 MEMBER = re.compile(r"^ +server (\S+) (\S+) weight (\d+)", re.MULTILINE)
 
@@ -22,63 +28,134 @@ class Invariants:
     def __init__(self, simulation: "Simulation") -> None:
         self._world = simulation
         self._doubled_since: dict[str, float] = {}
-        self._seen: dict[str, tuple[int, int, int]] = {}
+        self._disturbed_until: dict[str, float] = {}
+        """By load balancer: until when a fault works, or worked, on those who work on it."""
+        self._order: dict[str, tuple[int, int, int]] = {}
+        self._judged: dict[str, tuple[object, int]] = {}
+        """Of each load balancer the tree, and the state of the ledger, that were judged last."""
+        options = simulation.settings.reconcile
+        # A worker is lost just before it ends the matter: its lease, the wait after the failure of another one, a call
+        # that is waited for, the look that finds the load balancer due, and the passes themselves.
+        waits = (options.lease_s, CALL_MOST_S, options.backoff_most_s, options.poll_s)
+        self._double_limit_s = sum(waits) + PASSES * PASS_S
 
     # At every moment
 
     def check(self) -> None:
-        for load_balancer_id, row in self._world.database.balancers.items():
+        """Look at everything."""
+        self.check_rows()
+        self._check_hosts()
+
+    def check_rows(self) -> None:
+        """Look at what a statement of the database can have changed."""
+        world = self._world
+        for load_balancer_id, row in world.database.balancers.items():
+            balancer = row.tree.load_balancer
             self._check_order(load_balancer_id, row)
-            self._check_reasons(load_balancer_id, row)
-            self._check_vip(load_balancer_id)
+            assert row.lease_until is None or row.lease_owner is not None, f"{load_balancer_id} is held by nobody"
+            assert row.failures == 0 or balancer.reason is not None, f"{load_balancer_id} fails without a reason"
+            version, judged = world.ledger.version, self._judged.get(load_balancer_id)
+            # Trees do not change: one that was judged need not be judged again.
+            if judged is None or judged[0] is not row.tree or judged[1] != version:
+                self._judged[load_balancer_id] = (row.tree, version)
+                self._check_statuses(row)
+                broken = world.ledger.find_broken(row.tree)
+                assert broken is None, f"an edit of {load_balancer_id} is lost: {broken}"
+        vanished = world.ledger.find_vanished(world.database.balancers)
+        assert vanished is None, vanished
         self._check_owned()
 
     def _check_order(self, load_balancer_id: str, row: BalancerRow) -> None:
         balancer = row.tree.load_balancer
         now = (balancer.generation, balancer.observed_generation, row.epoch)
-        before = self._seen.get(load_balancer_id, (0, 0, 0))
-        assert all(new >= old for new, old in zip(now, before, strict=True)), f"{load_balancer_id} goes back: {now}"
-        assert balancer.observed_generation <= balancer.generation, f"{load_balancer_id} has seen the future"
-        assert row.lease_until is None or row.lease_owner is not None
-        self._seen[load_balancer_id] = now
-
-    def _check_reasons(self, load_balancer_id: str, row: BalancerRow) -> None:
-        balancer = row.tree.load_balancer
-        assert row.failures == 0 or balancer.reason is not None, f"{load_balancer_id} fails without a reason"
-        assert balancer.reason is None or balancer.reason.slug != "internal-fault", balancer.reason
-        for one in (balancer, *list_rows(row.tree)):
-            is_bad = one.provisioning_status == ProvisioningStatus.ERROR
-            assert not is_bad or (one.reason is not None and one.reason.sentence), f"{one.id} is bad without a reason"
-
-    def _check_vip(self, load_balancer_id: str) -> None:
-        hosts = self._world.hosts.hosts.values()
-        reached = [host for host in hosts if not host.is_cut_off]
-        holders = [one for host in reached for one in host.list_vip_holders(load_balancer_id)]
-        serves = any(host.sandboxes[one].configuration for host in reached for one in holders if one in host.sandboxes)
-        # Where none of them has ever been configured nobody is kept from the one that serves.
-        if len(holders) <= 1 or not serves:
-            self._doubled_since.pop(load_balancer_id, None)
+        before = self._order.get(load_balancer_id, (0, 0, 0))
+        if now == before:
             return
-        since = self._doubled_since.setdefault(load_balancer_id, tell_time())
-        if tell_time() - since >= DOUBLE_MOST_S:
-            row = self._world.database.balancers[load_balancer_id]
-            told = [
-                (one.id[:8], one.host, str(one.status)) for one in self._world.database.list_amphorae(load_balancer_id)
-            ]
-            worn = [one[:8] for one in row.tree.load_balancer.amphorae_to_replace]
-            reason = row.tree.load_balancer.reason
-            why = f"{told}, to replace {worn}, {reason}"
-            raise AssertionError(f"{holders} have had the VIP of {load_balancer_id} since {since:.1f}: {why}")
+        assert all(new >= old for new, old in zip(now, before, strict=True)), f"{load_balancer_id} goes back: {now}"
+        assert now[1] <= now[0], f"{load_balancer_id} has seen the future: {now}"
+        # Whoever was lied to takes the lie for true.
+        if now[1] > before[1] and not self._world.faults.counts["host-lies"]:
+            served = self._world.hosts.most_served.get(load_balancer_id, 0)
+            assert served >= now[1], f"{load_balancer_id} says that {now[1]} is served, which is at most {served}"
+        self._order[load_balancer_id] = now
+
+    def _check_statuses(self, row: BalancerRow) -> None:
+        balancer = row.tree.load_balancer
+        assert balancer.reason is None or balancer.reason.slug != "internal-fault", balancer.reason
+        served = balancer.observed_generation
+        for one in (balancer, *list_rows(row.tree)):
+            status, wanted = one.provisioning_status, one.changed_at_generation
+            told = f"{type(one).__name__} {one.id} is {status}, wanted since {wanted}, served is {served}"
+            assert status != ProvisioningStatus.ACTIVE or wanted <= served, told
+            assert status not in PENDING or wanted > served, told
+            assert status != ProvisioningStatus.ERROR or (one.reason and one.reason.sentence), f"{told}: no reason"
 
     def _check_owned(self) -> None:
         """Whatever stands on a host carries an id that the database knows, unless a host lied about removing it."""
         counts = self._world.faults.counts
         if counts["host-lies"] or counts["host-old-news"]:
             return
-        known = self._world.database.list_known_ids()
-        unknown = [one for host in self._world.hosts.hosts.values() for one in host.sandboxes if one not in known]
-        if unknown:
-            raise AssertionError(f"nobody knows {unknown}")
+        database = self._world.database
+        for host in self._world.hosts.hosts.values():
+            for one in host.sandboxes:
+                assert one in database.amphorae or one in database.balancers, f"nobody knows {one} on {host.name}"
+
+    def _check_hosts(self) -> None:
+        hosts = self._world.hosts
+        assert not hosts.wrongs, "; ".join(hosts.wrongs)
+        for host in hosts.hosts.values():
+            if not host.answers:
+                host.struck_at = tell_time()
+        reached = [host for host in hosts.hosts.values() if not host.is_cut_off]
+        holders = list_holders(reached)
+        self._check_strangers(holders)
+        for load_balancer_id, boxes in holders.items():
+            self._check_vip(load_balancer_id, boxes)
+        for load_balancer_id in self._doubled_since.keys() - holders.keys():
+            del self._doubled_since[load_balancer_id]
+
+    def _check_strangers(self, holders: dict[str, list[NoopSandbox]]) -> None:
+        """A VIP is on sandboxes of one load balancer alone, whoever shares it with whom."""
+        owner_of: dict[str, str] = {}
+        for load_balancer_id, boxes in holders.items():
+            for vip in {vip for box in boxes for vip in list_vips(box)}:
+                other = owner_of.setdefault(vip, load_balancer_id)
+                assert other == load_balancer_id, f"{other} and {load_balancer_id} both have the VIP {vip}"
+
+    def _check_vip(self, load_balancer_id: str, boxes: list[NoopSandbox]) -> None:
+        owners = list_owners(boxes) if len(boxes) > 1 else []
+        # Where none of them has ever been configured nobody is kept from the one that serves.
+        if len(owners) <= 1 or not any(box.configuration for box in boxes):
+            self._doubled_since.pop(load_balancer_id, None)
+            return
+        now = tell_time()
+        since = max(self._doubled_since.get(load_balancer_id, now), self._find_disturbance(load_balancer_id, boxes))
+        self._doubled_since[load_balancer_id] = since
+        assert now - since < self._double_limit_s, self._tell_double(load_balancer_id, owners, since)
+
+    def _find_disturbance(self, load_balancer_id: str, boxes: list[NoopSandbox]) -> float:
+        """Return when a fault worked last on those who work on a load balancer, or on the hosts that it is on."""
+        there = {box.spec.amphora_id for box in boxes}
+        rows = self._world.database.list_amphorae(load_balancer_id)
+        names = {row.host for row in rows}
+        hosts = [
+            host
+            for host in self._world.hosts.hosts.values()
+            if host.name in names or not there.isdisjoint(host.sandboxes)
+        ]
+        return max([self._disturbed_until.get(load_balancer_id, 0.0), *(host.struck_at for host in hosts)])
+
+    def note_disturbed(self, load_balancer_id: str, until: float) -> None:
+        self._disturbed_until[load_balancer_id] = max(until, self._disturbed_until.get(load_balancer_id, 0.0))
+
+    def _tell_double(self, load_balancer_id: str, owners: list[set[str]], since: float) -> str:
+        row = self._world.database.balancers.get(load_balancer_id)
+        rows = self._world.database.list_amphorae(load_balancer_id)
+        told = [(one.id[:8], one.host, str(one.status)) for one in rows]
+        worn = [one[:8] for one in row.tree.load_balancer.amphorae_to_replace] if row is not None else []
+        reason = row.tree.load_balancer.reason if row is not None else None
+        who = [sorted(one[:8] for one in owner) for owner in owners]
+        return f"{who} have had the VIP of {load_balancer_id} since {since:.1f}: {told}, to replace {worn}, {reason}"
 
     def check_given_up(self, amphora: Amphora) -> None:
         """Nobody is replaced, without being asked for it, who serves on a machine that lives."""
@@ -120,10 +197,13 @@ class Invariants:
         amphorae = self._world.database.list_amphorae(balancer.id)
         if sorted(one.role for one in amphorae) != sorted(ROLES[balancer.topology]):
             return f"has the amphorae {[(one.id, one.role, one.status) for one in amphorae]}"
-        holders = [one for host in hosts.values() for one in host.list_vip_holders(balancer.id)]
+        unreplaced = self._world.ledger.find_unreplaced(balancer.id, [one.id for one in amphorae])
+        if unreplaced is not None:
+            return unreplaced
+        owners = list_owners(list_holders(hosts.values()).get(balancer.id, ()))
         shares = balancer.topology == Topology.ACTIVE_STANDBY
-        if sorted(holders) != ([] if shares else sorted(one.id for one in amphorae)):
-            return f"has its VIP on {holders}"
+        if owners != [{one.id for one in amphorae}]:
+            return f"has its VIP on {[sorted(one) for one in owners]}"
         for one in amphorae:
             box = hosts[one.host].sandboxes.get(one.id)
             if box is None or box.configuration is None or one.status != AmphoraStatus.ALLOCATED:

@@ -3,7 +3,8 @@
 import asyncio
 import datetime as dt
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -19,10 +20,12 @@ from statera.model.network import Attachment, Port, PortAddress
 from statera.model.spec import Configuration, SandboxSpec
 from tests.simulation.faults import Faults
 from tests.simulation.processes import Process
-from tests.simulation.story import Story
+from tests.simulation.story import Story, tell_time
 
 CALL_MOST_S = 10.0
 """After which a caller gives up on a host."""
+LASTING_S = 60.0
+"""How long a lie works on: until the next re-check, or until two sweeps of orphans after their grace."""
 
 
 class Ears:
@@ -41,6 +44,8 @@ class SimHost(NoopHost):
 
     is_cut_off = False
     has_agent = True
+    struck_at = 0.0
+    """When a request came late, or it did not answer, last."""
 
     @property
     def answers(self) -> bool:
@@ -56,16 +61,6 @@ class SimHost(NoopHost):
     def lose_power(self) -> None:
         self.sandboxes.clear()
 
-    def list_vip_holders(self, load_balancer_id: str) -> list[str]:
-        """Return the sandboxes of a load balancer that have its VIPs for themselves."""
-        return [
-            amphora_id
-            for amphora_id, box in self.sandboxes.items()
-            if box.spec.load_balancer_id == load_balancer_id
-            and box.spec.vrrp is None
-            and any(one.vips for one in box.spec.interfaces)
-        ]
-
 
 class Hosts(NoopCompute):
     """What really is, whoever asks and whatever he is told."""
@@ -76,6 +71,36 @@ class Hosts(NoopCompute):
         super().__init__(())
         self.hosts = {name: SimHost(name, amphora_limit=100) for name in names}
         self._rejected = rejected
+        self.most_served: dict[str, int] = {}
+        """By load balancer: the highest generation that any of its sandboxes has been configured to."""
+        self.wrongs: list[str] = []
+        """What a host did and may never do."""
+
+    @contextmanager
+    def _fence(self, name: str, amphora_id: str, what: str, epoch: int) -> Iterator[None]:
+        """Note it when a host obeys an older epoch than it obeyed before."""
+        fence, was_there = self.hosts[name].fences.get(amphora_id, 0), amphora_id in self.hosts[name].sandboxes
+        yield
+        # Nothing to remove: then no epoch is too old.
+        if epoch < fence and (was_there or what != "removal"):
+            self.wrongs.append(f"host {name} obeys the {what} of {amphora_id}, epoch {epoch}, after epoch {fence}")
+
+    async def ensure_amphora(self, host: str, sandbox: SandboxSpec, *, epoch: int, **values: Any) -> None:
+        with self._fence(host, sandbox.amphora_id, "build", epoch):
+            await super().ensure_amphora(host, sandbox, epoch=epoch, **values)
+
+    async def apply_configuration(
+        self, host: str, amphora_id: str, configuration: Configuration
+    ) -> AppliedConfiguration:
+        with self._fence(host, amphora_id, "configuration", configuration.epoch):
+            done = await super().apply_configuration(host, amphora_id, configuration)
+        owner = self.hosts[host].sandboxes[amphora_id].spec.load_balancer_id
+        self.most_served[owner] = max(configuration.generation, self.most_served.get(owner, 0))
+        return done
+
+    async def remove_amphora(self, host: str, amphora_id: str, *, epoch: int, hands_over: bool = False) -> None:
+        with self._fence(host, amphora_id, "removal", epoch):
+            await super().remove_amphora(host, amphora_id, epoch=epoch, hands_over=hands_over)
 
     def reach(self, name: str) -> NoopHost:
         host = super().reach(name)
@@ -103,7 +128,8 @@ class SimCompute:
 
     async def observe_amphora(self, host: str, amphora_id: str) -> AmphoraObserved | None:
         now: AmphoraObserved | None = await self._look(host, self._hosts.observe_amphora(host, amphora_id))
-        if (host, amphora_id) in self._old_news and self._faults.strikes("host-old-news"):
+        if (host, amphora_id) in self._old_news and self._process.strikes("host-old-news"):
+            self._process.disturb(LASTING_S)
             self._tell(f"is told old news of {amphora_id[:8]}")
             return self._old_news[host, amphora_id]
         self._old_news[host, amphora_id] = now
@@ -157,7 +183,7 @@ class SimCompute:
 
     async def _look(self, host: str, asking: Any) -> Any:
         try:
-            await self._process.point(f"asking {host}")
+            await self._process.point(f"asking {host}", "asking a host")
             self._refuse_or(host)
         except BaseException:
             asking.close()
@@ -165,43 +191,47 @@ class SimCompute:
         return await asking
 
     async def _do(self, host: str, what: str, act: Callable[[], Any]) -> Any:
-        await self._process.point(f"the request to {what}")
-        faults = self._faults
+        kind = what.partition(" ")[0]
+        await self._process.point(f"the request to {what}", f"the request to {kind}")
         self._refuse_or(host)
-        if faults.strikes("host-hangs"):
+        if self._process.strikes("host-hangs"):
+            self._process.disturb(CALL_MOST_S)
             await asyncio.sleep(CALL_MOST_S)
             raise _silent(host)
-        if faults.strikes("host-late"):
-            self._later(what, act)
+        if self._process.strikes("host-late"):
+            self._process.disturb(CALL_MOST_S)
+            self._later(host, what, act)
             await asyncio.sleep(CALL_MOST_S)
             raise _silent(host)
-        if faults.strikes("host-lies"):
+        if self._process.strikes("host-lies"):
+            self._process.disturb(LASTING_S)
             self._tell(f"is told that it could {what}, which is a lie")
             return None
         done = await act()
         self._tell(what)
-        if faults.strikes("host-twice"):
-            self._later(what, act)
-        await self._process.point(f"the answer to {what}")
-        if faults.strikes("host-answer-lost"):
+        if self._process.strikes("host-twice"):
+            self._later(host, what, act)
+        await self._process.point(f"the answer to {what}", f"the answer to {kind}")
+        if self._process.strikes("host-answer-lost"):
             raise _silent(host)
         return done
 
     def _refuse_or(self, host: str) -> None:
-        if self._faults.strikes("host-refuses"):
+        if self._process.strikes("host-refuses"):
             raise _silent(host)
 
-    def _later(self, what: str, act: Callable[[], Any]) -> None:
+    def _later(self, host: str, what: str, act: Callable[[], Any]) -> None:
         delay_s = self._faults.draw_s(0.1, 60.0)
         self._tell(f"asks to {what}, which arrives after {delay_s:.1f} s")
-        task = asyncio.create_task(self._arrive(delay_s, what, act))
+        task = asyncio.create_task(self._arrive(delay_s, host, what, act))
         _ON_THEIR_WAY.add(task)
         task.add_done_callback(_ON_THEIR_WAY.discard)
 
-    async def _arrive(self, delay_s: float, what: str, act: Callable[[], Any]) -> None:
+    async def _arrive(self, delay_s: float, host: str, what: str, act: Callable[[], Any]) -> None:
         await asyncio.sleep(delay_s)
         try:
             await act()
+            self._hosts.hosts[host].struck_at = tell_time()
             self._story.tell("the network", f"delivers late: {what}")
         except (Transient, Lasting, LostClaim) as error:
             self._story.tell("the network", f"delivers late, refused ({error.reason.slug}): {what}")
@@ -269,7 +299,7 @@ class ReachedPorts:
     def __getattr__(self, name: str) -> Callable[..., Any]:
         async def call(*args: Any, **values: Any) -> Any:
             await self._process.point(f"the start of {name}")
-            if self._process.faults.strikes("database-refuses"):
+            if self._process.strikes("database-refuses"):
                 raise Transient("database-unavailable", "The database does not answer.")
             answer = await getattr(self._ports, name)(*args, **values)
             await self._process.point(f"the end of {name}")

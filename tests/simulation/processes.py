@@ -9,14 +9,18 @@ from tests.simulation.faults import Faults
 from tests.simulation.story import EPOCH, Story, tell_time
 
 Main = Callable[["Process"], Coroutine[Any, Any, None]]
+Disturbs = Callable[["Process", float], None]
 REST_S = (0.5, 4.0)
 """How long a process that died stays away."""
 
 
 class Process:
-    """One operating system process: what it has in memory is lost when it dies, and it dies at any point."""
+    """One operating system process: what it has in memory is lost when it dies, and it dies at any point.
 
-    def __init__(self, name: str, main: Main, faults: Faults, story: Story) -> None:
+    `disturbs` is told of each fault that works on it, and until when it does.
+    """
+
+    def __init__(self, name: str, main: Main, faults: Faults, story: Story, disturbs: Disturbs) -> None:
         self.kind = name
         self.name = name
         self.faults = faults
@@ -24,6 +28,7 @@ class Process:
         self.dead = True
         self.born = 0
         self._main = main
+        self._disturbs = disturbs
         self._frozen_until = 0.0
         self._skew_s = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -34,24 +39,41 @@ class Process:
         """Return the time by this process's own clock."""
         return EPOCH + dt.timedelta(seconds=tell_time() + self._skew_s)
 
-    async def point(self, what: str) -> None:
-        """Stand where the process may be killed or frozen. Everything that it does outside has one before and after."""
+    async def point(self, what: str, kind: str = "") -> None:
+        """Stand where the process may be killed or frozen. Everything that it does outside has one before and after.
+
+        `kind` is what such points are counted under, where `what` says more.
+        """
         if self.dead:
             # What a dead process would still have done never happens.
             raise asyncio.CancelledError
-        if self.faults.strikes("crash"):
+        self.faults.points[kind or what] += 1
+        if self.strikes("crash"):
+            self.faults.deaths[kind or what] += 1
             self.story.tell(self.name, f"dies at {what}")
             self.kill()
             raise asyncio.CancelledError
-        if self.faults.strikes("freeze"):
+        if self.strikes("freeze"):
             seconds = self.faults.draw_s(1.0, 25.0)
             self.story.tell(self.name, f"stops at {what} for {seconds:.1f} s")
             self._frozen_until = tell_time() + seconds
+            self.disturb(seconds)
         await asyncio.sleep(self.faults.draw_s(0.001, 0.02))
         while self._frozen_until > tell_time():
             await asyncio.sleep(self._frozen_until - tell_time())
         if self.dead:
             raise asyncio.CancelledError
+
+    def strikes(self, kind: str) -> bool:
+        """Say whether a fault of a kind happens to it now."""
+        struck = self.faults.strikes(kind)
+        if struck:
+            self.disturb(0.0)
+        return struck
+
+    def disturb(self, seconds: float) -> None:
+        """Tell that a fault works on it for so long."""
+        self._disturbs(self, tell_time() + seconds)
 
     # As its supervisor sees it
 

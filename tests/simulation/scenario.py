@@ -36,11 +36,13 @@ from statera.model.edits import (
 from statera.model.enums import ListenerProtocol, Topology
 from statera.model.heartbeat import Heartbeat, HeartbeatRefused
 from statera.model.network import VipRequest
-from statera.model.tree import Tree, Vip
+from statera.model.tree import Member, Tree, Vip
 from tests.db.trees import make_listener, make_member, make_tree
 from tests.simulation.database import Database
 from tests.simulation.faults import Faults
+from tests.simulation.fleet import is_free
 from tests.simulation.invariants import Invariants
+from tests.simulation.ledger import Asked, Ledger, describe
 from tests.simulation.outside import Ears, Hosts, Ports, ReachedPorts, SimCompute, decode_rejected
 from tests.simulation.processes import Process
 from tests.simulation.story import EPOCH, Story, tell_time
@@ -69,14 +71,35 @@ class Failed(AssertionError):
     """A seed found a fault. The text is its story."""
 
 
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """An edit that a client sends."""
+
+    what: str
+    decide: Decide
+    asked: Asked
+    replaces: tuple[str, ...] = ()
+    """Amphorae whose place others are to take."""
+
+
+def _wish(tree: Tree, what: str, decide: Decide, asked: Asked, replaces: tuple[str, ...] = ()) -> Wish:
+    # A load balancer that takes an edit is not deleted.
+    return Wish(what=what, decide=decide, asked={(tree.load_balancer.id, "there"): True, **asked}, replaces=replaces)
+
+
+def _ask_for(member: Member, weight: int | None) -> Asked:
+    return {(member.id, "there"): True, (member.id, "weight"): weight}
+
+
 class Simulation:
     """The world of one seed."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.rng = random.Random(seed)
-        self.broken: AssertionError | None = None
-        self.story = Story(self.look)
+        self.ledger = Ledger()
+        self.story = Story(lambda: self.invariants.check(), lambda: self.invariants.check_rows())
+        self.starting = ""
+        """The name of the process that starts now."""
         self.faults = Faults(self.rng)
         compute = ComputeSettings(spares_per_host=self.rng.choice((0, 0, 1, 2)))
         self.settings = Settings(networks=(FRONT,), reconcile=OPTIONS, compute=compute)
@@ -90,7 +113,9 @@ class Simulation:
         self.over = asyncio.Event()
         names = {"worker-0": self.work, "worker-1": self.work, "api": self.edit, "health": self.judge}
         names["operator"] = self.drain
-        self.processes = [Process(name, main, self.faults, self.story) for name, main in names.items()]
+        self.processes = [
+            Process(name, main, self.faults, self.story, self._note_disturbed) for name, main in names.items()
+        ]
 
     def now(self) -> dt.datetime:
         return EPOCH + dt.timedelta(seconds=tell_time())
@@ -101,12 +126,12 @@ class Simulation:
     def network_of(self, process: Process) -> LocalNetwork:
         return LocalNetwork(self.networks, ReachedPorts(self.ports, process))
 
-    def look(self) -> None:
-        """Look at the invariants. What is broken ends the run from outside: a process would take it for its own."""
-        try:
-            self.invariants.check()
-        except AssertionError as error:
-            self.broken = self.broken or error
+    def _note_disturbed(self, process: Process, until: float) -> None:
+        """Take in that a fault works on a process: on what it holds, and on what nobody holds, if it is a worker."""
+        if process.kind.startswith("worker"):
+            for load_balancer_id, row in self.database.balancers.items():
+                if row.lease_owner == process.name or is_free(row.lease_until, self.now()):
+                    self.invariants.note_disturbed(load_balancer_id, until)
 
     # Processes
 
@@ -116,6 +141,7 @@ class Simulation:
         compute: Any = SimCompute(self.hosts, process, self.story)
         network = self.network_of(process)
         around = Surroundings(store=store, network=network, compute=compute, settings=self.settings, clock=process)
+        self.starting = process.name
         await run_control(around, asyncio.Event())
 
     async def edit(self, process: Process) -> None:
@@ -130,9 +156,11 @@ class Simulation:
                     await self._create(process, store)
                 elif self.database.balancers:
                     load_balancer_id = self.rng.choice(sorted(self.database.balancers))
-                    what, decide = self._choose_edit(self.database.balancers[load_balancer_id].tree)
-                    self.story.tell(process.name, f"asks {load_balancer_id[:8]} to {what}")
-                    await store.call("edit", load_balancer_id, decide)
+                    wish = self._choose_edit(self.database.balancers[load_balancer_id].tree)
+                    self.story.tell(process.name, f"asks {load_balancer_id[:8]} to {wish.what}")
+                    with self.ledger.asking(load_balancer_id, wish.asked):
+                        await store.call("edit", load_balancer_id, wish.decide)
+                    self.ledger.note_replaced(load_balancer_id, wish.replaces)
             except StateraError as error:
                 self.story.tell(process.name, f"is refused: {error.reason.slug}")
 
@@ -146,45 +174,51 @@ class Simulation:
         vip = Vip(address=port.addresses[0].address, subnet_id=subnet.id, network_id=subnet.network_id, port_id=port.id)
         balancer = msgspec.structs.replace(tree.load_balancer, vip=vip, owns_vip_port=True)
         self.story.tell(process.name, f"creates {balancer.id[:8]}")
-        await store.call("insert_tree", msgspec.structs.replace(tree, load_balancer=balancer))
+        tree = msgspec.structs.replace(tree, load_balancer=balancer)
+        with self.ledger.asking(balancer.id, describe(tree)):
+            await store.call("insert_tree", tree)
 
-    def _choose_edit(self, tree: Tree) -> tuple[str, Decide]:
+    def _choose_edit(self, tree: Tree) -> Wish:
         terms, rng = Terms(now=self.now()), self.rng
         balancer, pool = tree.load_balancer, tree.pools[0]
         kind = rng.choice(EDITS)
         if kind == "weight" and tree.members:
             weight = rng.randint(0, 256)
             member = rng.choice(tree.members)
-            return f"weigh a member {weight}", update_member(
-                member.id, lambda row: msgspec.structs.replace(row, weight=weight), terms
-            )
+            decide = update_member(member.id, lambda row: msgspec.structs.replace(row, weight=weight), terms)
+            return _wish(tree, f"weigh a member {weight}", decide, _ask_for(member, weight))
         if kind == "drop-member" and tree.members:
-            return "drop a member", delete_member(rng.choice(tree.members).id, terms)
+            member_id = rng.choice(tree.members).id
+            return _wish(tree, "drop a member", delete_member(member_id, terms), {(member_id, "there"): False})
         if kind == "listener":
             extra = next((one for one in tree.listeners if one.protocol_port != 80), None)
             if extra is not None:
-                return "drop a listener", delete_listener(extra.id, terms)
-            port = rng.randint(1000, 6000)
-            fresh = make_listener(balancer, protocol=ListenerProtocol.TCP, protocol_port=port)
-            return f"listen on {port}", create_listener(fresh, terms)
+                return _wish(tree, "drop a listener", delete_listener(extra.id, terms), {(extra.id, "there"): False})
+            return self._wish_listener(tree, rng.randint(1000, 6000), terms)
         if kind == "bad":
-            fresh = make_listener(balancer, protocol=ListenerProtocol.TCP, protocol_port=REJECTED_PORT)
-            return "listen where nobody can", create_listener(fresh, terms)
+            return self._wish_listener(tree, REJECTED_PORT, terms)
         if kind == "switch":
-            return "switch on or off", update_load_balancer(
-                lambda row: msgspec.structs.replace(row, admin_state_up=not row.admin_state_up), terms
-            )
+            up = not balancer.admin_state_up
+            decide = update_load_balancer(lambda row: msgspec.structs.replace(row, admin_state_up=up), terms)
+            return _wish(tree, "switch on or off", decide, {(balancer.id, "admin_state_up"): up})
         if kind == "topology":
             other = next(one for one in Topology if one != balancer.topology)
-            return f"become {other}", update_load_balancer(
-                lambda row: msgspec.structs.replace(row, topology=other), terms
-            )
+            decide = update_load_balancer(lambda row: msgspec.structs.replace(row, topology=other), terms)
+            return _wish(tree, f"become {other}", decide, {(balancer.id, "topology"): other})
         if kind == "fail-over":
-            mine = [row.id for row in self.database.list_amphorae(balancer.id)]
-            return "fail over", fail_over_load_balancer(mine, terms)
+            mine = tuple(row.id for row in self.database.list_amphorae(balancer.id))
+            return _wish(tree, "fail over", fail_over_load_balancer(mine, terms), {}, replaces=mine)
         if kind == "delete":
-            return "be deleted", delete_load_balancer(cascade=True, terms=terms)
-        return "take a member", create_member(make_member(pool, rng.randint(1, 10_000)), terms)
+            decide = delete_load_balancer(cascade=True, terms=terms)
+            return _wish(tree, "be deleted", decide, {(balancer.id, "there"): False})
+        member = make_member(pool, rng.randint(1, 10_000))
+        return _wish(tree, "take a member", create_member(member, terms), _ask_for(member, member.weight))
+
+    def _wish_listener(self, tree: Tree, port: int, terms: Terms) -> Wish:
+        fresh = make_listener(tree.load_balancer, protocol=ListenerProtocol.TCP, protocol_port=port)
+        what = "listen where nobody can" if port == REJECTED_PORT else f"listen on {port}"
+        asked = {(fresh.id, "there"): True, (fresh.id, "protocol_port"): port}
+        return _wish(tree, what, create_listener(fresh, terms), asked)
 
     async def judge(self, process: Process) -> None:
         """Be a health process: hear amphorae, and judge by the real memory who keeps silent."""
@@ -289,6 +323,7 @@ class Simulation:
                     raise AssertionError(f"no rest after {REST_MOST_S:.0f} s: {why}")
                 await self._wait_for(running, 5.0)
             self.story.tell("the world", "is as it is wanted")
+            self._look()
         finally:
             self.over.set()
             fate.cancel()
@@ -296,21 +331,24 @@ class Simulation:
                 await process.end()
             await asyncio.wait([*running, fate])
 
+    def _look(self) -> None:
+        self.story.look()
+        if self.story.broken is not None:
+            raise self.story.broken
+
     async def _wait_for(self, running: list["asyncio.Task[None]"], seconds: float, may_end: Any = ()) -> None:
         """Let time pass, with the invariants looked at all the time; whoever fails ends it."""
         until = tell_time() + seconds
         while tell_time() < until:
             await asyncio.sleep(0.25)
-            self.look()
-            if self.broken is not None:
-                raise self.broken
+            self._look()
             for task in running:
                 if task.done() and task not in may_end:
                     task.result()
                     raise AssertionError("a process ended")
 
 
-def simulate(seed: int) -> Story:
+def simulate(seed: int) -> Simulation:
     """Play one seed. Raises `Failed` with its story."""
     simulation: list[Simulation] = []
 
@@ -323,7 +361,9 @@ def simulate(seed: int) -> Story:
     random.seed(seed)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
-        with twins_in_place():
+        # Whoever holds a claim is told by its name: the same one each time.
+        naming = mock.patch("statera.control.worker.name_worker", side_effect=lambda: simulation[0].starting)
+        with twins_in_place(), naming:
             run_virtually(play())
     except Exception as error:
         story = "\n".join(simulation[0].story.lines)
@@ -333,4 +373,4 @@ def simulate(seed: int) -> Story:
     finally:
         random.setstate(dice)
         structlog.configure(**before)
-    return simulation[0].story
+    return simulation[0]

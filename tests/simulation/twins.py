@@ -18,6 +18,7 @@ import statera.control.worker
 import statera.health.judge
 from statera.base.errors import Transient
 from statera.model.drafts import Decide
+from statera.model.work import Claim
 from statera.store.census import Census
 from tests.simulation.database import Database
 from tests.simulation.faults import Faults
@@ -37,6 +38,8 @@ ROOMS: tuple[ModuleType, ...] = (
 )
 NOT_FOLLOWED = ("save_counted", "trim_events", "trim_failovers")
 """What they write decides nothing."""
+IDLE_WITHOUT_CLAIM = ("release_claim", "load_snapshot")
+"""They do nothing, and say nothing, when the load balancer is gone or held by another."""
 
 
 class TwinStore:
@@ -50,14 +53,30 @@ class TwinStore:
     async def call(self, name: str, *args: Any, **values: Any) -> Any:
         """Run one statement: it may be refused, slow, or done without anybody being told."""
         await self._process.point(f"the start of {name}")
-        if self._faults.strikes("database-slow"):
-            await asyncio.sleep(self._faults.draw_s(0.5, 8.0))
-        if self._faults.strikes("database-refuses"):
+        if self._process.strikes("database-slow"):
+            seconds = self._faults.draw_s(0.5, 8.0)
+            self._process.disturb(seconds)
+            await asyncio.sleep(seconds)
+        if self._process.strikes("database-refuses"):
             raise _unavailable()
-        answer = None if name in NOT_FOLLOWED else getattr(self._database, name)(*args, **values)
+        answer = None if name in NOT_FOLLOWED else self._run(name, *args, **values)
         await self._process.point(f"the end of {name}")
-        if self._faults.strikes("database-answer-lost"):
+        if self._process.strikes("database-answer-lost"):
             raise _unavailable()
+        return answer
+
+    def _run(self, name: str, *args: Any, **values: Any) -> Any:
+        story, claim = self._process.story, args[0] if args and isinstance(args[0], Claim) else None
+        row = self._database.balancers.get(claim.load_balancer_id) if claim is not None else None
+        is_lost = claim is not None and (row is None or row.epoch != claim.epoch)
+        try:
+            answer = getattr(self._database, name)(*args, **values)
+            assert not is_lost or name in IDLE_WITHOUT_CLAIM, f"{name} is done by one whose claim is lost: {claim}"
+        except AssertionError as error:
+            # Whoever runs this would take it for a fault of his own, and go on.
+            story.mark_broken(error)
+            raise
+        story.look_at_rows()
         return answer
 
 
@@ -129,6 +148,16 @@ def twins_in_place() -> Iterator[None]:
     finally:
         for room, name, value in kept:
             setattr(room, name, value)
+
+
+def list_statements() -> set[str]:
+    """Return the names of the statements that these rooms know and the simulation follows."""
+    found = {name for room in ROOMS for name, value in vars(room).items() if _is_statement(value)}
+    return found - {*INSTEAD, *NOT_FOLLOWED}
+
+
+def _is_statement(value: object) -> bool:
+    return getattr(value, "__module__", "").startswith("statera.store.") and not isinstance(value, type)
 
 
 def _find_twin(name: str, value: object) -> object | None:

@@ -1,0 +1,154 @@
+"""Faults that are planted on purpose, in the product or in its twin: each of the rules must find them, and soon."""
+
+import datetime as dt
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+import statera.plan.amphora
+import statera.plan.brain
+import statera.plan.plan
+import statera.plan.vrrp
+from statera.base.errors import LostClaim
+from statera.drivers.compute_noop import NoopHost
+from statera.model.amphora import Amphora
+from statera.model.tree import Resource, Tree
+from statera.model.work import Claim
+from statera.plan.steps import RemoveSandbox
+from tests.simulation.database import BalancerRow, Database
+from tests.simulation.scenario import Failed, simulate
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def lose_no_claim(patch: pytest.MonkeyPatch) -> None:
+    """Whoever had a claim once may write."""
+
+    def held(self: Database, claim: Claim) -> BalancerRow:
+        if claim.load_balancer_id not in self.balancers:
+            raise LostClaim(claim.load_balancer_id)
+        return self.balancers[claim.load_balancer_id]
+
+    patch.setattr(Database, "_held", held)
+
+
+def settle_too_much(patch: pytest.MonkeyPatch) -> None:
+    """What was edited since the pass began is settled with the rest."""
+    settle = Database._settle
+
+    def settle_all(self: Database, row: Resource, generation: int) -> Resource | None:
+        return settle(self, row, generation + 1000)
+
+    patch.setattr(Database, "_settle", settle_all)
+
+
+def obey_everybody(patch: pytest.MonkeyPatch) -> None:
+    """Agents take requests of workers whose time is over."""
+    patch.setattr(NoopHost, "check_fence", lambda *_: None)
+
+
+def lose_edits(patch: pytest.MonkeyPatch) -> None:
+    """Now and then an edit is accepted and not kept."""
+    edit = Database.edit
+
+    def forget(self: Database, load_balancer_id: str, decide: Callable[[Tree], Tree]) -> Tree:
+        row = self.balancers.get(load_balancer_id)
+        if row is not None and row.tree.load_balancer.generation % 4 == 0:
+            return decide(row.tree)
+        return edit(self, load_balancer_id, decide)
+
+    patch.setattr(Database, "edit", forget)
+
+
+def lose_balancers(patch: pytest.MonkeyPatch) -> None:
+    """One that fails often is dropped, with nobody having asked."""
+    fail = Database.save_failure
+
+    def drop(self: Database, claim: Claim, generation: int, **values: Any) -> bool:
+        more = fail(self, claim, generation, **values)
+        if self.balancers[claim.load_balancer_id].failures >= 2:
+            del self.balancers[claim.load_balancer_id]
+        return more
+
+    patch.setattr(Database, "save_failure", drop)
+
+
+def give_up_at_once(patch: pytest.MonkeyPatch) -> None:
+    """Who is not heard is taken for dead, whatever the others say."""
+    patch.setattr(statera.plan.brain, "_doubt_loss", lambda *_: None)
+    patch.setattr(statera.plan.brain, "_doubt_absence", lambda *_: None)
+
+
+def leave_sandboxes(patch: pytest.MonkeyPatch) -> None:
+    """Rows go before what stands on the hosts."""
+    remove = statera.plan.amphora.remove_amphora
+
+    def forget(*args: Any, **values: Any) -> Iterator[Any]:
+        return (step for step in remove(*args, **values) if not isinstance(step, RemoveSandbox))
+
+    patch.setattr(statera.plan.plan, "remove_amphora", forget)
+
+
+def share_with_nobody(patch: pytest.MonkeyPatch) -> None:
+    """Those of a pair do not hear each other: both take the VIPs."""
+    patch.setattr(statera.plan.vrrp, "list_home_addresses", lambda *_: ())
+
+
+def stay_beside(patch: pytest.MonkeyPatch) -> None:
+    """A successor takes the VIP, and the one before it is left where it is."""
+    remove = statera.plan.amphora.remove_amphora
+
+    def leave(amphora: Amphora, *, hands_over: bool = False) -> Iterator[Any]:
+        return iter(()) if hands_over else remove(amphora)
+
+    patch.setattr(statera.plan.plan, "remove_amphora", leave)
+
+
+def tell_no_reason(patch: pytest.MonkeyPatch) -> None:
+    """What fails does not say why."""
+    fail = Database._fail
+
+    def hush(self: Database, row: Any, *args: Any) -> Any:
+        return msgspec.structs.replace(fail(self, row, *args), reason=None)
+
+    patch.setattr(Database, "_fail", hush)
+
+
+def try_never_again(patch: pytest.MonkeyPatch) -> None:
+    """What failed is due again in a year."""
+    fail = Database.save_failure
+
+    def wait(self: Database, claim: Claim, generation: int, **values: Any) -> bool:
+        return fail(self, claim, generation, **(values | {"retry_s": dt.timedelta(days=365).total_seconds()}))
+
+    patch.setattr(Database, "save_failure", wait)
+
+
+@pytest.mark.parametrize(
+    ("plant", "seeds", "told"),
+    [
+        (lose_no_claim, range(20), "by one whose claim is lost"),
+        (settle_too_much, range(5), "is ACTIVE, wanted since"),
+        (obey_everybody, range(20), "obeys the"),
+        (lose_edits, range(5), "an edit of .* is lost"),
+        (lose_balancers, range(20), "nobody asked for that"),
+        (give_up_at_once, range(20), "is given up although it serves"),
+        (leave_sandboxes, range(20), "nobody knows"),
+        (share_with_nobody, range(5), "have had the VIP"),
+        (stay_beside, range(5), "have had the VIP"),
+        (tell_no_reason, range(5), "without a reason|no reason"),
+        (try_never_again, range(5), "no rest after"),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else "",
+)
+def test_a_planted_fault_is_found(monkeypatch: pytest.MonkeyPatch, plant: Plant, seeds: range, told: str):
+    plant(monkeypatch)
+    with pytest.raises(Failed, match=told):
+        _play(seeds)
+
+
+def _play(seeds: range) -> None:
+    for seed in seeds:
+        simulate(seed)
