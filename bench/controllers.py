@@ -24,7 +24,7 @@ from bench.crowd import edit_everything, multiply, plant
 from bench.engines import list_pids, read_cpu_s
 from bench.figures import Figure, median
 from bench.ground import ONE, Ground
-from bench.plans import explaining
+from bench.plans import Plan, explaining
 from statera.base.clock import SystemClock
 from statera.base.ids import new_id
 from statera.base.settings import Settings
@@ -34,10 +34,12 @@ from statera.control.surroundings import Surroundings
 from statera.drivers.compute_noop import NoopCompute
 from statera.drivers.network_noop import NoopNetwork
 from statera.drivers.postgres_embedded import EmbeddedPostgres
+from statera.model.enums import ProvisioningStatus
 from statera.store.addresses import StoredAddressBook
 from statera.store.claims import claim_load_balancer
 from statera.store.engine import Store
-from statera.store.trees import TreeEditor
+from statera.store.trees import TreeEditor, insert_tree, load_tree
+from tests.db.trees import make_tree
 
 CONTROLLERS = (1, 2, 4)
 SIZES = (100, 1_000, 10_000)
@@ -224,7 +226,7 @@ def _wait_settled(url: str) -> None:
 
 
 async def _measure_pass(cluster: EmbeddedPostgres, size: int, runs: int) -> list[Figure]:
-    """Measure edits and passes of one load balancer among so many."""
+    """Measure edits and passes of one load balancer among so many, and passes that place an amphora."""
     with make_database(cluster) as url:
         store = Store(url)
         try:
@@ -245,17 +247,46 @@ async def _measure_pass(cluster: EmbeddedPostgres, size: int, runs: int) -> list
             await editor.edit(tree.load_balancer.id, edit_everything("last"), actor="bench", what="edited")
             with explaining(store) as plans:
                 await _run_pass(store, reconciler)
+            creates_ms, placing = await _measure_creates(store, reconciler, runs)
         finally:
             await store.close()
     among = f"one of {size:,}"
-    inside = sum(plan.took_ms for plan in plans)
-    detail = f"{len(plans)} statements, {sum(plan.buffers for plan in plans)} pages"
+    inside, detail = _sum_up(plans)
+    placed_inside, placed_detail = _sum_up(placing)
     # The first pass builds what the database only says there is.
     return [
         Figure(what=f"{among}: an edit", value=median(edits_ms[1:]), unit="ms"),
         Figure(what=f"{among}: a pass, claim to settle", value=median(passes_ms[1:]), unit="ms"),
         Figure(what=f"{among}: its statements inside PostgreSQL", value=inside, unit="ms", detail=detail),
+        Figure(what=f"{among}: a pass that places an amphora", value=median(creates_ms[1:]), unit="ms"),
+        Figure(
+            what=f"{among}: its statements inside PostgreSQL, placing",
+            value=placed_inside,
+            unit="ms",
+            detail=placed_detail,
+        ),
     ]
+
+
+async def _measure_creates(store: Store, reconciler: Reconciler, runs: int) -> tuple[list[float], list[Plan]]:
+    """Return the milliseconds of the first passes of new load balancers, and the plans of the statements of one."""
+    took_ms: list[float] = []
+    for _ in range(runs + 1):
+        await insert_tree(store, make_tree(), actor="bench", what="created")
+        took_ms.append(await _time(_run_pass(store, reconciler)))
+    tree = make_tree()
+    await insert_tree(store, tree, actor="bench", what="created")
+    with explaining(store) as plans:
+        await _run_pass(store, reconciler)
+    found = await load_tree(store, tree.load_balancer.id)
+    assert found is not None
+    assert found.load_balancer.provisioning_status == ProvisioningStatus.ACTIVE, found.load_balancer.reason
+    return took_ms, plans
+
+
+def _sum_up(plans: Sequence[Plan]) -> tuple[float, str]:
+    """Return the milliseconds of all, and how many they were."""
+    return sum(plan.took_ms for plan in plans), f"{len(plans)} statements, {sum(plan.buffers for plan in plans)} pages"
 
 
 async def _run_pass(store: Store, reconciler: Reconciler) -> None:
