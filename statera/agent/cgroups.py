@@ -1,4 +1,8 @@
-"""Memory and CPU limits of a sandbox through control groups of version 1 or 2, as the host has; none is fine too."""
+"""Memory and CPU limits of a sandbox through control groups of version 1 or 2, as the host has; none is fine too.
+
+All sandboxes have the same weight: on a busy machine each gets as much processor time as any other that wants it,
+however many processes it has, with a limit of its own or without.
+"""
 
 import contextlib
 import errno
@@ -16,6 +20,8 @@ PARENT = "statera"
 PERIOD_US = 100_000
 GONE_WITHIN_S = 2.0
 LOOK_AGAIN_S = 0.01
+WEIGHT, WEIGHT_OF_VERSION_1 = 100, 1024
+"""The kernel's own for a new group; written, too, so that no group keeps another one that somebody gave it."""
 
 
 def ensure_groups(amphora_id: str, limits: LimitsSpec) -> list[Path]:
@@ -39,10 +45,16 @@ def _ensure_all(amphora_id: str, limits: LimitsSpec) -> list[Path]:
 def _ensure_unified(amphora_id: str, limits: LimitsSpec) -> list[Path]:
     for folder in (ROOT, ROOT / PARENT):
         folder.mkdir(exist_ok=True)
-        with contextlib.suppress(OSError):
-            (folder / "cgroup.subtree_control").write_text("+memory +cpu", encoding="ascii")
+        for controller in ("memory", "cpu"):
+            # One by one: the kernel refuses both when it has not got one of them.
+            with contextlib.suppress(OSError):
+                (folder / "cgroup.subtree_control").write_text(f"+{controller}", encoding="ascii")
     quota = f"{limits.cpu_percent * PERIOD_US // 100} {PERIOD_US}" if limits.cpu_percent else f"max {PERIOD_US}"
-    values = {"memory.max": str(limits.memory_mib * 1024 * 1024), "cpu.max": quota}
+    values = {
+        "memory.max": str(limits.memory_mib * 1024 * 1024),
+        "cpu.max": quota,
+        "cpu.weight": str(WEIGHT),
+    }
     return _make(ROOT / PARENT / amphora_id, values)
 
 
@@ -50,7 +62,7 @@ def _values_of_version_1(limits: LimitsSpec) -> dict[str, dict[str, str]]:
     quota = limits.cpu_percent * PERIOD_US // 100 if limits.cpu_percent else -1
     return {
         "memory": {"memory.limit_in_bytes": str(limits.memory_mib * 1024 * 1024)},
-        "cpu": {"cpu.cfs_quota_us": str(quota)},
+        "cpu": {"cpu.cfs_quota_us": str(quota), "cpu.shares": str(WEIGHT_OF_VERSION_1)},
     }
 
 

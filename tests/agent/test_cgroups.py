@@ -7,14 +7,14 @@ import pytest
 
 from statera.agent import cgroups
 from tests.agent.ground import LIMITS, Ground
+from tests.fixtures.control_groups import need
 
 pytestmark = pytest.mark.root
 
 
 async def test_a_group_whose_process_is_just_ending_is_removed(ground: Ground) -> None:
     groups = await asyncio.to_thread(cgroups.ensure_groups, ground.amphora_id, LIMITS)
-    if not groups:
-        pytest.skip("no control groups here")
+    need(groups, "control groups")
     with subprocess.Popen(["sleep", "60"]) as process:
         for group in groups:
             group.write_text(str(process.pid))
