@@ -48,7 +48,8 @@ def plan_sharing(world: World) -> Iterator[AnyStep]:
     if serving:
         yield from take_vips(world, [row for row in leaving if row not in serving])
     kept = [row for row in members if _has_taken_over(world, row)]
-    finish, outlived = _finish_takeover(world, leaving, kept)
+    sharing = [*kept, *(row for row in serving if row.role in PRIORITIES)]
+    finish, outlived = _finish_takeover(world, leaving, sharing)
     yield from finish
     for row in told:
         yield from ensure_ports(world, row)
@@ -101,15 +102,16 @@ def _fill_seats(world: World, found: Iterable[Seat]) -> tuple[list[Amphora], lis
 
 
 def _finish_takeover(
-    world: World, leaving: Sequence[Amphora], kept: Sequence[Amphora]
+    world: World, leaving: Sequence[Amphora], sharing: Sequence[Amphora]
 ) -> tuple[list[AnyStep], list[Amphora]]:
     """Finish what was cut off, or met a host that comes back only now. Return the steps and who is removed.
 
     Whoever has taken over has the VIP alone before anything is configured, which may be rejected for long: those that
-    share it, or the heir of a take-over between single ones in which sharing was asked for.
+    share it, also when they are to be replaced in turn, or the heir of a take-over between single ones in which sharing
+    was asked for.
     """
     condemned = [row for row in leaving if row.status == AmphoraStatus.PENDING_DELETE and is_seen(world, row)]
-    if any(is_live(world, row) for row in kept):
+    if any(is_live(world, row) for row in sharing):
         last = sorted(condemned, key=lambda row: _has_vips(world, row))
         return [step for row in last for step in remove_amphora(row, hands_over=True)], condemned
     singles = [row for row in leaving if row.role not in PRIORITIES]

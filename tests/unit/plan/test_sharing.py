@@ -159,6 +159,11 @@ def test_one_that_comes_back_condemned_goes_before_anything_is_configured():
     world = look(make_pair(), gone, MASTER, BACKUP)
     removed = ["RemoveSandbox", "RemovePorts", "DropAmphora"]
     assert names(decide_plan(world))[:4] == [*removed, "EnsureSandbox"]
+    # Also when those that took over from it are to be replaced in turn.
+    worn = look(make_pair(amphorae_to_replace=("m", "b")), gone, MASTER, BACKUP)
+    plan = decide_plan(worn)
+    assert next(step.amphora_id for step in plan.steps if isinstance(step, RemoveSandbox)) == "s"
+    assert names(plan).index("RemoveSandbox") < names(plan).index("Configure")
     # As long as nobody else has anything live it serves on.
     bare = {row.id: see(row, generation=0) for row in (MASTER, BACKUP)}
     plan = decide_plan(msgspec.structs.replace(world, sightings={**world.sightings, **bare}))
