@@ -25,8 +25,10 @@ MOST = 0.04
 class Faults:
     """`strikes` says whether a fault of a kind happens now."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, deadly: str = "") -> None:
         self.rng = rng
+        self.deadly = deadly
+        """A point at which whoever comes by first dies for sure: chance kills seldom where few come by."""
         self.over = False
         self.counts: Counter[str] = Counter()
         """How often each kind struck."""

@@ -47,9 +47,11 @@ class Process:
         if self.dead:
             # What a dead process would still have done never happens.
             raise asyncio.CancelledError
-        self.faults.points[kind or what] += 1
-        if self.strikes("crash"):
-            self.faults.deaths[kind or what] += 1
+        faults, kind = self.faults, kind or what
+        faults.points[kind] += 1
+        if kind == faults.deadly or self.strikes("crash"):
+            faults.deadly = "" if kind == faults.deadly else faults.deadly
+            faults.deaths[kind] += 1
             self.story.tell(self.name, f"dies at {what}")
             self.kill()
             raise asyncio.CancelledError

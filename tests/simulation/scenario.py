@@ -93,14 +93,14 @@ def _ask_for(member: Member, weight: int | None) -> Asked:
 class Simulation:
     """The world of one seed."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, deadly: str) -> None:
         self.seed = seed
         self.rng = random.Random(seed)
         self.ledger = Ledger()
         self.story = Story(lambda: self.invariants.check(), lambda: self.invariants.check_rows())
         self.starting = ""
         """The name of the process that starts now."""
-        self.faults = Faults(self.rng)
+        self.faults = Faults(self.rng, deadly)
         compute = ComputeSettings(spares_per_host=self.rng.choice((0, 0, 1, 2)))
         self.settings = Settings(networks=(FRONT,), reconcile=OPTIONS, compute=compute)
         self.networks = networks_from_settings(self.settings.networks)
@@ -348,12 +348,12 @@ class Simulation:
                     raise AssertionError("a process ended")
 
 
-def simulate(seed: int) -> Simulation:
-    """Play one seed. Raises `Failed` with its story."""
+def simulate(seed: int, *, deadly: str = "") -> Simulation:
+    """Play one seed, and kill whoever comes first by the point that is `deadly`. Raises `Failed` with its story."""
     simulation: list[Simulation] = []
 
     async def play() -> None:
-        simulation.append(Simulation(seed))
+        simulation.append(Simulation(seed, deadly))
         with mock.patch("uuid.uuid4", simulation[0].make_uuid):
             await simulation[0].run()
 

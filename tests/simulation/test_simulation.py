@@ -1,25 +1,74 @@
 """Seeds of the simulation. `make simulate` plays many more; SEED=n plays one and prints its story."""
 
+import functools
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from tests.simulation.faults import KINDS
 from tests.simulation.scenario import simulate
+from tests.simulation.twins import list_statements
 
 SEEDS = 300
 GROUPS = 10
 REPLAYED = range(5)
 HASHED_ANEW = 7
 ROOT = Path(__file__).parents[2]
+SELDOM = (
+    *("condemn_spare", "drop_spare", "explain_drains", "hold_collection", "list_amphora_ids", "load_newest_generation"),
+    *("mark_due", "release_claim", "remove_drain", "save_given_up", "trim_events", "trim_failovers"),
+)
+"""Statements that few seeds come by, so that chance may kill nobody there."""
+SEARCHED = 60
+"""Seeds until one comes by."""
+NOT_REACHED = ("lift_epoch", "release_collection", "save_certificate_ends")
+"""No database goes back to an older state here, no operator lets orphans go, and nobody has certificates."""
+CALLS = (
+    *("observing hosts", "asking a host", "listening"),
+    *(f"the {what} to {call}" for what in ("request", "answer") for call in ("build", "configure", "remove")),
+    *(f"the {what} of {call}" for what in ("start", "end") for call in ("ensure_port", "remove_ports", "list_ports")),
+)
+
+
+@functools.cache
+def play_group(group: int) -> tuple[Counter[str], Counter[str], Counter[str]]:
+    """Play a share of the seeds; return how often each fault struck, and each point was passed and died at."""
+    struck, passed, died = Counter[str](), Counter[str](), Counter[str]()
+    for seed in range(group, SEEDS, GROUPS):
+        faults = simulate(seed).faults
+        struck += faults.counts
+        passed += faults.points
+        died += faults.deaths
+    return struck, passed, died
 
 
 @pytest.mark.parametrize("group", range(GROUPS))
 def test_everything_comes_to_rest_as_wanted(group: int):
-    for seed in range(group, SEEDS, GROUPS):
-        simulate(seed)
+    play_group(group)
+
+
+def test_each_fault_strikes_and_somebody_dies_at_each_point():
+    struck, passed, died = Counter[str](), Counter[str](), Counter[str]()
+    for group in range(GROUPS):
+        for whole, part in zip((struck, passed, died), play_group(group), strict=True):
+            whole += part
+    statements = list_statements().difference(NOT_REACHED)
+    points = {*CALLS, *(f"the {what} of {name}" for what in ("start", "end") for name in statements)}
+    assert [kind for kind in KINDS if not struck[kind]] == []
+    assert [point for point in sorted(points) if not passed[point]] == []
+    often = [point for point in sorted(passed) if not point.endswith((*SELDOM, *NOT_REACHED))]
+    assert [(point, passed[point]) for point in often if not died[point]] == []
+
+
+@pytest.mark.parametrize("name", SELDOM)
+@pytest.mark.parametrize("what", ["start", "end"])
+def test_a_death_where_few_come_by_does_no_harm(what: str, name: str):
+    point = f"the {what} of {name}"
+    assert any(simulate(seed, deadly=point).faults.deaths[point] for seed in range(SEARCHED)), point
 
 
 @pytest.mark.parametrize("seed", REPLAYED)
