@@ -40,6 +40,7 @@ STARTS = counter(
 UP_WITHIN_S = 10.0
 MASTER_WITHIN_S = 5.0
 LOOK_AGAIN_S = 0.005
+ASK_AGAIN_S = 0.2
 REPEATED_S = 3.0
 """How long is waited for an instant in which a server has no connections. Shorter than anybody waits for an edit."""
 ALERT = "[ALERT]"
@@ -224,13 +225,15 @@ class Engine:
 
     async def finish(self, deadline: float) -> None:
         """Let HAProxy end with its last connection, or at the deadline of the monotonic clock leave it running."""
-        pid = self.find_pid()
-        if pid is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGUSR1)
-            self.let_go()
-            while self.find_pid() is not None and time.monotonic() < deadline:
-                await asyncio.sleep(LOOK_AGAIN_S)
+        self.let_go()
+        asked_at = 0.0
+        while (pid := self.find_pid()) is not None and (now := time.monotonic()) < deadline:
+            # Again and again: a master that has just begun does not hear the first one, and twice is no harm.
+            if now >= asked_at + ASK_AGAIN_S:
+                asked_at = now
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGUSR1)
+            await asyncio.sleep(LOOK_AGAIN_S)
 
     async def stop(self) -> None:
         """End HAProxy; its listeners answer no more."""

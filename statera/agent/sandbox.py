@@ -382,7 +382,7 @@ class Sandbox:
 
     async def keep_running(self, now: float) -> bool:
         """Mend what broke and start HAProxy again, later when it often breaks; True when it was tried."""
-        if self.is_hung and self.lock.locked():
+        if self.is_hung and self.lock.locked() and not self._is_removed:
             # Whoever changes it waits for answers that do not come, and so do all who wait for the lock.
             self._silences = 0
             await process.end_all(self.id, but=process.OTHER_ENGINES)

@@ -51,6 +51,10 @@ REQUESTS = counter("statera_agent_requests_total", "Requests of controllers that
 REQUEST_SECONDS = histogram("statera_agent_request_seconds", "From a request to its answer.", "operation")
 
 MOST_BODY_BYTES = 64 * 1024 * 1024
+PLACES = frozenset(
+    f"/v1/{place}" for place in ("host", "amphorae", "neighbours", "deployment", "certificate", "certificate/request")
+)
+"""Of what is not one amphora's."""
 _AMPHORA = re.compile(r"/v1/amphorae/([0-9a-f-]{36})(/configuration|/metrics|/check)?")
 
 Answer = tuple[int, Any]
@@ -166,7 +170,7 @@ def _name_operation(path: str) -> str:
     """Return the path without ids, for what is counted; `other` for one that leads nowhere."""
     if found := _AMPHORA.fullmatch(path):
         return f"/v1/amphorae/{{id}}{found[2] or ''}"
-    return path if path in ("/v1/host", "/v1/amphorae", "/v1/certificate", "/v1/certificate/request") else "other"
+    return path if path in PLACES else "other"
 
 
 def _fault(error: StateraError) -> Answer:

@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import errno
-import os
-import signal
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -108,9 +106,6 @@ async def test_one_that_cannot_ask_for_its_successor_ends_no_connection(
         removing = asyncio.create_task(host.remove(ground.amphora_id, 1, hands_over_s=HANDS_OVER_S))
 
         async def refuses() -> bool:
-            # A master that has just begun does not hear the first signal yet.
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGUSR1)
             with contextlib.suppress(ConnectionError):
                 _, writer = await asyncio.open_connection(ground.vip, 80)
                 writer.close()
