@@ -45,9 +45,11 @@ def plan_sharing(world: World) -> Iterator[AnyStep]:
     told = [row for row in (*serving, *members) if not isinstance(world.sightings.get(row.id), Unseen)]
     is_new = any(isinstance(step, AddAmphora) for step in steps)
     refresh = is_new or not all(has_ports(world, row) for row in told)
-    if serving:
-        yield from take_vips(world, [row for row in leaving if row not in serving])
     kept = [row for row in members if _has_taken_over(world, row)]
+    if serving or any(is_live(world, row) for row in kept):
+        yield from take_vips(world, [row for row in leaving if row not in serving])
+    else:
+        yield from _gather_vips(world, [row for row in leaving if row.id not in lost])
     sharing = [*kept, *(row for row in serving if row.role in PRIORITIES)]
     finish, outlived = _finish_takeover(world, leaving, sharing)
     yield from finish
@@ -107,23 +109,39 @@ def _finish_takeover(
     """Finish what was cut off, or met a host that comes back only now. Return the steps and who is removed.
 
     Whoever has taken over has the VIP alone before anything is configured, which may be rejected for long: those that
-    share it, also when they are to be replaced in turn, or the heir of a take-over between single ones in which sharing
-    was asked for.
+    share it, also when they are to be replaced in turn, or a single one, whatever it has followed, in whose take-over
+    sharing was asked for.
     """
     condemned = [row for row in leaving if row.status == AmphoraStatus.PENDING_DELETE and is_seen(world, row)]
     if any(is_live(world, row) for row in sharing):
         last = sorted(condemned, key=lambda row: _has_vips(world, row))
         return [step for row in last for step in remove_amphora(row, hands_over=True)], condemned
     singles = [row for row in leaving if row.role not in PRIORITIES]
-    former = [row for row in condemned if row in singles]
     heir = find_heir(world, [row for row in singles if row.status != AmphoraStatus.PENDING_DELETE])
-    if heir is None or not former:
+    if heir is None or not condemned:
         return [], []
     hindrances: list[Reason] = []
     steps = [*give_vips(world, heir, hindrances)]
     if hindrances:
         return [], []
-    return [*steps, *(step for row in former for step in remove_amphora(row, hands_over=True))], former
+    return [*steps, *(step for row in condemned for step in remove_amphora(row, hands_over=True))], condemned
+
+
+def _gather_vips(world: World, leaving: Sequence[Amphora]) -> Iterator[AnyStep]:
+    """Leave the VIPs with one that is live, and those that share them with it, while nobody is confirmed to serve.
+
+    A pass may have been cut off between handing over and confirming, and what is to follow may be rejected for long.
+    """
+    live = [row for row in leaving if row.status != AmphoraStatus.PENDING_DELETE and is_live(world, row)]
+    heir = max(live, key=lambda row: (_has_vips(world, row), row.role not in PRIORITIES), default=None)
+    if heir is None:
+        return
+    others = [row for row in leaving if row is not heir and not {row.role, heir.role} <= PRIORITIES.keys()]
+    hindrances: list[Reason] = []
+    steps = [*give_vips(world, heir, hindrances)] if others else []
+    if not hindrances:
+        yield from steps
+        yield from take_vips(world, others)
 
 
 def _doubt(world: World, row: Amphora) -> Reason | None:
