@@ -168,3 +168,43 @@ def test_one_that_comes_back_condemned_goes_before_anything_is_configured():
     bare = {row.id: see(row, generation=0) for row in (MASTER, BACKUP)}
     plan = decide_plan(msgspec.structs.replace(world, sightings={**world.sightings, **bare}))
     assert names(plan).index("Configure") < names(plan).index("RemoveSandbox")
+
+
+def test_a_pair_that_a_single_one_has_replaced_goes_before_anything_is_configured():
+    """Two were asked for again before they had gone."""
+    gone = [msgspec.structs.replace(row, status=AmphoraStatus.PENDING_DELETE) for row in (MASTER, BACKUP)]
+    single = make_one("s", AmphoraRole.STANDALONE, 20, "three")
+    plan = names(decide_plan(look(make_pair(amphorae_to_replace=("m", "b", "s")), *gone, single)))
+    assert plan.count("RemoveSandbox") == 3
+    assert plan[: plan.index("Configure")].count("RemoveSandbox") == 2
+
+
+def test_one_that_was_never_confirmed_gives_the_vips_up_beside_those_that_serve():
+    single = make_one("s", AmphoraRole.STANDALONE, 20, "three", status=AmphoraStatus.PENDING_CREATE)
+    world = look(make_pair(), single, MASTER, msgspec.structs.replace(BACKUP, status=AmphoraStatus.PENDING_CREATE))
+    first = decide_plan(world).steps[0]
+    assert isinstance(first, EnsureSandbox)
+    assert (first.amphora_id, first.with_vips) == ("s", False)
+
+
+def test_while_nobody_is_confirmed_one_that_is_live_has_the_vips_alone():
+    """A pass was cut off after handing over; then all were to be replaced, by what may be rejected for long."""
+    rows = [
+        msgspec.structs.replace(row, status=AmphoraStatus.PENDING_CREATE)
+        for row in (make_one("s", AmphoraRole.STANDALONE, 20, "three"), MASTER, BACKUP)
+    ]
+    tree = make_pair(amphorae_to_replace=("s", "m", "b"))
+    world = look(tree, *rows)
+    for single, holder, losers in (
+        (see(rows[0], generation=0), "m", {"s"}),
+        (see(rows[0]), "m", {"s"}),
+        (see(rows[0]), None, {"m", "b"}),
+    ):
+        seen = {row.id: see(row, has_vips=row.id == holder) for row in rows[1:]}
+        plan = decide_plan(msgspec.structs.replace(world, sightings={"s": single, **seen}))
+        before = plan.steps[: names(plan).index("Configure")]
+        ensured = [step for step in before if isinstance(step, EnsureSandbox)]
+        assert {
+            step.amphora_id for step in ensured if not step.with_vips and step.amphora_id in seen | {"s": 0}
+        } == losers
+        assert [step.amphora_id for step in ensured if step.with_vips] == ["s" if holder is None else holder]
