@@ -121,15 +121,15 @@ def take_vips(world: World, worn: Sequence[Amphora]) -> Iterator[AnyStep]:
     """Take the VIPs from amphorae that are to be replaced and do not keep them."""
     for row in worn:
         if row.status != AmphoraStatus.PENDING_DELETE and is_seen(world, row) and has_ports(world, row):
-            yield from _prepare(plan_amphora(world, row, [], with_vips=False))
+            yield from prepare(plan_amphora(world, row, [], with_vips=False))
 
 
 def give_vips(world: World, row: Amphora, blocked: list[Reason]) -> Iterator[AnyStep]:
     """Give the VIPs to an amphora that is live, before anything is configured. What hinders it goes into `blocked`."""
-    yield from _prepare(plan_amphora(world, row, blocked))
+    yield from prepare(plan_amphora(world, row, blocked))
 
 
-def _prepare(steps: Iterable[AnyStep]) -> Iterator[AnyStep]:
+def prepare(steps: Iterable[AnyStep]) -> Iterator[AnyStep]:
     """Pass what makes a sandbox ready for its configuration."""
     return itertools.takewhile(lambda step: isinstance(step, EnsurePorts | EnsureSandbox), steps)
 

@@ -19,6 +19,7 @@ from statera.plan.amphora import (
     has_ports,
     join,
     plan_amphora,
+    prepare,
     remove_amphora,
     take_vips,
     wait,
@@ -57,20 +58,29 @@ def plan_sharing(world: World) -> Iterator[AnyStep]:
         yield from ensure_ports(world, row)
 
     doubts = [reason for row in leaving if (reason := _doubt(world, row)) is not None]
+    troubles: dict[str, list[Reason]] = {row.id: [] for row in (*serving, *members)}
+    plans = {row.id: [*plan_amphora(world, row, troubles[row.id], refresh=refresh)] for row in (*serving, *kept)}
+    begun = {row_id: [*prepare(steps)] for row_id, steps in plans.items()}
+    for steps in begun.values():
+        # Who was away learns with whom it shares before anything is configured, which may be rejected for long.
+        yield from steps
     for row in serving:
         # What stands in its way holds nobody up: it is to go.
-        yield from plan_amphora(world, row, [], refresh=refresh)
+        yield from plans[row.id][len(begun[row.id]) :]
     ready: list[Amphora] = []
     absent: list[Reason] = []
     for row in [*kept, *(member for member in members if member not in kept)]:
-        troubles: list[Reason] = []
-        yield from plan_amphora(world, row, troubles, refresh=refresh, with_vips=row in kept or _has_joined(world, row))
-        if not troubles:
+        if row in kept:
+            yield from plans[row.id][len(begun[row.id]) :]
+        else:
+            joined = _has_joined(world, row)
+            yield from plan_amphora(world, row, troubles[row.id], refresh=refresh, with_vips=joined)
+        if not troubles[row.id]:
             ready.append(row)
         elif row.status == AmphoraStatus.ALLOCATED and isinstance(world.sightings.get(row.id), Unseen):
-            absent += troubles
+            absent += troubles[row.id]
         else:
-            blocked += troubles
+            blocked += troubles[row.id]
     for row in ready if not doubts else ():
         if row not in kept and not _has_joined(world, row):
             yield join(world, row, f"Amphora {row.id} takes part in sharing the VIPs.")

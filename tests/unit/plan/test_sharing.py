@@ -74,7 +74,7 @@ def test_they_know_each_other_and_who_begins():
 def test_a_failover_readies_both_successors_then_moves_the_vips_once_then_removes():
     tree = make_pair(amphorae_to_replace=("m", "b"))
     plan = decide_plan(look(tree, MASTER, BACKUP))
-    told = ["EnsureSandbox", "Configure", "EnsureSandbox", "Configure"]
+    told = ["EnsureSandbox", "EnsureSandbox", "Configure", "Configure"]
     condemned = ["CondemnAmphora", "CondemnAmphora"]
     removed = ["RemoveSandbox", "RemovePorts", "DropAmphora"] * 2
     assert names(plan) == [
@@ -208,3 +208,14 @@ def test_while_nobody_is_confirmed_one_that_is_live_has_the_vips_alone():
             step.amphora_id for step in ensured if not step.with_vips and step.amphora_id in seen | {"s": 0}
         } == losers
         assert [step.amphora_id for step in ensured if step.with_vips] == ["s" if holder is None else holder]
+
+
+def test_one_that_was_away_learns_with_whom_it_shares_before_anything_is_configured():
+    """Each would have the VIPs for itself as long as what is wanted now is rejected."""
+    world = look(make_pair(), MASTER, BACKUP)
+    away = see(BACKUP, sandbox_digest="with another one", generation=1)
+    edited = see(MASTER, sandbox_digest=world.sightings["m"].sandbox_digest, generation=1)  # type: ignore[union-attr]
+    plan = decide_plan(msgspec.structs.replace(world, sightings={"m": edited, "b": away}))
+    assert names(plan) == ["EnsureSandbox", "Configure", "Configure", "Settle"]
+    assert isinstance(plan.steps[0], EnsureSandbox)
+    assert plan.steps[0].amphora_id == "b"
