@@ -141,17 +141,23 @@ def _gather_vips(world: World, leaving: Sequence[Amphora]) -> Iterator[AnyStep]:
     """Leave the VIPs with one that is live, and those that share them with it, while nobody is confirmed to serve.
 
     A pass may have been cut off between handing over and confirming, and what is to follow may be rejected for long.
+    One that is condemned counts only where nobody else is live: it serves on.
     """
-    live = [row for row in leaving if row.status != AmphoraStatus.PENDING_DELETE and is_live(world, row)]
-    heir = max(live, key=lambda row: (_has_vips(world, row), row.role not in PRIORITIES), default=None)
+    live = [row for row in leaving if is_live(world, row)]
+    heir = max(live, key=lambda row: _rank(world, row), default=None)
     if heir is None:
         return
     others = [row for row in leaving if row is not heir and not {row.role, heir.role} <= PRIORITIES.keys()]
     hindrances: list[Reason] = []
-    steps = [*give_vips(world, heir, hindrances)] if others else []
+    is_staying = heir.status != AmphoraStatus.PENDING_DELETE
+    steps = [*give_vips(world, heir, hindrances)] if others and is_staying else []
     if not hindrances:
         yield from steps
         yield from take_vips(world, others)
+
+
+def _rank(world: World, row: Amphora) -> tuple[bool, bool, bool]:
+    return row.status != AmphoraStatus.PENDING_DELETE, _has_vips(world, row), row.role not in PRIORITIES
 
 
 def _doubt(world: World, row: Amphora) -> Reason | None:

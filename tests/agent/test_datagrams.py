@@ -578,14 +578,16 @@ async def test_a_pair_that_serves_only_udp_moves_its_vips(host: AmphoraHost, gro
         for amphora_id in pair.ids:
             assert means(await host.apply(amphora_id, ground.configuration(changed, 3))) == "reload"
         assert (nginx.find_pid() != pid, nginx.is_misheld, pair.masters()) == (True, False, [first])
-        # A worker serves on without its master: only when all are gone nobody serves.
-        for pid in process.list_running(first, only=("nginx",)):
-            os.kill(pid, signal.SIGKILL)
 
+        # A worker serves on without its master: only when all are gone nobody serves.
         async def has_moved() -> bool:
             return pair.masters() == [second] and await ask_once(ground.vip) == str(servers[0].port)
 
-        await eventually(has_moved, "the VIPs at the other one")
+        # Held, so that the agent is not quicker in starting another one than the neighbour is in taking over.
+        async with pair.sandbox(first).lock:
+            for pid in process.list_running(first, only=("nginx",)):
+                os.kill(pid, signal.SIGKILL)
+            await eventually(has_moved, "the VIPs at the other one")
         await host.apply(second, ground.configuration(ground.document([port]), 4))
 
         async def is_http() -> bool:

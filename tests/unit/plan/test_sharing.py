@@ -210,6 +210,17 @@ def test_while_nobody_is_confirmed_one_that_is_live_has_the_vips_alone():
         assert [step.amphora_id for step in ensured if step.with_vips] == ["s" if holder is None else holder]
 
 
+def test_while_only_a_condemned_one_is_live_it_has_the_vips_alone():
+    """A request that came late has given them to one that was never configured."""
+    gone = make_one("s", AmphoraRole.STANDALONE, 20, "three", status=AmphoraStatus.PENDING_DELETE)
+    late = make_one("late", AmphoraRole.STANDALONE, 23, "one", status=AmphoraStatus.PENDING_CREATE)
+    world = look(make_pair(amphorae_to_replace=("s",)), gone, late)
+    plan = decide_plan(msgspec.structs.replace(world, sightings={"s": see(gone), "late": see(late, generation=0)}))
+    first = next(step for step in plan.steps if isinstance(step, EnsureSandbox))
+    assert (first.amphora_id, first.with_vips) == ("late", False)
+    assert names(plan).index("EnsureSandbox") < names(plan).index("Configure")
+
+
 def test_one_that_was_away_learns_with_whom_it_shares_before_anything_is_configured():
     """Each would have the VIPs for itself as long as what is wanted now is rejected."""
     world = look(make_pair(), MASTER, BACKUP)
