@@ -239,7 +239,7 @@ def open_tokens(settings: Settings) -> "KeystoneTokens | None":
 async def run_api(settings: Settings) -> None:
     """Serve the API until a signal."""
     from statera.api.application import create_application
-    from statera.base.serving import make_server
+    from statera.base.serving import end_server, make_server
     from statera.control.forecast import Forecaster
     from statera.control.surroundings import Surroundings
 
@@ -270,7 +270,7 @@ async def run_api(settings: Settings) -> None:
     stopping = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
-        server.should_exit = True
+        await end_server(server)
         await serving
     finally:
         stopping.cancel()

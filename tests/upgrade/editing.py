@@ -63,12 +63,7 @@ class Editor:
         while True:
             try:
                 answer = httpx.request(method, self._base + path, json=body, timeout=TIMEOUT_S, trust_env=False)
-            except (httpx.ConnectError, httpx.RemoteProtocolError) as error:
-                # A server that stops may close a connection whose request it has not read. What is idempotent is sent
-                # again (RFC 9110, 9.2.2); of anything else nobody knows.
-                if isinstance(error, httpx.RemoteProtocolError) and method != "PUT":
-                    self.faults.append(f"{method} {path}: {type(error).__name__}: {error}")
-                    return None
+            except httpx.ConnectError:
                 self.refused += 1
                 time.sleep(PAUSE_S)
                 if self._stop.is_set():
