@@ -20,6 +20,7 @@ from statera.api.logins import FailedLogins
 from statera.api.policy import Caller
 from statera.base.errors import Refusal, Refused, Transient
 from statera.base.logging import get_logger
+from statera.base.recent import remember
 from statera.base.secret import Secret
 from statera.base.settings import BadSettings, IdentitySettings, UserSettings
 from statera.model.ports import TokenDriver
@@ -105,9 +106,7 @@ class BasicIdentity:
             if not is_right or stored is None:
                 self._failed.note(name)
                 return False
-        if len(self._proven) >= REMEMBERED:
-            self._proven.pop(next(iter(self._proven)))
-        self._proven[proof] = None
+        remember(self._proven, proof, None, REMEMBERED)
         return True
 
     def _refresh(self) -> None:

@@ -3,6 +3,8 @@
 from collections import deque
 from collections.abc import Callable
 
+from statera.base.recent import remember
+
 WINDOW_S = 60.0
 MOST_NAMES = 4096
 """Names remembered at a time; whoever invents more makes old ones forgotten, and still waits for each check's turn."""
@@ -30,8 +32,6 @@ class FailedLogins:
 
     def note(self, name: str) -> None:
         """Count a failure."""
-        failures = self._failures.pop(name, None) or deque(maxlen=self._most)
+        failures = self._failures.get(name) or deque(maxlen=self._most)
         failures.append(self._now())
-        if len(self._failures) >= MOST_NAMES:
-            del self._failures[next(iter(self._failures))]
-        self._failures[name] = failures
+        remember(self._failures, name, failures, MOST_NAMES)

@@ -7,6 +7,7 @@ import asyncio
 
 import msgspec
 
+from statera.base.recent import remember
 from statera.model.tree import L7Rule, Member, Resource
 from statera.store.engine import Store
 from statera.store.views import load_view
@@ -51,9 +52,8 @@ class Places:
         if view is None:
             self._known.pop((kind, object_id), None)
             return None
-        if len(self._known) >= REMEMBERED:
-            self._known.pop(next(iter(self._known)))
-        place = self._known[kind, object_id] = place_of(view.resource)
+        place = place_of(view.resource)
+        remember(self._known, (kind, object_id), place, REMEMBERED)
         return place
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import msgspec
 
 from statera.base.errors import Lasting, Refused, Transient
+from statera.base.recent import remember
 from statera.model.certificates import Bundle, read_authorities, read_certificate, read_revocations
 from statera.model.document import FileKind
 from statera.model.ports import SecretsDriver
@@ -59,10 +60,7 @@ class CertificateBook:
             bundle = await asyncio.to_thread(_read, found, kind, ref)
         except Refused as error:
             raise Lasting("certificate-unusable", error.sentence.removeprefix("Validation failure: ")) from error
-        self._known.pop((ref, kind), None)
-        if len(self._known) >= REMEMBERED:
-            self._known.pop(next(iter(self._known)))
-        self._known[ref, kind] = _Known(fingerprint, bundle)
+        remember(self._known, (ref, kind), _Known(fingerprint, bundle), REMEMBERED)
         return bundle
 
 

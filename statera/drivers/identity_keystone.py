@@ -12,7 +12,6 @@ import hmac
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 import requests
@@ -23,14 +22,13 @@ from keystoneauth1.session import Session
 from statera.base.clock import Clock
 from statera.base.errors import Transient
 from statera.base.logging import get_logger
+from statera.base.recent import remember
 from statera.base.secret import Secret
 from statera.base.settings import BadSettings, KeystoneSettings
 from statera.base.unreadable import UNREADABLE
 from statera.model.token import Token
 
 log = get_logger("drivers")
-
-T = TypeVar("T")
 
 THREADS = 8
 REMEMBERED = 10_000
@@ -127,10 +125,10 @@ class KeystoneTokens:
             raise _unavailable("It did not answer in time.") from error
         token = None if text is None else _read(text)
         if token is None or token.expires_at <= asked_at:
-            remember(self._refused, digest, asked_at)
+            remember(self._refused, digest, asked_at, REMEMBERED)
             return None
         until = min(asked_at + dt.timedelta(seconds=self._cache_s), token.expires_at)
-        remember(self._known, digest, (token, until))
+        remember(self._known, digest, (token, until), REMEMBERED)
         return token
 
     def _fetch(self, subject: Secret[str]) -> bytes | None:
@@ -147,14 +145,6 @@ class KeystoneTokens:
         if answer.status_code != 200:
             raise _unavailable(f"It answers {answer.status_code} when it is to validate a token for the service user.")
         return answer.content
-
-
-def remember(there: dict[bytes, T], digest: bytes, what: T) -> None:
-    """Remember it as the newest; the oldest of too many goes."""
-    there.pop(digest, None)
-    if len(there) >= REMEMBERED:
-        del there[next(iter(there))]
-    there[digest] = what
 
 
 def find_base(settings: KeystoneSettings) -> str:

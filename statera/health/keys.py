@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import Callable
 
 from statera.base.clock import Clock
+from statera.base.recent import remember
 from statera.base.secret import Secret
 from statera.store.amphorae import load_heartbeat_key
 from statera.store.engine import Store
@@ -35,13 +36,12 @@ class KeyRing:
     async def load(self, amphora_id: str) -> Secret[bytes] | None:
         """Ask the database, remember the answer and return it. Raises `Transient`."""
         key = await load_heartbeat_key(self._store, amphora_id)
-        self._strangers.pop(amphora_id, None)
         if key is not None:
+            self._strangers.pop(amphora_id, None)
             self._keys[amphora_id] = key
             return key
-        while len(self._strangers) >= MOST_STRANGERS:
-            del self._strangers[next(iter(self._strangers))]
-        self._strangers[amphora_id] = self._clock.now() + dt.timedelta(seconds=STRANGER_S)
+        until = self._clock.now() + dt.timedelta(seconds=STRANGER_S)
+        remember(self._strangers, amphora_id, until, MOST_STRANGERS)
         return None
 
     def keep_only(self, is_known: Callable[[str], bool]) -> None:

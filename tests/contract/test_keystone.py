@@ -22,7 +22,7 @@ from statera.app import check_identity
 from statera.base.clock import SystemClock
 from statera.base.ids import new_id
 from statera.base.settings import BadSettings, Settings
-from statera.drivers.identity_keystone import REFUSED_S, REMEMBERED, KeystoneTokens, remember
+from statera.drivers.identity_keystone import REFUSED_S, KeystoneTokens
 from statera.drivers.network_local import LocalNetwork, networks_from_settings
 from statera.store.addresses import StoredAddressBook
 from statera.store.engine import Store
@@ -365,16 +365,6 @@ async def test_a_refused_token_is_asked_for_once_in_some_seconds(api: Opened, pe
         for _ in range(3):
             assert (await api.ask_as(token, "GET", "/loadbalancers"))[0] == 401
         assert await has_asked_once(before)
-
-
-def test_so_many_tokens_are_remembered_and_the_newest_stay() -> None:
-    there: dict[bytes, int] = {}
-    for number in range(REMEMBERED + 100):
-        remember(there, b"%d" % number, number)
-        remember(there, b"0", number)
-    assert len(there) == REMEMBERED
-    assert {0, REMEMBERED + 99, REMEMBERED + 98} <= {int(one) for one in there}
-    assert b"1" not in there
 
 
 # When nobody can tell
