@@ -8,9 +8,8 @@ from pathlib import Path
 from statera.agent.backlog import count_dropped, decide_backlog, read_backlog, tell_command
 from statera.agent.neighbour_tables import Table, count_refused, decide_table, list_tables
 from statera.app import Finding, has_agents, list_hosts, open_authority
-from statera.base.errors import Lasting
 from statera.base.settings import NetworkSettings, Settings
-from statera.model.own_certificates import CertificateEnd, CertificateUnusable
+from statera.control.own_certificates import Seen, judge_agent
 
 DEVICES = Path("/sys/class/net")
 
@@ -22,14 +21,11 @@ def runs_agent_only(settings: Settings) -> bool:
     return has_agents(settings) and is_agent and not authority.find_controller().certificate.exists()
 
 
-def list_own_ends(settings: Settings) -> list[CertificateEnd | CertificateUnusable]:
+def list_own_ends(settings: Settings) -> list[Seen]:
     """Return when the certificate of this host's agent ends, or why it is of no use."""
     authority, name = open_authority(settings), settings.agent.name
     text = authority.find_agent(name).certificate.read_text(encoding="ascii", errors="replace")
-    try:
-        return [authority.describe_agent(name, text)]
-    except Lasting as error:
-        return [CertificateUnusable(kind="agent", name=name, sentence=error.sentence)]
+    return [judge_agent(authority, name, text)]
 
 
 def check_devices(settings: Settings) -> list[Finding]:

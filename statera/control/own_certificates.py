@@ -182,18 +182,21 @@ async def observe_ends(authority: Authority, hosts: CertifiedHosts, names: Seque
             facts = await hosts.observe_certificate(name)
         except (Transient, Lasting):
             continue  # Whoever does not answer, or is too old to, is told of where agents are.
-        try:
-            seen.append(authority.describe_agent(name, facts.certificate))
-        except Lasting as error:
-            seen.append(CertificateUnusable(kind="agent", name=name, sentence=error.sentence))
+        seen.append(judge_agent(authority, name, facts.certificate))
     return seen
+
+
+def judge_agent(authority: Authority, host: str, certificate: str) -> Seen:
+    """Return the lifetime of an agent's certificate, in PEM, or why it is of no use."""
+    try:
+        return authority.describe_agent(host, certificate)
+    except Lasting as error:
+        return CertificateUnusable(kind="agent", name=host, sentence=error.sentence)
 
 
 def list_own_ends(authority: Authority) -> list[Seen]:
     """Return the lifetimes of this machine's certificates, or which file is of no use."""
-    seen: list[Seen] = []
     try:
-        seen += authority.list_ends()
+        return [*authority.list_ends()]
     except Lasting as error:
-        seen.append(CertificateUnusable(kind="authority", name="here", sentence=error.sentence))
-    return seen
+        return [CertificateUnusable(kind="authority", name="here", sentence=error.sentence)]
