@@ -59,19 +59,21 @@ def plan_sharing(world: World) -> Iterator[AnyStep]:
 
     doubts = [reason for row in leaving if (reason := _doubt(world, row)) is not None]
     troubles: dict[str, list[Reason]] = {row.id: [] for row in (*serving, *members)}
-    plans = {row.id: [*plan_amphora(world, row, troubles[row.id], refresh=refresh)] for row in (*serving, *kept)}
-    begun = {row_id: [*prepare(steps)] for row_id, steps in plans.items()}
-    for steps in begun.values():
+    rests: dict[str, list[AnyStep]] = {}
+    for row in (*serving, *kept):
+        steps = [*plan_amphora(world, row, troubles[row.id], refresh=refresh)]
         # Who was away learns with whom it shares before anything is configured, which may be rejected for long.
-        yield from steps
+        begun = [*prepare(steps)]
+        yield from begun
+        rests[row.id] = steps[len(begun) :]
     for row in serving:
         # What stands in its way holds nobody up: it is to go.
-        yield from plans[row.id][len(begun[row.id]) :]
+        yield from rests[row.id]
     ready: list[Amphora] = []
     absent: list[Reason] = []
     for row in [*kept, *(member for member in members if member not in kept)]:
         if row in kept:
-            yield from plans[row.id][len(begun[row.id]) :]
+            yield from rests[row.id]
         else:
             joined = _has_joined(world, row)
             yield from plan_amphora(world, row, troubles[row.id], refresh=refresh, with_vips=joined)
