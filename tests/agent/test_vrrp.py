@@ -149,6 +149,15 @@ def has_bare_loopback(amphora_id: str) -> bool:
         return list_addresses("lo") == {"127.0.0.1", "::1"}
 
 
+async def check_ends_turn(heir: AmphoraHost, one: Pair, wanted: SandboxSpec) -> None:
+    """The agent that comes next ends what was cut off."""
+    await heir.adopt()
+    one.host = heir
+    await one.ensure(wanted)
+    assert has_bare_loopback(one.ids[0])
+    assert has_vips(wanted)
+
+
 async def test_a_keepalived_that_is_late_leaves_no_vips_behind(
     ground: Ground, host: AmphoraHost, monkeypatch: pytest.MonkeyPatch
 ):
@@ -174,11 +183,7 @@ async def test_a_turn_to_sharing_that_was_cut_off_is_ended(ground: Ground):
     former.forget_processes()
     await asyncio.to_thread(put_on_loopback, alone)
     await asyncio.to_thread(give_up, alone)
-    await heir.adopt()
-    one.host = heir
-    await one.ensure(sharing)
-    assert has_bare_loopback(one.ids[0])
-    assert has_vips(sharing)
+    await check_ends_turn(heir, one, sharing)
 
 
 async def test_a_turn_from_sharing_that_was_cut_off_is_ended(ground: Ground):
@@ -192,11 +197,7 @@ async def test_a_turn_from_sharing_that_was_cut_off_is_ended(ground: Ground):
     former.forget_processes()
     await asyncio.to_thread(put_on_loopback, sharing)
     await asyncio.to_thread(one.sandbox(one.ids[0]).vrrp.stop)
-    await heir.adopt()
-    one.host = heir
-    await one.ensure(alone)
-    assert has_bare_loopback(one.ids[0])
-    assert has_vips(alone)
+    await check_ends_turn(heir, one, alone)
 
 
 async def test_who_stands_by_keeps_no_vips_that_a_turn_has_left(pair: Pair, monkeypatch: pytest.MonkeyPatch):
