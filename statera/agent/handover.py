@@ -72,6 +72,20 @@ def is_on_loopback(spec: SandboxSpec) -> bool:
         return not vips.isdisjoint(list_addresses("lo"))
 
 
+def clear_loopback(spec: SandboxSpec) -> None:
+    """Take away what is neither the interface's own nor a VIP of the spec: a turn that was cut off has left it there.
+
+    The neighbours would be answered for it, whoever has it by now.
+    """
+    with namespace.entered(spec.amphora_id):
+        there = {text for text in list_addresses("lo") if not ipaddress.ip_address(text).is_loopback}
+        left = there - {str(ipaddress.ip_address(text)) for text in _list_vips(spec)}
+        if left:
+            with IPRoute() as inside:
+                for text in left:
+                    _take(inside, LOOPBACK, text)
+
+
 def _list_vips(spec: SandboxSpec) -> list[str]:
     return [text for interface in spec.interfaces for text in interface.vips]
 

@@ -209,6 +209,8 @@ class Sandbox:
         if document is not None and document.datagrams is not None:
             self.datagrams.take_lifeline(not document.parts)
             self.datagrams.adopt(document.datagrams)
+        if namespace.exists(self.id):
+            await asyncio.to_thread(handover.clear_loopback, self.record.sandbox)
 
     def _takes_over(self, wanted: SandboxSpec) -> bool:
         has_vips = any(interface.vips for interface in self.record.sandbox.interfaces)
@@ -421,7 +423,8 @@ class Sandbox:
 
     async def _mend(self) -> None:
         MENDS.inc()
-        log.warning("sandbox broken, mending it", **self.about, running=self.is_running, hung=self.is_hung)
+        is_hung = self.is_hung or self.vrrp.is_hung
+        log.warning("sandbox broken, mending it", **self.about, running=self.is_running, hung=is_hung)
         try:
             if self._lacks_sandbox():
                 await self.build()

@@ -20,6 +20,7 @@ LOOK_AGAIN_S = 0.005
 
 def ensure_vrrp(keepalived: Keepalived, spec: SandboxSpec, launch: Launch) -> None:
     """Bring keepalived to the spec; whoever has the VIPs keeps them. Raises `Transient`."""
+    handover.clear_loopback(spec)
     is_turned = is_sharing(spec) == keepalived.has_shared or not namespace.has_vips(spec)
     if is_turned and not handover.is_on_loopback(spec):
         keepalived.ensure(spec, launch)
