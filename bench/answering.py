@@ -3,11 +3,12 @@
 import time
 from typing import Any
 
-from bench.apart import COUNT, HOST, Apart, serve_apart
+from bench.apart import COUNT, Apart, serve_apart
 from bench.client import connect_api
 from bench.figures import Figure, median, spread
 from bench.ground import ONE, Ground
 from bench.readers import READERS, WARM_S, count_shows
+from bench.roles import HOST
 from statera.base.ids import new_id
 
 WARM_UP = 5

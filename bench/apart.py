@@ -3,34 +3,23 @@
 import asyncio
 import contextlib
 import datetime as dt
-import os
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 
 import msgspec
 import psycopg
 
-from bench.client import connect_api
 from bench.engines import read_cpu_s
-from bench.ground import ONE, Ground
+from bench.ground import Ground
+from bench.roles import make_database, running
 from statera.app import open_embedded_postgres
-from statera.base.errors import Lasting
 from statera.base.ids import new_id
-from statera.cli.playground import choose_port
-from statera.drivers.postgres_embedded import EmbeddedPostgres
 from statera.model.enums import Algorithm, ListenerProtocol, PoolProtocol, ProvisioningStatus
 from statera.model.tree import Listener, LoadBalancer, Member, Pool, Tree, Vip
 from statera.store.engine import Store
-from statera.store.migrate import upgrade
 from statera.store.trees import insert_tree
 
-HOST = "127.0.0.1"
 COUNT = 1000
 MEMBERS = 2
-WITHIN_S = 120.0
 INSERTS_AT_ONCE = 8
 PROJECT_ID = "00000000000000000000000000000000"
 """That of a caller without identity, so that the list is one of a tenant's own."""
@@ -51,56 +40,12 @@ class Apart(msgspec.Struct, frozen=True, kw_only=True):
 @contextlib.contextmanager
 def serve_apart(ground: Ground) -> Iterator[Apart]:
     """Give an API process with a full database; both are gone in the end."""
-    with make_database(open_embedded_postgres(ground.playground.settings)) as url, _serving(ground, url) as (port, pid):
+    cluster = open_embedded_postgres(ground.playground.settings)
+    with make_database(cluster) as url, running(["api"], {"url": url}) as roles:
         ids = asyncio.run(_fill(url))
         with psycopg.connect(url, autocommit=True) as link:
             link.execute("VACUUM ANALYZE")
-        yield Apart(port=port, pid=pid, ids=ids)
-
-
-@contextlib.contextmanager
-def make_database(cluster: EmbeddedPostgres) -> Iterator[str]:
-    """Give the URL of an empty database with our schema; it is dropped at the end of the block."""
-    name = f"bench_{new_id().replace('-', '')}"
-    with psycopg.connect(cluster.url, autocommit=True) as link:
-        link.execute(f'CREATE DATABASE "{name}"')
-    try:
-        upgrade(cluster.url_of(name))
-        yield cluster.url_of(name)
-    finally:
-        with psycopg.connect(cluster.url, autocommit=True) as link:
-            link.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
-
-
-@contextlib.contextmanager
-def _serving(ground: Ground, url: str) -> Iterator[tuple[int, int]]:
-    port = choose_port(0, socket.SOCK_STREAM)
-    # Without an outside, the API takes any subnet, and addresses never run out.
-    noop = {"STATERA_COMPUTE__DRIVER": "noop", "STATERA_NETWORK__DRIVER": "noop"}
-    environment = os.environ | noop | {"STATERA_DATABASE__URL": url, "STATERA_API__PORT": str(port)}
-    words = [sys.executable, "-m", "statera", "api", "--config", str(ground.playground.config_path)]
-    with ground.playground.log_path.open("ab") as log:
-        process = subprocess.Popen(words, env=environment, stdout=log, stderr=log, start_new_session=True)
-    try:
-        wait_for_api(process, port)
-        yield port, process.pid
-    finally:
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(10.0)
-        process.kill()
-        process.wait()
-
-
-def wait_for_api(process: subprocess.Popen[bytes], port: int) -> None:
-    """Wait until the API answers. Raises `Lasting` when it ends, or does not within two minutes."""
-    deadline = time.monotonic() + WITHIN_S
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError), connect_api(HOST, port) as api:
-            api.request("GET", ONE)
-            return
-        time.sleep(0.05)
-    raise Lasting("bench-failed", f"An API process of its own does not answer on port {port}.")
+        yield Apart(port=roles.api_port, pid=roles.pids["api 0"], ids=ids)
 
 
 async def _fill(url: str) -> list[str]:

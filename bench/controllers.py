@@ -1,34 +1,19 @@
 """Workers and APIs over one PostgreSQL, without an outside: throughput, the cost of a pass, and of doing nothing."""
 
 import asyncio
-import concurrent.futures
-import contextlib
-import itertools
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import tempfile
-import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Awaitable, Sequence
 
-import msgspec
 import psycopg
 
-from bench.apart import make_database, wait_for_api
-from bench.client import connect_api
 from bench.crowd import edit_everything, multiply, plant
-from bench.engines import list_pids, read_cpu_s
 from bench.figures import Figure, median
-from bench.ground import ONE, Ground
+from bench.ground import Ground
 from bench.plans import Plan, explaining
+from bench.roles import AGENT, make_database, own_cluster, read_used, running, sum_used
+from bench.throughput import SETTLE_S, measure_throughput
 from statera.base.clock import SystemClock
-from statera.base.ids import new_id
 from statera.base.settings import Settings
-from statera.cli.playground import choose_port
 from statera.control.reconcile import Reconciler
 from statera.control.surroundings import Surroundings
 from statera.drivers.compute_noop import NoopCompute
@@ -44,185 +29,17 @@ from tests.db.trees import make_tree
 CONTROLLERS = (1, 2, 4)
 SIZES = (100, 1_000, 10_000)
 IDLE_SIZES = (1_000, 10_000)
-CLIENTS = 16
-PHASE_S = 8.0
 IDLE_S = 20.0
-SETTLE_S = 10.0
-WITHIN_S = 120.0
-HOST = "bench"
 
 
 def run(ground: Ground, runs: int) -> list[Figure]:
     """Measure on a cluster of its own. The clients, PostgreSQL and all controllers share this machine's cores."""
     del ground
-    with _cluster() as cluster:
-        figures = [one for count in CONTROLLERS for one in _measure_throughput(cluster, count)]
+    with own_cluster() as cluster:
+        ways = [(count, pooled) for count in CONTROLLERS for pooled in (False, True)]
+        figures = [one for count, pooled in ways for one in measure_throughput(cluster, count, pooled=pooled)]
         figures += [one for size in SIZES for one in asyncio.run(_measure_pass(cluster, size, runs))]
         return figures + [one for size in IDLE_SIZES for one in _measure_idle(cluster, size)]
-
-
-@contextlib.contextmanager
-def _cluster() -> Iterator[EmbeddedPostgres]:
-    folder = Path(tempfile.mkdtemp(prefix="statera-controllers-"))
-    folder.chmod(0o755)
-    cluster = EmbeddedPostgres(folder / "data", folder / "run")
-    try:
-        cluster.start()
-        yield cluster
-    finally:
-        cluster.stop()
-        shutil.rmtree(folder)
-
-
-@contextlib.contextmanager
-def _controllers(cluster: EmbeddedPostgres, url: str, roles: Sequence[str]) -> Iterator[tuple[int, Mapping[str, int]]]:
-    """Run these roles; give the port of the API and the pids by name and number."""
-    port = choose_port(0, socket.SOCK_STREAM)
-    environment = os.environ | {
-        "STATERA_DATA_DIR": str(cluster.data_dir.parent / "statera"),
-        "STATERA_RUN_DIR": str(cluster.run_dir.parent / "statera-run"),
-        "STATERA_DATABASE__URL": url,
-        "STATERA_COMPUTE__DRIVER": "noop",
-        "STATERA_NETWORK__DRIVER": "noop",
-        "STATERA_AGENT__NAME": HOST,
-        "STATERA_API__PORT": str(port),
-        "STATERA_API__PROCESSES": str(max(2, roles.count("api"))),
-        "STATERA_HEALTH__PORT": str(choose_port(0, socket.SOCK_DGRAM)),
-    }
-    processes: dict[str, subprocess.Popen[bytes]] = {}
-    try:
-        with (cluster.data_dir.parent / "log").open("ab") as log:
-            for number, role in enumerate(roles):
-                words = [sys.executable, "-m", "statera", role]
-                processes[f"{role} {number}"] = subprocess.Popen(words, env=environment, stdout=log, stderr=log)
-        if "api" in roles:
-            wait_for_api(processes["api 0"], port)
-        yield port, {name: process.pid for name, process in processes.items()}
-    finally:
-        for process in processes.values():
-            process.terminate()
-        for process in processes.values():
-            process.wait(30)
-
-
-def _measure_throughput(cluster: EmbeddedPostgres, count: int) -> list[Figure]:
-    roles = ["api"] * count + ["worker"] * count
-    with make_database(cluster) as url, _controllers(cluster, url, roles) as (port, pids):
-        time.sleep(SETTLE_S)  # Python loads its modules: that is not what is measured.
-        ids: list[str] = []
-        edits: list[str] = []
-
-        def name_edit(number: int) -> tuple[str, str, object]:
-            return "PUT", f"{ONE}/{ids[number % len(ids)]}", {"loadbalancer": {"name": f"n{number}"}}
-
-        phases = {
-            "create": _measure_phase(cluster, url, pids, ids, lambda answered: _repeat(port, _create, answered)),
-            "edit": _measure_phase(cluster, url, pids, edits, lambda answered: _repeat(port, name_edit, answered)),
-        }
-    whom = "1 API and 1 worker" if count == 1 else f"{count} APIs and {count} workers"
-    clients = f"{CLIENTS} clients for {PHASE_S:.0f} s"
-    load = f"{clients}; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores, theirs included"
-    figures = []
-    for what, (accepted, live, used_ms) in phases.items():
-        told = ", ".join(f"{name} {one:.1f}" for name, one in used_ms.items())
-        figures += [
-            Figure(what=f"{whom}: {what}s accepted", value=accepted, unit="/s", detail=load),
-            Figure(what=f"{whom}: {what}s to ACTIVE", value=live, unit="/s", detail="until the last one was"),
-            Figure(what=f"{whom}: of a core, each {what}", value=sum(used_ms.values()), unit="ms", detail=told),
-        ]
-    return figures
-
-
-def _measure_phase(
-    cluster: EmbeddedPostgres, url: str, pids: Mapping[str, int], answered: list[str], ask: Callable[[list[str]], None]
-) -> tuple[float, float, Mapping[str, float]]:
-    """Return how many a second were accepted and were ACTIVE, and the milliseconds of a core that each took, by role.
-
-    Where there are more controllers than cores, only the last can tell what more cores would bring.
-    """
-    before = _read_used(_list_owned(cluster, pids))
-    begun = time.monotonic()
-    ask(answered)
-    accepted = len(answered) / (time.monotonic() - begun)
-    _wait_settled(url)
-    live = len(answered) / (time.monotonic() - begun)
-    owned = _list_owned(cluster, pids)
-    after = _read_used(owned)
-    used_ms = dict.fromkeys((name for name, _ in owned), 0.0)
-    for name, pid in owned:
-        used_ms[name] += max(0.0, after.get(pid, 0.0) - before.get(pid, 0.0)) * 1000 / len(answered)
-    return accepted, live, used_ms
-
-
-def _list_owned(cluster: EmbeddedPostgres, pids: Mapping[str, int]) -> list[tuple[str, int]]:
-    """Return all processes with the role that they belong to."""
-    postmaster = int((cluster.data_dir / "postmaster.pid").read_text(encoding="ascii").split()[0])
-    owned = [(name.partition(" ")[0], pid) for name, pid in pids.items()]
-    return owned + [("PostgreSQL", pid) for pid in list_pids(postmaster)]
-
-
-def _read_used(owned: Sequence[tuple[str, int]]) -> dict[int, float]:
-    """Return the processor time of each that is still there; PostgreSQL's own helpers come and go."""
-    used = {}
-    for _, pid in owned:
-        with contextlib.suppress(FileNotFoundError):
-            used[pid] = read_cpu_s([pid])
-    return used
-
-
-def _create(number: int) -> tuple[str, str, object]:
-    pool = {
-        "name": "pool",
-        "protocol": "HTTP",
-        "lb_algorithm": "ROUND_ROBIN",
-        "members": [{"address": "192.0.2.9", "protocol_port": 80}],
-        "healthmonitor": {"type": "HTTP", "delay": 5, "timeout": 3, "max_retries": 3},
-    }
-    listeners = [{"name": "listener", "protocol": "HTTP", "protocol_port": 80, "default_pool": pool}]
-    wanted = {"name": f"lb-{number}", "vip_subnet_id": SUBNET_ID, "listeners": listeners}
-    return "POST", ONE, {"loadbalancer": wanted}
-
-
-SUBNET_ID = new_id()
-
-
-class _Answer(msgspec.Struct):
-    class Balancer(msgspec.Struct):
-        id: str
-
-    loadbalancer: Balancer
-
-
-def _repeat(port: int, make: Callable[[int], tuple[str, str, object]], answered: list[str]) -> None:
-    """Send requests from all clients for a while; collect the ids of what they are about."""
-    numbers = itertools.count()
-    lock = threading.Lock()
-    until = time.monotonic() + PHASE_S
-
-    def ask() -> None:
-        with connect_api("127.0.0.1", port) as api:
-            while time.monotonic() < until:
-                with lock:
-                    number = next(numbers)
-                method, path, body = make(number)
-                content = api.request(method, path, body)
-                answered.append(msgspec.json.decode(content, type=_Answer).loadbalancer.id)
-
-    with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
-        for done in [pool.submit(ask) for _ in range(CLIENTS)]:
-            done.result()
-
-
-def _wait_settled(url: str) -> None:
-    deadline = time.monotonic() + WITHIN_S
-    with psycopg.connect(url, autocommit=True) as link:
-        while True:
-            row = link.execute("SELECT count(*) FROM load_balancers WHERE observed_generation < generation").fetchone()
-            if row == (0,):
-                return
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{row} load balancers have not settled after {WITHIN_S:.0f} s")
-            time.sleep(0.1)
 
 
 async def _measure_pass(cluster: EmbeddedPostgres, size: int, runs: int) -> list[Figure]:
@@ -234,7 +51,7 @@ async def _measure_pass(cluster: EmbeddedPostgres, size: int, runs: int) -> list
             _fill(url, size)
             settings = Settings()
             network = NoopNetwork((), StoredAddressBook(store))
-            compute, clock = NoopCompute([HOST]), SystemClock()
+            compute, clock = NoopCompute([AGENT]), SystemClock()
             around = Surroundings(store=store, network=network, compute=compute, settings=settings, clock=clock)
             reconciler = Reconciler(around)
             editor = TreeEditor(store)
@@ -304,7 +121,7 @@ async def _time(work: Awaitable[object]) -> float:
 def _fill(url: str, size: int) -> None:
     multiply(url, size - 1)
     with psycopg.connect(url, autocommit=True) as link:
-        link.execute("UPDATE amphorae SET host = %s", [HOST])
+        link.execute("UPDATE amphorae SET host = %s", [AGENT])
         link.execute("VACUUM ANALYZE amphorae")
 
 
@@ -313,20 +130,15 @@ def _measure_idle(cluster: EmbeddedPostgres, size: int) -> list[Figure]:
     with make_database(cluster) as url:
         asyncio.run(_plant(url))
         _fill(url, size)
-        with _controllers(cluster, url, ["worker", "health"]) as (_, pids):
+        with running(["worker", "health"], {"url": url}) as roles:
             time.sleep(SETTLE_S)
-            owned = _list_owned(cluster, pids)
-            before = _read_used(owned)
+            before = read_used(cluster, roles.pids)
             time.sleep(IDLE_S)
-            after = _read_used(owned)
-            used = dict.fromkeys((name for name, _ in owned), 0.0)
-            # Processes that come and go meanwhile, such as autovacuum's, are left out.
-            for name, pid in owned:
-                if pid in before and pid in after:
-                    used[name] += (after[pid] - before[pid]) / IDLE_S * 100
+            used_s = sum_used(before, read_used(cluster, roles.pids))
+    what = f"idle with {size:,}, without rechecks"
     return [
-        Figure(what=f"idle with {size:,}, without rechecks: {name}", value=percent, unit="%", detail="of one core")
-        for name, percent in used.items()
+        Figure(what=f"{what}: {role}", value=one / IDLE_S * 100, unit="%", detail="of one core")
+        for role, one in used_s.items()
     ]
 
 

@@ -53,8 +53,7 @@ class Ground:
         """Remove all of it; the log of its processes is kept when asked for."""
         if self._playground is not None:
             if keep_log and self._playground.log_path.exists():
-                with self._playground.log_path.open("rb") as log, KEPT_LOG.open("ab") as kept:
-                    shutil.copyfileobj(log, kept)
+                append_log(self._playground.log_path)
             self._playground.remove()
             self._playground = None
 
@@ -93,3 +92,9 @@ class Ground:
     def find_master(self, folders: AmphoraFolders) -> int:
         """Return the pid of an amphora's HAProxy."""
         return int(folders.pid.read_text(encoding="ascii"))
+
+
+def append_log(log_path: Path) -> None:
+    """Put a log of processes behind those that are kept, for whoever looks into what broke."""
+    with log_path.open("rb") as log, KEPT_LOG.open("ab") as kept:
+        shutil.copyfileobj(log, kept)

@@ -24,8 +24,8 @@ AT_ONCE = 20
 
 @pytest.fixture
 def pooled_url(postgres: EmbeddedPostgres, database_url: str) -> Iterator[str]:
-    with run_pgbouncer(postgres, database_url) as url:
-        yield url
+    with run_pgbouncer(postgres, database_url) as pooler:
+        yield pooler.url
 
 
 @pytest_asyncio.fixture

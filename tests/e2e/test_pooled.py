@@ -17,8 +17,8 @@ ONE = "/v2/lbaas/loadbalancers"
 
 @pytest.fixture(scope="module")
 def installation(postgres: EmbeddedPostgres, module_database_url: str) -> Iterator[Installation]:
-    with run_pgbouncer(postgres, module_database_url) as url:
-        database = {"url": url, "pooled": True}
+    with run_pgbouncer(postgres, module_database_url) as pooler:
+        database = {"url": pooler.url, "pooled": True}
         with make_installation(f"p{os.getpid() % 10_000}", database=database) as made:
             yield made
 
