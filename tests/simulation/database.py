@@ -42,6 +42,23 @@ class Database(Fleet):
         self.events: list[Event] = []
         self.rings: Callable[[], None] = lambda: None
         """Called for each transaction that wakes the workers."""
+        self.waits_s: float | None = None
+        """While it is away: how long whoever asks it waits in vain."""
+        self.deaf_until: dt.datetime | None = None
+
+    # Whether it answers
+
+    def leave(self, waits_s: float) -> None:
+        """Answer nobody any more, each after so many seconds."""
+        self.waits_s = waits_s
+
+    def come_back(self, deaf_s: float) -> None:
+        """Answer again; nobody hears the bell for a while."""
+        self.waits_s, self.deaf_until = None, self.after(deaf_s)
+
+    def ring(self) -> None:
+        if self.deaf_until is None or self.deaf_until <= self.now():
+            self.rings()
 
     def list_balancers(self) -> list[Tree]:
         return [row.tree for row in self.balancers.values()]
@@ -52,7 +69,7 @@ class Database(Fleet):
         for row in woken:
             row.due_at = min(row.due_at, now)
         if woken:
-            self.rings()
+            self.ring()
 
     def check_claim(self, claim: Claim) -> None:
         self._held(claim)
@@ -69,7 +86,7 @@ class Database(Fleet):
         if tree.load_balancer.id in self.balancers:
             raise Refused(Refusal.CONFLICT, "Already an entity with that specified id.")
         self.balancers[tree.load_balancer.id] = BalancerRow(tree=tree, due_at=self.now())
-        self.rings()
+        self.ring()
 
     def edit(self, load_balancer_id: str, decide: Decide) -> Tree:
         row = self.balancers.get(load_balancer_id)
@@ -78,7 +95,7 @@ class Database(Fleet):
         after = decide(row.tree)
         if after != row.tree:
             row.tree, row.due_at, row.failures, row.failing_since = after, self.now(), 0, None
-            self.rings()
+            self.ring()
         return after
 
     def load_tree(self, load_balancer_id: str) -> Tree | None:
@@ -218,7 +235,7 @@ class Database(Fleet):
         row = self.balancers.get(claim.load_balancer_id)
         if row is not None and row.epoch == claim.epoch:
             row.lease_owner, row.lease_until, row.due_at = None, None, self.now()
-            self.rings()
+            self.ring()
 
     def lift_epoch(self, claim: Claim, seen: int) -> None:
         row = self._held(claim)
@@ -236,7 +253,7 @@ class Database(Fleet):
         for row in marked:
             row.due_at = now
         if marked:
-            self.rings()
+            self.ring()
 
 
 def list_rows(tree: Tree) -> Iterator[Resource]:

@@ -9,9 +9,11 @@ KINDS = (
     "database-refuses",
     "database-answer-lost",
     "database-slow",
+    "database-away",
     "host-refuses",
     "host-answer-lost",
     "host-hangs",
+    "question-hangs",
     "host-late",
     "host-twice",
     "host-lies",
@@ -45,6 +47,13 @@ class Faults:
 
     def strikes(self, kind: str) -> bool:
         if self.over or kind not in self._chances or self.rng.random() >= self._chances[kind]:
+            return False
+        self.counts[kind] += 1
+        return True
+
+    def comes(self, kind: str, chance: float) -> bool:
+        """Say whether a fault of a kind comes now that few occasions have: frequent or not, as `chance` has it."""
+        if self.over or kind not in self._chances or self.rng.random() >= chance:
             return False
         self.counts[kind] += 1
         return True

@@ -3,7 +3,7 @@
 import asyncio
 import datetime as dt
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,6 +26,9 @@ CALL_MOST_S = 10.0
 """After which a caller gives up on a host."""
 LASTING_S = 60.0
 """How long a lie works on: until the next re-check, or until two sweeps of orphans after their grace."""
+
+
+Reach = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Ears:
@@ -124,7 +127,13 @@ class SimCompute:
 
     async def observe_hosts(self) -> tuple[Host, ...]:
         await self._process.point("observing hosts")
-        return await self._hosts.observe_hosts()
+        hosts: tuple[Host, ...] = await self._hosts.observe_hosts()
+        if not self._process.strikes("question-hangs"):
+            return hosts
+        hanging = self._faults.rng.choice(hosts).name
+        await self._hang(hanging)
+        # Its machine is looked at beside: that lives unless it does not answer at all.
+        return tuple(_hush(host) if host.name == hanging else host for host in hosts)
 
     async def observe_amphora(self, host: str, amphora_id: str) -> AmphoraObserved | None:
         now: AmphoraObserved | None = await self._look(host, self._hosts.observe_amphora(host, amphora_id))
@@ -185,18 +194,25 @@ class SimCompute:
         try:
             await self._process.point(f"asking {host}", "asking a host")
             self._refuse_or(host)
+            if self._process.strikes("question-hangs"):
+                await self._hang(host)
+                raise _silent(host)
         except BaseException:
             asking.close()
             raise
         return await asking
+
+    async def _hang(self, host: str) -> None:
+        self._tell(f"waits for {host} in vain")
+        self._process.disturb(CALL_MOST_S)
+        await asyncio.sleep(CALL_MOST_S)
 
     async def _do(self, host: str, what: str, act: Callable[[], Any]) -> Any:
         kind = what.partition(" ")[0]
         await self._process.point(f"the request to {what}", f"the request to {kind}")
         self._refuse_or(host)
         if self._process.strikes("host-hangs"):
-            self._process.disturb(CALL_MOST_S)
-            await asyncio.sleep(CALL_MOST_S)
+            await self._hang(host)
             raise _silent(host)
         if self._process.strikes("host-late"):
             self._process.disturb(CALL_MOST_S)
@@ -242,6 +258,10 @@ class SimCompute:
 
 _ON_THEIR_WAY: set["asyncio.Task[None]"] = set()
 """Requests that nobody waits for any more."""
+
+
+def _hush(host: Host) -> Host:
+    return msgspec.structs.replace(host, reachable=False, reason=_silent(host.name).reason)
 
 
 def _silent(host: str) -> StateraError:
@@ -292,15 +312,16 @@ class Ports:
 class ReachedPorts:
     """The address book as one process reaches it: over the database, with the database's faults."""
 
-    def __init__(self, ports: Ports, process: Process) -> None:
+    def __init__(self, ports: Ports, process: Process, reach: Reach) -> None:
+        """`reach` raises `Transient` while the database does not answer."""
         self._ports = ports
         self._process = process
+        self._reach = reach
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         async def call(*args: Any, **values: Any) -> Any:
             await self._process.point(f"the start of {name}")
-            if self._process.strikes("database-refuses"):
-                raise Transient("database-unavailable", "The database does not answer.")
+            await self._reach()
             answer = await getattr(self._ports, name)(*args, **values)
             await self._process.point(f"the end of {name}")
             return answer

@@ -39,6 +39,7 @@ from statera.model.network import VipRequest
 from statera.model.tree import Member, Tree, Vip
 from tests.db.trees import make_listener, make_member, make_tree
 from tests.simulation.database import Database
+from tests.simulation.fate import Fate
 from tests.simulation.faults import Faults
 from tests.simulation.fleet import is_free
 from tests.simulation.invariants import Invariants
@@ -123,8 +124,8 @@ class Simulation:
     def make_uuid(self) -> uuid.UUID:
         return uuid.UUID(int=self.rng.getrandbits(128), version=4)
 
-    def network_of(self, process: Process) -> LocalNetwork:
-        return LocalNetwork(self.networks, ReachedPorts(self.ports, process))
+    def network_of(self, process: Process, store: TwinStore) -> LocalNetwork:
+        return LocalNetwork(self.networks, ReachedPorts(self.ports, process, store.reach))
 
     def _note_disturbed(self, process: Process, until: float) -> None:
         """Take in that a fault works on a process: on what it holds, and on what nobody holds, if it is a worker."""
@@ -133,13 +134,18 @@ class Simulation:
                 if row.lease_owner == process.name or is_free(row.lease_until, self.now()):
                     self.invariants.note_disturbed(load_balancer_id, until)
 
+    def note_all_disturbed(self, seconds: float) -> None:
+        """Take in that for so long nobody can work as he should."""
+        for load_balancer_id in self.database.balancers:
+            self.invariants.note_disturbed(load_balancer_id, tell_time() + seconds)
+
     # Processes
 
     async def work(self, process: Process) -> None:
         """Be a worker: the real one."""
         store: Any = TwinStore(self.database, process)
         compute: Any = SimCompute(self.hosts, process, self.story)
-        network = self.network_of(process)
+        network = self.network_of(process, store)
         around = Surroundings(store=store, network=network, compute=compute, settings=self.settings, clock=process)
         self.starting = process.name
         await run_control(around, asyncio.Event())
@@ -170,7 +176,7 @@ class Simulation:
         request = VipRequest(
             load_balancer_id=tree.load_balancer.id, network_id=subnet.network_id, addresses=((subnet.id, None),)
         )
-        port = await self.network_of(process).ensure_vip(request)
+        port = await self.network_of(process, store).ensure_vip(request)
         vip = Vip(address=port.addresses[0].address, subnet_id=subnet.id, network_id=subnet.network_id, port_id=port.id)
         balancer = msgspec.structs.replace(tree.load_balancer, vip=vip, owns_vip_port=True)
         self.story.tell(process.name, f"creates {balancer.id[:8]}")
@@ -292,26 +298,9 @@ class Simulation:
 
     # Fate
 
-    async def disturb_hosts(self) -> None:
-        """Cut hosts off, and take their power away."""
-        while not self.faults.over:
-            await asyncio.sleep(self.faults.draw_s(5.0, 40.0))
-            host = self.hosts.hosts[self.rng.choice(HOSTS)]
-            if self.rng.random() < 0.5:
-                continue
-            seconds = self.faults.draw_s(1.0, 60.0)
-            what = self.rng.choice(("loses power", "is cut off", "has no agent", "has no agent"))
-            self.story.tell(host.name, f"{what} for {seconds:.1f} s")
-            host.is_cut_off, host.has_agent = what != "has no agent", what != "has no agent"
-            if what == "loses power":
-                host.lose_power()
-            await asyncio.sleep(seconds)
-            host.is_cut_off, host.has_agent = False, True
-            self.story.tell(host.name, "is back")
-
     async def run(self) -> None:
         running = [asyncio.create_task(process.run(self.over)) for process in self.processes]
-        fate = asyncio.create_task(self.disturb_hosts())
+        fate = asyncio.create_task(Fate(self).run())
         try:
             await self._wait_for(running, TROUBLE_S)
             self.faults.over = True

@@ -57,13 +57,20 @@ class TwinStore:
             seconds = self._faults.draw_s(0.5, 8.0)
             self._process.disturb(seconds)
             await asyncio.sleep(seconds)
-        if self._process.strikes("database-refuses"):
-            raise _unavailable()
+        await self.reach()
         answer = None if name in NOT_FOLLOWED else self._run(name, *args, **values)
         await self._process.point(f"the end of {name}")
-        if self._process.strikes("database-answer-lost"):
+        if self._database.waits_s is not None or self._process.strikes("database-answer-lost"):
             raise _unavailable()
         return answer
+
+    async def reach(self) -> None:
+        """Raise `Transient` while the database is away, or does not answer just now."""
+        if self._database.waits_s is not None:
+            await asyncio.sleep(self._database.waits_s)
+            raise _unavailable()
+        if self._process.strikes("database-refuses"):
+            raise _unavailable()
 
     def _run(self, name: str, *args: Any, **values: Any) -> Any:
         story, claim = self._process.story, args[0] if args and isinstance(args[0], Claim) else None
