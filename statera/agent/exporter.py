@@ -16,6 +16,7 @@ from statera.agent.runtime import RuntimeUnavailable, fetch_page
 from statera.agent.sandbox import Sandbox
 from statera.base.listening import short_path
 from statera.base.logging import get_logger
+from statera.base.processes import list_family
 from statera.render.paths import SANDBOX_PATHS
 
 log = get_logger("agent")
@@ -139,7 +140,8 @@ class _Listening:
     def _memory_percent(self) -> float:
         pid = self._sandbox.engine.find_pid()
         limit = self._sandbox.record.sandbox.limits.memory_mib * 1024 * 1024
-        return 100.0 * sum(_resident_bytes(one) for one in _list_family(pid)) / limit if pid else 0.0
+        # The master and its workers.
+        return 100.0 * sum(map(_resident_bytes, list_family(pid))) / limit if pid else 0.0
 
 
 def _pack(status: str, body: bytes) -> bytes:
@@ -148,14 +150,6 @@ def _pack(status: str, body: bytes) -> bytes:
         f"content-length: {len(body)}\r\ncache-control: no-cache\r\nconnection: close\r\n\r\n"
     )
     return head.encode("ascii") + body
-
-
-def _list_family(pid: int) -> list[int]:
-    # The master and its workers.
-    with contextlib.suppress(OSError):
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
-        return [pid, *map(int, children.split())]
-    return [pid]
 
 
 def _resident_bytes(pid: int) -> int:

@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,12 @@ from statera.agent.ipvs import find_version
 from statera.agent.neighbours import list_answering
 from statera.agent.nginx import find_stream_module
 from statera.agent.process import Launch
-from statera.agent.rounds import INSIDE_EVERY, announce_every, has_turn
+from statera.agent.rounds import ASK_EVERY, INSIDE_EVERY, announce_every, has_turn
 from statera.agent.runtime import RuntimeUnavailable
 from statera.agent.sandbox import Sandbox, open_pid, remove_traces
 from statera.agent.statistics import parse_process, parse_statistics
 from statera.agent.users import User
+from statera.agent.vrrp import is_sharing
 from statera.base.errors import Lasting, LostClaim, StateraError, Transient
 from statera.base.logging import get_logger
 from statera.base.metrics import counter, gauge, histogram
@@ -192,8 +193,7 @@ class AmphoraHost:
         """Build or change a sandbox. Raises `Lasting` (slug `host-full`), `LostClaim`, `Transient`."""
         amphora_id = request.sandbox.amphora_id
         # Whoever removed it never builds it again: a request of the same pass is an old one that comes late.
-        tombstone = self._folders.load_tombstone(amphora_id)
-        if tombstone and request.epoch <= tombstone:
+        if request.epoch <= self._folders.load_tombstone(amphora_id):
             raise LostClaim(request.sandbox.load_balancer_id)
         if amphora_id not in self.sandboxes:
             capacity = self._read_capacity()
@@ -358,6 +358,8 @@ class AmphoraHost:
         sandboxes = list(self.sandboxes.values())
         inside = [one for one in sandboxes if has_turn(one.id, turn, INSIDE_EVERY) and one.may_look_inside]
         damaged = await asyncio.to_thread(list_damaged, [one.record.sandbox for one in inside])
+        asked = [one for one in sandboxes if has_turn(one.id, turn, ASK_EVERY) and is_sharing(one.record.sandbox)]
+        await asyncio.to_thread(_ask_keepalived, asked)
         needy = [one for one in sandboxes if one.id in damaged or self._needs_more(one, turn)]
         await asyncio.gather(*(self._look_in_turn(one, turn, is_damaged=one.id in damaged) for one in needy))
         # A neighbour that missed the first announcement learns it from a later one.
@@ -376,7 +378,8 @@ class AmphoraHost:
 
     def _may_be_broken(self, sandbox: Sandbox, turn: int) -> bool:
         has_ended = sandbox.id not in self._watched or sandbox.id in self._untaken or not turn
-        return has_ended or has_turn(sandbox.id, turn, LOOK_EVERY) or sandbox.is_hung or not sandbox.is_whole
+        is_hung = sandbox.is_hung or sandbox.vrrp.is_hung
+        return has_ended or has_turn(sandbox.id, turn, LOOK_EVERY) or is_hung or not sandbox.is_whole
 
     async def _look_in_turn(self, sandbox: Sandbox, turn: int, *, is_damaged: bool) -> None:
         async with self._looking:
@@ -462,6 +465,11 @@ class AmphoraHost:
         if descriptor is not None:
             asyncio.get_running_loop().remove_reader(descriptor)
             os.close(descriptor)
+
+
+def _ask_keepalived(sandboxes: Sequence[Sandbox]) -> None:
+    for sandbox in sandboxes:
+        sandbox.vrrp.ask()
 
 
 def _tell_fault(what: str, error: Exception, **about: str) -> None:

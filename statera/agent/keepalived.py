@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -19,7 +19,7 @@ from statera.agent import namespace, process
 from statera.agent.folders import AmphoraFolders
 from statera.agent.process import Launch
 from statera.agent.words import Words
-from statera.base.processes import read_status
+from statera.base.processes import list_family, read_status
 from statera.render.paths import SANDBOX_PATHS
 
 PROGRAM = "keepalived"
@@ -28,6 +28,8 @@ PARENT = "-parent"
 """How the name of the file ends in which the parent writes its pid."""
 GONE_WITHIN_S = 2.0
 LOOK_AGAIN_S = 0.005
+QUESTION = signal.SIGCHLD
+"""It wakes up for this one, finds that no child of its own has ended, and does nothing."""
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,11 +77,16 @@ class KeepalivedProcess:
 
     def is_up(self) -> bool:
         """Say whether it runs and would read its file anew when it is told: earlier the signal would end it."""
-        with contextlib.suppress(OSError):
-            # It reads its signals from a descriptor (signalfd(2)), for which they are blocked.
-            (blocked,) = read_status(self.find_pid() or 0, "SigBlk") or ["0"]
-            return bool(int(blocked, 16) & 1 << signal.SIGHUP - 1)
-        return False
+        # It reads its signals from a descriptor (signalfd(2)), for which they are blocked.
+        return _has_signal(self.find_pid() or 0, "SigBlk", signal.SIGHUP)
+
+    def ask(self) -> bool:
+        """Ask its processes for a sign of life; say whether they took in what the call before has asked."""
+        parent = self.find_pid()
+        asked = list_family(parent) if parent is not None else []
+        has_answered = not any(_has_signal(pid, "ShdPnd", QUESTION) for pid in asked)
+        _send(asked, QUESTION)
+        return has_answered
 
     def start(self, launch: Launch, *, takes_lifeline: bool = False) -> subprocess.Popen[bytes]:
         """Start it instead of any other of its kind; return it, which may end again at once."""
@@ -105,9 +112,7 @@ class KeepalivedProcess:
 
     def end(self, number: signal.Signals) -> None:
         """Signal all its processes, and wait a while until they are gone."""
-        for pid in self._list_pids():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+        _send(self._list_pids(), number)
         wait_for(lambda: not self._list_pids(), GONE_WITHIN_S)
 
     def forget(self) -> None:
@@ -125,6 +130,20 @@ class KeepalivedProcess:
         with contextlib.suppress(OSError):
             return self._part.option.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         return False
+
+
+def _send(pids: Iterable[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _has_signal(pid: int, field: str, number: signal.Signals) -> bool:
+    """Say whether a signal is in this set of a process (proc(5)); False when the process has gone."""
+    with contextlib.suppress(OSError):
+        (found,) = read_status(pid, field) or ["0"]
+        return bool(int(found, 16) & 1 << number - 1)
+    return False
 
 
 def list_words(part: Part) -> list[str]:

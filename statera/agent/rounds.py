@@ -1,8 +1,9 @@
 """Which sandboxes have their turn in a turn of the watch: not all in the same one. Pure."""
 
 ANNOUNCE_EVERY = 10
-"""Turns of the watch; so is the next one."""
+"""Turns of the watch; so are the next two."""
 INSIDE_EVERY = 4
+ASK_EVERY = 2
 MOST_HEARD = 3000
 """Announcements in one turn, times the sandboxes that hear each: a bridge hands one to all that are on it, which takes
 the kernel some 5 us for every one of them. Where each of a thousand is announced, a million would have to be handed."""

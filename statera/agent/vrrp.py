@@ -16,6 +16,9 @@ from statera.model.vrrp import YIELDING_PRIORITY
 from statera.render.keepalived import render_keepalived
 
 UP_WITHIN_S = 3.0
+MOST_SILENCES = 2
+"""Questions in a row that it leaves alone, each for seconds, before it is taken for hung: it can neither take the
+VIPs nor give them up, and those that it has stay where they are when another one takes them, too."""
 SHARING = Part(
     option="--vrrp",
     child_pid_option="--vrrp_pid",
@@ -36,6 +39,7 @@ class Keepalived:
         self._amphora_id = amphora_id
         self._folders = folders
         self._process = KeepalivedProcess(amphora_id, folders, SHARING)
+        self._silences = 0
 
     def find_pid(self) -> int | None:
         """Return the pid of its parent process if it runs."""
@@ -47,8 +51,19 @@ class Keepalived:
         return self._folders.vrrp.exists()
 
     def is_missed(self, spec: SandboxSpec) -> bool:
-        """Say whether it should run and does not."""
-        return is_sharing(spec) and self.find_pid() is None
+        """Say whether it should run and does not, or hangs."""
+        return is_sharing(spec) and (self.is_hung or self.find_pid() is None)
+
+    @property
+    def is_hung(self) -> bool:
+        return self._silences >= MOST_SILENCES
+
+    def ask(self) -> None:
+        """Ask it for a sign of life, and note whether it has given the one that was asked for by the last call.
+
+        Needs no lock.
+        """
+        self._silences = 0 if self._process.ask() else self._silences + 1
 
     def ensure(self, spec: SandboxSpec, launch: Launch) -> None:
         """Bring it to the spec: the VIPs stay where they are when it only reads anew. Raises `Transient`."""
@@ -61,7 +76,7 @@ class Keepalived:
         if mark + wanted != known:
             self._folders.write(self._folders.vrrp.name, mark + wanted)
         pid = self.find_pid()
-        if pid is None or not known.startswith(mark):
+        if pid is None or self.is_hung or not known.startswith(mark):
             self._start(launch)
         elif mark + wanted != known:
             os.kill(pid, signal.SIGHUP)
@@ -74,6 +89,7 @@ class Keepalived:
 
     def _start(self, launch: Launch) -> None:
         child, marker = self._process.start(launch), self._process.marker
+        self._silences = 0
         if not wait_for(lambda: marker.exists() or child.poll() is not None, UP_WITHIN_S) or not marker.exists():
             raise Transient("vrrp-not-started", f"keepalived of amphora {self._amphora_id} does not start.")
 

@@ -16,7 +16,9 @@ from statera.agent.handover import give_up, put_on_loopback
 from statera.agent.host import AmphoraHost
 from statera.agent.intact import is_intact
 from statera.agent.namespace import entered, has_vips, outside_name
+from statera.agent.vrrp import MOST_SILENCES, Keepalived
 from statera.base.errors import Transient
+from statera.base.processes import list_family
 from statera.model.spec import SandboxSpec
 from tests.agent.ground import Ground, eventually, fetch, web_server
 from tests.agent.pair import Pair
@@ -210,3 +212,50 @@ async def test_who_stands_by_keeps_no_vips_that_a_turn_has_left(pair: Pair, monk
     await pair.ensure(standing_by)
     assert pair.masters() == [first]
     assert has_bare_loopback(second)
+
+
+async def test_a_keepalived_that_hangs_with_the_vips_is_started_again_and_they_are_in_one_place(pair: Pair):
+    await eventually(pair.has_one_master, "one master")
+    first, second = await pair.order()
+    hung = pair.sandbox(first).vrrp.find_pid()
+    assert hung is not None
+    for pid in list_family(hung):
+        os.kill(pid, signal.SIGSTOP)
+
+    async def has_moved() -> bool:
+        return pair.masters() == [second]
+
+    await eventually(has_moved, "the VIPs at the other one alone")
+    assert pair.sandbox(first).vrrp.find_pid() not in (None, hung)
+    assert await pair.stays_one(0.5)
+    assert await pair.answers()
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["parent", "child"])
+async def test_each_process_of_keepalived_is_asked_for_a_sign_of_life(ground: Ground, number: int):
+    host = ground.make_host()
+    await host.adopt()
+    one = Pair(ground, host)
+    await one.ensure(one.spec(0))
+    keepalived = one.sandbox(one.ids[0]).vrrp
+    pid = keepalived.find_pid()
+    assert pid is not None
+    await ask_often(keepalived)
+    assert not keepalived.is_hung
+    os.kill(list_family(pid)[number], signal.SIGSTOP)
+    await ask_often(keepalived)
+    assert keepalived.is_hung
+    os.kill(list_family(pid)[number], signal.SIGCONT)
+
+    async def has_answered() -> bool:
+        keepalived.ask()
+        return not keepalived.is_hung
+
+    await eventually(has_answered, "a sign of life")
+    assert keepalived.find_pid() == pid
+
+
+async def ask_often(keepalived: Keepalived) -> None:
+    for _ in range(MOST_SILENCES + 1):
+        keepalived.ask()
+        await asyncio.sleep(0.1)

@@ -137,7 +137,7 @@ FUZZED: dict[str, tuple[str, ...]] = {
         "model/heartbeat.py read_amphora_id",
     ),
     "refusals": (
-        "agent/refusals.py _endpoint",
+        "agent/refusals.py _read",
         "agent/refusals.py _strip_header",
         "agent/refusals.py parse_v4",
         "agent/refusals.py parse_v6",
@@ -189,7 +189,7 @@ NOT_FUZZED: dict[str, tuple[str, ...]] = {
         "agent/addresses.py read_link",
         "agent/capacity.py _read",
         "base/privileges.py read_capabilities",
-        "base/processes.py read_status",
+        "base/processes.py _read",
         "cli/playground.py choose_subnet",
         "cli/watchdog.py Watchdog._hear",
     ),
