@@ -39,6 +39,8 @@ from statera.model.spec import SandboxSpec
 TOMBSTONE_KEPT_S = 3600.0
 """A removed amphora's epoch is remembered so long: a late request of a former worker must not build it again."""
 
+NEVER = -1
+"""Below every epoch: that of a spare is 0."""
 BESIDE = "check-"
 
 
@@ -272,11 +274,11 @@ class HostFolders:
     # Epochs of removed amphorae
 
     def load_tombstone(self, amphora_id: str) -> int:
-        """Return the epoch of the removal, 0 when none is remembered."""
+        """Return the epoch of the removal, `NEVER` when none is remembered."""
         try:
             return int((self._tombstones / amphora_id).read_text(encoding="ascii"))
         except (OSError, ValueError):
-            return 0
+            return NEVER
 
     def save_tombstone(self, amphora_id: str, epoch: int) -> None:
         self._tombstones.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ import pytest
 
 from statera.agent.host import AmphoraHost
 from statera.agent.namespace import entered
-from statera.base.errors import Lasting
+from statera.base.errors import Lasting, LostClaim
 from statera.model.document import Document, TextPart
 from tests.agent.ground import Ground, fetch, web_server
 
@@ -59,3 +59,24 @@ async def test_a_first_configuration_that_is_wrong_leaves_nothing(host: AmphoraH
     with web_server() as port:
         await host.apply(ground.amphora_id, ground.configuration(ground.document([port])))
         assert await fetch(ground.vip) == str(port)
+
+
+async def test_a_spare_outlives_the_agent(ground: Ground) -> None:
+    """Its epoch is the lowest there is: no removal is remembered for that."""
+    first = ground.make_host()
+    await first.adopt()
+    await first.ensure(ground.request(epoch=0, addresses=(), vips=(), gateways=()))
+    before = os.stat(f"/run/netns/statera-{ground.amphora_id}").st_ino
+    again = ground.make_host()
+    await again.adopt()
+    assert again.observe() == first.observe()
+    assert [one.id for one in again.observe()] == [ground.amphora_id]
+    assert os.stat(f"/run/netns/statera-{ground.amphora_id}").st_ino == before
+
+
+async def test_a_spare_that_was_collected_is_not_built_again(host: AmphoraHost, ground: Ground) -> None:
+    await host.ensure(ground.request(epoch=0, addresses=(), vips=(), gateways=()))
+    await host.remove(ground.amphora_id, 0)
+    with pytest.raises(LostClaim):
+        await host.ensure(ground.request(epoch=0, addresses=(), vips=(), gateways=()))
+    assert ground.list_leftovers() == []
