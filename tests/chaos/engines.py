@@ -3,19 +3,16 @@
 The file is what the agent last brought live; what HAProxy says of itself is what clients get.
 """
 
-import contextlib
 import csv
-import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import msgspec
 
 from statera.base.errors import StateraError
+from tests.fixtures.runtime import ask_haproxy
 from tests.hosts.ground import Ground
 
 BALANCE = {"ROUND_ROBIN": "roundrobin", "LEAST_CONNECTIONS": "leastconn", "SOURCE_IP": "source"}
-ANSWER_WITHIN_S = 5.0
 LEAVING = ("MAINT", "DRAIN")
 """How a server shows that was removed and finishes its connections."""
 
@@ -127,15 +124,3 @@ def parse_statistics(text: str) -> Served:
             if row["status"].startswith(LEAVING):
                 served.leaving.add(server)
     return served
-
-
-def ask_haproxy(path: Path, command: str) -> str:
-    """Return HAProxy's whole answer to a command. Raises `OSError`."""
-    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as connection:
-        connection.settimeout(ANSWER_WITHIN_S)
-        connection.connect(str(path))
-        connection.sendall(f"{command}\n".encode())
-        answer = bytearray()
-        while chunk := connection.recv(65_536):
-            answer += chunk
-    return answer.decode("utf-8", errors="replace").strip()

@@ -1,6 +1,5 @@
 """The real HAProxy: what it thinks of a configuration, and one that runs on loopback for a test."""
 
-import socket
 import subprocess
 import tempfile
 import time
@@ -13,6 +12,7 @@ from statera.agent.server_state import make_state
 from statera.model.document import Document, FileKind, FilePart
 from statera.render.paths import SANDBOX_PATHS
 from tests.fixtures.certificates import make_authority
+from tests.fixtures.runtime import ask_haproxy
 
 START_S = 20.0
 
@@ -44,12 +44,8 @@ class RunningHaproxy:
         self._socket = _place(SANDBOX_PATHS.stats_socket, folder)
 
     def ask(self, command: str) -> str:
-        """Return the answer to one line on the runtime socket, without the empty line at its end."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
-            line.settimeout(START_S)
-            line.connect(str(self._socket))
-            line.sendall(f"{_move(command, self._folder)}\n".encode())
-            return b"".join(iter(lambda: line.recv(65536), b"")).decode().strip("\n")
+        """Return the answer to one line on the runtime socket. Raises `OSError`."""
+        return ask_haproxy(self._socket, _move(command, self._folder))
 
 
 @contextmanager
