@@ -75,11 +75,9 @@ class MemberChecks:
     def follow(self, document: DatagramDocument | None) -> None:
         """Look after this document's members from now on, and no others. What is known of those that stay, stays."""
         wanted = _list_wanted(document)
-        if any(check.type is MonitorType.UDP_CONNECT for _, check in wanted.values()):
-            with contextlib.suppress(OSError):
-                self._refusals.open()
-        else:
-            self._refusals.close()
+        silent = [server for server, check in wanted.values() if check.type is MonitorType.UDP_CONNECT]
+        with contextlib.suppress(OSError):
+            self._refusals.follow([(server.check_address, server.check_port) for server in silent])
         for place, watch in list(self._watches.items()):
             server, check = wanted.get(place, (None, None))
             if server is None or not _is_same(server, watch.server):
@@ -109,16 +107,16 @@ class MemberChecks:
                 began = time.monotonic()
                 outcome = await probe(self._amphora_id, check, server)
             if check.type is MonitorType.UDP_CONNECT and outcome.works:
-                outcome = self._doubt(outcome, server, began - max(REFUSED_S, check.interval_ms / 2000))
+                outcome = await self._doubt(outcome, server, began - max(REFUSED_S, check.interval_ms / 2000))
             known = self._health.get(place, Health(since=began))
             self._health[place] = fresh = known.note(outcome, check, time.monotonic())
             if fresh.works != known.works:
                 self._changed()
             await asyncio.sleep(max(0.0, began + check.interval_ms / 1000 - time.monotonic()))
 
-    def _doubt(self, outcome: Outcome, server: DatagramServer, since: float) -> Outcome:
+    async def _doubt(self, outcome: Outcome, server: DatagramServer, since: float) -> Outcome:
         # It kept silent to the check, but not to others.
-        if self._refusals.has_heard(server.check_address, server.check_port, since):
+        if await self._refusals.has_heard((server.check_address, server.check_port), since):
             return Outcome(False, "L4CON", text=os.strerror(errno.ECONNREFUSED))
         return outcome
 

@@ -8,14 +8,13 @@ nothing. Named counters keep their values when the rules around them are made an
 import asyncio
 import contextlib
 import ipaddress
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 
-from statera.agent import namespace
+from statera.agent.nft import run_nft
 from statera.agent.parting import Parting, read_connected
 from statera.base.files import write_whole
 from statera.base.logging import get_logger
@@ -32,7 +31,6 @@ CHAINS = {"input": "input", "output": "output", "leaving": "postrouting"}
 MOST_FLOWS = 65_536
 """Clients that a listener remembers, to tell a new flow; beyond it new ones are not counted."""
 MOST_S = 3600
-ASK_WITHIN_S = 5.0
 
 Count = tuple[int, int, int]
 """(Flows, bytes in, bytes out)."""
@@ -75,7 +73,7 @@ class FlowCounters:
 
     async def ensure(self, document: DatagramDocument) -> None:
         """Make the kernel count what a document's listeners carry."""
-        told = await asyncio.to_thread(self._run, ["-f", "-"], "".join(f"{line}\n" for line in list_rules(document)))
+        told = await asyncio.to_thread(run_nft, self._amphora_id, ["-f", "-"], "\n".join(list_rules(document)))
         if told is None:
             log.warning("datagrams are not counted: nftables does not take it", amphora_id=self._amphora_id)
 
@@ -88,7 +86,8 @@ class FlowCounters:
         which for it is HAProxy's: when that one changes, all begin anew.
         """
         async with self._asking:
-            told = await asyncio.to_thread(self._run, ["-j", "list", "counters", "table", "inet", TABLE], "")
+            words = ["-j", "list", "counters", "table", "inet", TABLE]
+            told = await asyncio.to_thread(run_nft, self._amphora_id, words)
             # What cannot be read stands where it stood: taken for 0, all of it would be told once more later.
             counts = parse_counters(told) if told else self._kept.last
             if self._kept.take(process, counts):
@@ -109,15 +108,6 @@ class FlowCounters:
             bytes_in=bytes_in,
             bytes_out=bytes_out,
         )
-
-    def _run(self, words: list[str], given: str) -> str | None:
-        """Run `nft` in the amphora's network; return what it prints, None when it fails."""
-        with contextlib.suppress(OSError, subprocess.TimeoutExpired), namespace.entered(self._amphora_id):
-            done = subprocess.run(
-                ["nft", *words], check=False, input=given, capture_output=True, text=True, timeout=ASK_WITHIN_S
-            )
-            return done.stdout if done.returncode == 0 else None
-        return None
 
 
 def _less(one: Count, other: Count) -> Count:

@@ -63,7 +63,6 @@ async def _load_keys(receiver: HeartbeatReceiver) -> None:
 def hear_refusals(data: bytes) -> None:
     """Read a packet as each family's raw socket would give it."""
     for parse in (parse_v4, parse_v6):
-        if (endpoint := parse(data)) is not None:
-            address, port = endpoint
+        for address, port in parse(data) or ():
             assert address == str(ipaddress.ip_address(address))
             assert 0 <= port < 1 << 16

@@ -5,12 +5,12 @@ import struct
 
 import pytest
 
-from statera.agent.refusals import Endpoint, parse_v4, parse_v6
+from statera.agent.refusals import Refused, parse_v4, parse_v6
 
 MEMBER, MEMBER_V6 = "192.0.2.9", "2001:db8::9"
 OWN, OWN_V6 = "192.0.2.10", "2001:db8::10"
 ICMP, TCP, UDP, FRAGMENT = 1, 6, 17, 44
-PORT = 5353
+PORT, OWN_PORT = 5353, 40_000
 NOPS = b"\x01" * 8
 """Two words of options that mean nothing (RFC 791, 3.1)."""
 
@@ -34,31 +34,33 @@ def make_v6(following: int, source: str, target: str, content: bytes) -> bytes:
 
 def make_datagram(port: int = PORT) -> bytes:
     """Return the head of a datagram: 64 bits, all that RFC 792 has a message quote of it."""
-    return struct.pack("!HHHH", 40_000, port, 8, 0)
+    return struct.pack("!HHHH", OWN_PORT, port, 8, 0)
 
 
 def make_message(kind: int, code: int, about: bytes) -> bytes:
     return struct.pack("!BBHI", kind, code, 0, 0) + about
 
 
+REFUSED = Refused((OWN, OWN_PORT), (MEMBER, PORT))
+REFUSED_V6 = Refused((OWN_V6, OWN_PORT), (MEMBER_V6, PORT))
 SENT = make_v4(UDP, OWN, MEMBER, make_datagram())
 SENT_V6 = make_v6(UDP, OWN_V6, MEMBER_V6, make_datagram())
 
 
-def hear(kind: int, code: int, about: bytes = SENT, options: bytes = b"") -> Endpoint | None:
+def hear(kind: int, code: int, about: bytes = SENT, options: bytes = b"") -> Refused | None:
     """Read a message as a raw socket gives it: with the header of its packet."""
     return parse_v4(make_v4(ICMP, MEMBER, OWN, make_message(kind, code, about), options=options))
 
 
 @pytest.mark.parametrize("code", [1, 3])
-def test_a_closed_port_or_a_host_that_is_away_is_where_the_datagram_was_sent(code: int) -> None:
-    assert hear(3, code) == (MEMBER, PORT)
-    assert hear(3, code, SENT + b"the rest") == (MEMBER, PORT)
+def test_a_closed_port_or_a_host_that_is_away_is_told_of_the_datagram(code: int) -> None:
+    assert hear(3, code) == REFUSED
+    assert hear(3, code, SENT + b"the rest") == REFUSED
 
 
 def test_headers_may_have_options() -> None:
     about = make_v4(UDP, OWN, MEMBER, make_datagram(), options=NOPS)
-    assert hear(3, 3, about) == hear(3, 3, options=NOPS) == hear(3, 3, about, NOPS) == (MEMBER, PORT)
+    assert hear(3, 3, about) == hear(3, 3, options=NOPS) == hear(3, 3, about, NOPS) == REFUSED
 
 
 @pytest.mark.parametrize(
@@ -81,7 +83,7 @@ def test_other_messages_say_nothing_of_a_datagram(kind: int, code: int, about: b
 
 @pytest.mark.parametrize("code", [3, 4])
 def test_the_same_of_ipv6_comes_without_a_header(code: int) -> None:
-    assert parse_v6(make_message(1, code, SENT_V6)) == (MEMBER_V6, PORT)
+    assert parse_v6(make_message(1, code, SENT_V6)) == REFUSED_V6
 
 
 @pytest.mark.parametrize(
