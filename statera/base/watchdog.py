@@ -6,20 +6,39 @@ import os
 import socket
 from collections.abc import Mapping
 
-SIGN = b"WATCHDOG=1"
+SIGN, READY = b"WATCHDOG=1", b"READY=1"
 PLACE, PATIENCE, MEANT = "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"
+
+
+class Supervisor:
+    """The one that the environment names, if it names any."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        place, patience = environment.get(PLACE, ""), environment.get(PATIENCE, "")
+        # A name without a file is told with a sign in front.
+        self._address = f"\0{place[1:]}" if place.startswith("@") else place
+        is_asked = place and patience.isdecimal() and environment.get(MEANT, str(os.getpid())) == str(os.getpid())
+        self.every_s = int(patience) / 3_000_000 if is_asked else None
+        """A third of its patience; None where it waits for no signs of life."""
+        self._told_at: float | None = None
+
+    def tell(self, words: bytes) -> None:
+        """Tell it something, if it is there and hears: without waiting."""
+        if self._address:
+            with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sending:
+                sending.setblocking(False)
+                sending.sendto(words, self._address)
+
+    def tell_alive(self, now_s: float) -> None:
+        """Give a sign of life if it is time for one."""
+        if self.every_s is not None and (self._told_at is None or now_s - self._told_at >= self.every_s):
+            self._told_at = now_s
+            self.tell(SIGN)
 
 
 async def show_life(environment: Mapping[str, str]) -> None:
     """Tell the supervisor, at a third of its patience, that the event loop turns; return where nobody asked."""
-    place, patience = environment.get(PLACE, ""), environment.get(PATIENCE, "")
-    if not place or not patience.isdecimal() or environment.get(MEANT, str(os.getpid())) != str(os.getpid()):
-        return
-    # A name without a file is told with a sign in front.
-    address = f"\0{place[1:]}" if place.startswith("@") else place
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sending:
-        sending.setblocking(False)
-        while True:
-            with contextlib.suppress(OSError):
-                sending.sendto(SIGN, address)
-            await asyncio.sleep(int(patience) / 3_000_000)
+    supervisor = Supervisor(environment)
+    while supervisor.every_s is not None:
+        supervisor.tell(SIGN)
+        await asyncio.sleep(supervisor.every_s)

@@ -25,6 +25,7 @@ from statera.base.files import locked
 from statera.base.logging import get_logger
 from statera.base.metrics import counter, gauge
 from statera.base.settings import Settings
+from statera.base.watchdog import READY, Supervisor
 from statera.cli.preflight import check_ready, describe_faults
 from statera.cli.wards import find_account, find_prefix, hand_over
 from statera.cli.watchdog import Watchdog, listening_for_life, without_watchdog
@@ -143,6 +144,9 @@ def _supervise(
     watchdog: Watchdog,
 ) -> None:
     told: list[int | None] = []
+    own = Supervisor(os.environ)
+    # What came before may take its time: the first start of a database, a change of its schema.
+    own.tell(READY)
     try:
         while not stopping:
             if postgres is not None and not postgres.running:
@@ -156,6 +160,7 @@ def _supervise(
             if page is not None and pids != told:
                 _tell(page, roles)
                 told = pids
+            own.tell_alive(time.monotonic())
             _wait_for_change(0.2)
     finally:
         _stop(roles)

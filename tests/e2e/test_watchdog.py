@@ -1,7 +1,9 @@
-"""A process of `statera up` that hangs does not end; it is started anew all the same."""
+"""A process of `statera up` that hangs does not end; it is started anew all the same. So is `statera up`, by systemd."""
 
 import os
 import signal
+import socket
+import struct
 from pathlib import Path
 
 import pytest
@@ -24,3 +26,20 @@ def test_who_hangs_is_killed_and_started_again(database_url: str, tmp_path: Path
             line for line in log.read_text(encoding="utf-8").splitlines() if "process hangs" in line
         )
         assert noop.list_roles()["api"] == before["api"]
+
+
+def test_systemd_hears_of_the_supervisor_alone(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        systemd.settimeout(30)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "1500000")
+        with run_noop(tmp_path, database_url) as noop:
+            heard = []
+            for _ in range(6):
+                told, ((_, _, sender),), _, _ = systemd.recvmsg(100, socket.CMSG_SPACE(12))
+                heard.append((told, struct.unpack("3i", sender)[0]))
+            assert heard == [(b"READY=1", noop.process.pid), *[(b"WATCHDOG=1", noop.process.pid)] * 5]

@@ -1,8 +1,10 @@
 """Signs of life: who gives them, who does not any more, and what becomes of it."""
 
 import asyncio
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from statera.base.watchdog import show_life
+from statera.base.watchdog import READY, SIGN, Supervisor, show_life
 from statera.cli.up import KILL_AFTER_S, Role, _end_hung
 from statera.cli.watchdog import TURN_MOST_S, listening_for_life, without_watchdog
 
 HANG = """
 import asyncio, faulthandler, os, time
-from statera.base.watchdog import show_life
+from statera.base.watchdog import READY, SIGN, Supervisor, show_life
 faulthandler.enable()
 
 async def hang_soon():
@@ -111,6 +113,23 @@ def test_a_flood_of_signs_from_others_neither_counts_nor_holds_up(tmp_path: Path
 )
 async def test_nobody_asked(environment: dict[str, str]) -> None:
     await show_life(environment)
+
+
+@pytest.mark.parametrize("is_file", [True, False])
+def test_signs_come_as_often_as_they_are_asked_for(tmp_path: Path, is_file: bool) -> None:
+    place = str(tmp_path / "notify") if is_file else f"@statera-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(place.replace("@", "\0"))
+        systemd.setblocking(False)
+        supervisor = Supervisor({"NOTIFY_SOCKET": place, "WATCHDOG_USEC": "6000000", "WATCHDOG_PID": str(os.getpid())})
+        supervisor.tell(READY)
+        for second in range(5):
+            supervisor.tell_alive(float(second))
+        heard = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                heard.append(systemd.recv(100))
+        assert heard == [READY, SIGN, SIGN, SIGN]
 
 
 def test_no_watchdog_is_wanted(tmp_path: Path) -> None:
