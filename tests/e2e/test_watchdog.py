@@ -1,4 +1,4 @@
-"""A process of `statera up` that hangs does not end; it is started anew all the same. So is `statera up`, by systemd."""
+"""A process of `statera up` that hangs is started anew, though it does not end; so is `statera up`, by systemd."""
 
 import os
 import signal
