@@ -16,6 +16,7 @@ from statera.base.credentials import LiveContext
 from statera.base.errand import write_headers
 from statera.base.errors import Lasting, LostClaim, Transient
 from statera.base.metrics import counter, histogram
+from statera.base.printable import make_printable
 from statera.base.reason import Reason
 from statera.base.secret import Secret
 from statera.base.settings import HostSettings
@@ -46,6 +47,9 @@ CALL_SECONDS = histogram("statera_agent_call_seconds", "How long agents took to 
 
 ANSWERS_WITHIN_S = 0.5
 """Seconds after which a host that has not answered is looked at beside: does the machine live?"""
+MOST_WORDS = 1000
+"""Characters of what an agent says that go into a reason: more than what it tells of its engines' words."""
+SLUG = re.compile(r"[a-z0-9-]{1,60}")
 
 
 class LocalCompute:
@@ -79,7 +83,7 @@ class LocalCompute:
         finally:
             asking.cancel()
         if facts is None or facts.name != name:
-            told = facts.name if facts else "nothing"
+            told = _clean(facts.name) if facts else "nothing"
             reason = Reason(slug="host-misnamed", sentence=f"The agent of host {name} calls itself {told}.")
             return Host(name=name, zone=zone, reachable=False, reason=reason)
         return Host(
@@ -88,7 +92,7 @@ class LocalCompute:
             reachable=True,
             amphora_count=facts.amphora_count,
             amphora_limit=facts.amphora_limit,
-            limited_by=facts.limited_by,
+            limited_by=_clean(facts.limited_by),
             agent_version=facts.agent_version,
             protocol=facts.protocol,
             engine_versions=facts.engine_versions,
@@ -97,10 +101,12 @@ class LocalCompute:
     # Amphorae
 
     async def observe_amphora(self, host: str, amphora_id: str) -> AmphoraObserved | None:
-        return await self._get(host, f"/v1/amphorae/{amphora_id}", AmphoraObserved)
+        seen = await self._get(host, f"/v1/amphorae/{amphora_id}", AmphoraObserved)
+        return _clean_reason(seen) if seen is not None else None
 
     async def observe_amphorae(self, host: str) -> tuple[AmphoraObserved, ...]:
-        return await self._get(host, "/v1/amphorae", tuple[AmphoraObserved, ...]) or ()
+        seen = await self._get(host, "/v1/amphorae", tuple[AmphoraObserved, ...]) or ()
+        return tuple(_clean_reason(one) for one in seen)
 
     async def observe_neighbours(
         self, host: str, attachment: Attachment, mtu: int, addresses: Sequence[str]
@@ -260,12 +266,29 @@ def _error(host: str, answer: httpx.Response, path: str) -> Transient | Lasting 
         fault = msgspec.json.decode(answer.content, type=AgentFault)
     if fault is None:
         return Transient("agent-garbled", f"The agent of host {host} answered {answer.status_code} to {path}.")
+    slug, sentence = _clean_slug(fault.slug), _clean(fault.sentence)
     match fault.kind:
         case FaultKind.LOST_CLAIM:
-            return LostClaim("", fault.sentence)
+            return LostClaim("", sentence)
         case FaultKind.LASTING:
-            return Lasting(fault.slug, fault.sentence)
+            return Lasting(slug, sentence)
         case FaultKind.MALFORMED:
-            return Lasting("agent-mismatch", f"The agent of host {host} refuses a request: {fault.sentence}")
+            return Lasting("agent-mismatch", f"The agent of host {host} refuses a request: {sentence}")
         case _:
-            return Transient(fault.slug, fault.sentence)
+            return Transient(slug, sentence)
+
+
+def _clean_reason(seen: AmphoraObserved) -> AmphoraObserved:
+    if seen.reason is None:
+        return seen
+    slug, sentence = _clean_slug(seen.reason.slug), _clean(seen.reason.sentence)
+    return msgspec.structs.replace(seen, reason=msgspec.structs.replace(seen.reason, slug=slug, sentence=sentence))
+
+
+def _clean_slug(slug: str) -> str:
+    return slug if SLUG.fullmatch(slug) else "agent-garbled"
+
+
+def _clean(words: str) -> str:
+    # Whoever took an agent over says what it likes to operators, and the database keeps no NUL.
+    return make_printable(words, MOST_WORDS)

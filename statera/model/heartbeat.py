@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from statera.base.errors import StateraError
 from statera.base.ids import is_uuid
+from statera.base.printable import make_printable
 from statera.base.secret import Secret
 
 VERSION = 1
@@ -218,12 +219,9 @@ def split_heartbeat(heartbeat: Heartbeat, max_bytes: int = 1400) -> tuple[Heartb
 
 
 def _clean_text(member: MemberObserved) -> MemberObserved:
-    if len(member.text) <= TEXT_LENGTH and member.text.isprintable():
-        return member
     # The words come from a server that a tenant runs: half a character must not keep the heartbeat from being sent.
-    text = "".join(sign if sign.isprintable() else "?" for sign in member.text[: TEXT_LENGTH + 1])
-    text = text if len(text) <= TEXT_LENGTH else text[: TEXT_LENGTH - 1] + "…"
-    return msgspec.structs.replace(member, text=text)
+    text = make_printable(member.text, TEXT_LENGTH)
+    return member if text == member.text else msgspec.structs.replace(member, text=text)
 
 
 def _part_of(
