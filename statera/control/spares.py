@@ -12,7 +12,7 @@ from statera.model.network import Network
 from statera.plan.spares import choose_home, decide_spare_sandbox, decide_spares
 from statera.store.amphorae import count_placed
 from statera.store.deployment import load_deployment
-from statera.store.drains import list_drains
+from statera.store.drains import is_host_gone, list_drains
 from statera.store.spares import add_spare, condemn_spare, confirm_spare, drop_spare, list_spares, load_spare_key
 
 log = get_logger("control")
@@ -92,6 +92,7 @@ class SparePool:
             try:
                 await self._compute.remove_amphora(spare.host, spare.id, epoch=REMOVAL_EPOCH)
             except StateraError as error:
-                log.warning("spare not removed", host=spare.host, slug=error.reason.slug, sentence=error.sentence)
-            else:
-                await drop_spare(self._store, spare.id)
+                if not await is_host_gone(self._store, spare.host):
+                    log.warning("spare not removed", host=spare.host, slug=error.reason.slug, sentence=error.sentence)
+                    return
+            await drop_spare(self._store, spare.id)

@@ -12,6 +12,7 @@ from statera.model.amphora import Amphora
 from statera.model.enums import AmphoraStatus
 from statera.model.listing import ListQuery
 from statera.store.amphorae import list_amphorae
+from statera.store.drains import forget_host
 from statera.store.spares import list_spares
 from statera.store.views import list_views
 from tests.control.room import Room, is_active
@@ -68,6 +69,18 @@ async def test_a_spare_that_its_host_has_lost_is_built_anew(room: Room) -> None:
     assert lost not in {spare.id for spare in await list_spares(room.store)}
     assert set(room.compute.list_sandboxes()) == {spare.id for spare in await list_spares(room.store)}
     await ask_for_none(room)
+
+
+async def test_spares_of_a_host_that_is_gone_for_good_are_gone_too(room: Room) -> None:
+    pool = ask_for(room, 1)
+    await pool.refill()
+    room.compute.hosts["one"].reachable = False
+    await pool_of(room, 0).refill()
+    assert [spare.host for spare in await list_spares(room.store)] == ["one"]
+    await forget_host(room.store, "one", "operator")
+    await pool.refill()
+    assert await count_ready(room) == {"one": 0, "two": 1}
+    assert [spare.host for spare in await list_spares(room.store)] == ["two"]
 
 
 async def ask_for_none(room: Room) -> None:

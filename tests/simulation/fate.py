@@ -8,6 +8,8 @@ from tests.simulation.faults import Faults
 if TYPE_CHECKING:
     from tests.simulation.scenario import Simulation
 
+REBUILDS = 0.5
+"""Chance that what a host had comes back with its power; else its disk was lost, too."""
 OUTAGE_S = (1.0, 20.0)
 CONNECTS_S = 5.0
 """How long whoever asks a database waits whose machine is away: `connect_timeout` of `statera/store/engine.py`."""
@@ -32,7 +34,7 @@ class Fate:
         while not faults.over:
             await asyncio.sleep(faults.draw_s(5.0, 40.0))
             host = self._world.hosts.hosts[rng.choice(sorted(self._world.hosts.hosts))]
-            if rng.random() < 0.5:
+            if host.is_lost or rng.random() < 0.5:
                 continue
             seconds = faults.draw_s(1.0, 60.0)
             what = rng.choice(("loses power", "is cut off", "has no agent", "has no agent"))
@@ -41,8 +43,10 @@ class Fate:
             if what == "loses power":
                 host.lose_power()
             await asyncio.sleep(seconds)
-            host.is_cut_off, host.has_agent = False, True
-            story.tell(host.name, "is back")
+            if host.is_lost:
+                continue
+            host.come_back(with_disk=rng.random() < REBUILDS)
+            story.tell(host.name, f"is back with {len(host.sandboxes)} sandboxes")
 
     async def _take_database(self) -> None:
         """Have the database away, refusing or silent: no statement is answered, and no bell rings for a while."""

@@ -18,6 +18,7 @@ KINDS = (
     "host-twice",
     "host-lies",
     "host-old-news",
+    "host-forgotten",
     "skew",
 )
 MOST = 0.04

@@ -12,7 +12,7 @@ import msgspec
 from statera.base.errors import Lasting, LostClaim, StateraError, Transient
 from statera.base.reason import Reason
 from statera.base.secret import Secret
-from statera.drivers.compute_noop import NoopCompute, NoopHost
+from statera.drivers.compute_noop import NoopCompute, NoopHost, NoopSandbox
 from statera.health.memory import Memory
 from statera.model.addressing import AddressWanted, PortRecord
 from statera.model.amphora import AmphoraObserved, AppliedConfiguration, Host
@@ -46,9 +46,15 @@ class SimHost(NoopHost):
     """A host that may be cut off, lose its agent or its power: sandboxes go then, what is on its disk stays."""
 
     is_cut_off = False
+    is_lost = False
+    """Whether it never comes back."""
     has_agent = True
     struck_at = 0.0
     """When a request came late, or it did not answer, last."""
+
+    def __init__(self, name: str, *, amphora_limit: int) -> None:
+        super().__init__(name, amphora_limit=amphora_limit)
+        self._on_disk: dict[str, NoopSandbox] = {}
 
     @property
     def answers(self) -> bool:
@@ -62,7 +68,14 @@ class SimHost(NoopHost):
         return Host(name=self.name, reachable=False, is_alive=is_alive, amphora_limit=self.amphora_limit, reason=reason)
 
     def lose_power(self) -> None:
+        self._on_disk = dict(self.sandboxes)
         self.sandboxes.clear()
+
+    def come_back(self, *, with_disk: bool) -> None:
+        """Be reached again; the agent builds again what stands on the disk, if that has outlived the power."""
+        self.is_cut_off, self.has_agent = False, True
+        self.sandboxes |= self._on_disk if with_disk else {}
+        self._on_disk.clear()
 
 
 class Hosts(NoopCompute):

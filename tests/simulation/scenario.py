@@ -44,6 +44,7 @@ from tests.simulation.faults import Faults
 from tests.simulation.fleet import is_free
 from tests.simulation.invariants import Invariants
 from tests.simulation.ledger import Asked, Ledger, describe
+from tests.simulation.operator import Operator
 from tests.simulation.outside import Ears, Hosts, Ports, ReachedPorts, SimCompute, decode_rejected
 from tests.simulation.processes import Process
 from tests.simulation.story import EPOCH, Story, tell_time
@@ -113,7 +114,7 @@ class Simulation:
         self.database.gives_up = self.invariants.check_given_up
         self.over = asyncio.Event()
         names = {"worker-0": self.work, "worker-1": self.work, "api": self.edit, "health": self.judge}
-        names["operator"] = self.drain
+        names["operator"] = self.operate
         self.processes = [
             Process(name, main, self.faults, self.story, self._note_disturbed) for name, main in names.items()
         ]
@@ -263,21 +264,8 @@ class Simulation:
             for amphora_id, box in host.sandboxes.items()
         ]
 
-    async def drain(self, process: Process) -> None:
-        """Be an operator who empties hosts now and then; no host stays drained at the end."""
-        store = TwinStore(self.database, process)
-        while True:
-            await asyncio.sleep(self.faults.draw_s(5.0, 60.0))
-            try:
-                for drain in await store.call("list_drains"):
-                    self.story.tell(process.name, f"lets {drain.host} take amphorae again")
-                    await store.call("remove_drain", drain.host)
-                if not self.faults.over and self.rng.random() < 0.5:
-                    host = self.rng.choice(HOSTS)
-                    self.story.tell(process.name, f"drains {host}")
-                    await store.call("add_drain", host, "operator")
-            except StateraError as error:
-                self.story.tell(process.name, f"is refused: {error.reason.slug}")
+    async def operate(self, process: Process) -> None:
+        await Operator(self, process).run()
 
     # What invariants ask
 

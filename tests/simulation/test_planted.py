@@ -19,6 +19,7 @@ from statera.model.work import Claim
 from statera.plan.steps import RemoveSandbox
 from tests.simulation.database import BalancerRow, Database
 from tests.simulation.scenario import Failed, simulate
+from tests.simulation.twins import TwinBell
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -126,6 +127,21 @@ def try_never_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Database, "save_failure", wait)
 
 
+def give_no_host_up(patch: pytest.MonkeyPatch) -> None:
+    """That a host is gone for good is not believed."""
+    patch.setattr(Database, "is_host_gone", lambda *_: False)
+
+
+def hear_the_bell_alone(patch: pytest.MonkeyPatch) -> None:
+    """Workers that the bell does not wake sleep on: they miss what falls due, and what was done while it was lost."""
+
+    async def wait(self: TwinBell, timeout_s: float) -> None:
+        await self._rung.wait()
+        self._rung.clear()
+
+    patch.setattr(TwinBell, "wait", wait)
+
+
 @pytest.mark.parametrize(
     ("plant", "seeds", "told"),
     [
@@ -140,6 +156,8 @@ def try_never_again(patch: pytest.MonkeyPatch) -> None:
         (stay_beside, range(5), "have had the VIP"),
         (tell_no_reason, range(5), "without a reason|no reason"),
         (try_never_again, range(5), "no rest after"),
+        (give_no_host_up, range(60), "no rest after"),
+        (hear_the_bell_alone, range(20), "no rest after"),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )
