@@ -51,7 +51,7 @@ def open_embedded_postgres(settings: Settings, guest: str = "") -> "EmbeddedPost
 
 def find_database_url(settings: Settings) -> str:
     """Return the configured database, else the private one's."""
-    return settings.database.url or open_embedded_postgres(settings).url
+    return settings.database.url.reveal() or open_embedded_postgres(settings).url
 
 
 def open_store(settings: Settings) -> "Store":
@@ -60,7 +60,10 @@ def open_store(settings: Settings) -> "Store":
 
     options = settings.database
     return Store(
-        find_database_url(settings), pool_size=options.pool_size, pooled=options.pooled, direct_url=options.direct_url
+        find_database_url(settings),
+        pool_size=options.pool_size,
+        pooled=options.pooled,
+        direct_url=options.direct_url.reveal(),
     )
 
 
@@ -417,7 +420,7 @@ async def check_database(settings: Settings) -> list[Finding]:
     """Look whether the database answers and has this version's schema."""
     from statera.store.migrate import current_revision, head_revision, is_later
 
-    if not settings.database.url and not open_embedded_postgres(settings).running:
+    if settings.database.is_private and not open_embedded_postgres(settings).running:
         return [("database", "the private PostgreSQL does not run", "Start `statera up`, or set database.url.")]
     try:
         current, head = await asyncio.to_thread(current_revision, find_database_url(settings)), head_revision()

@@ -6,6 +6,7 @@ plain text for a text option: `STATERA_API__PORT=9999`.
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,12 +17,12 @@ from msgspec import Meta
 
 from statera.base.errors import Lasting
 from statera.base.option_faults import describe_fault
-from statera.base.secret import Discreet, Secret
+from statera.base.secret import Secret
 
 ENVIRONMENT_PREFIX = "STATERA_"
 DEFAULT_PATHS = (Path("/etc/statera/statera.toml"),)
 
-DATABASE_URL = r"^$|^postgres(ql)?(\+psycopg)?://"
+DATABASE_URL = re.compile(r"$|postgres(ql)?(\+psycopg)?://")
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Seconds = Annotated[float, Meta(gt=0)]
@@ -32,30 +33,37 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Base of all sections: a name that no option has stops the start."""
 
 
-class DatabaseSettings(Discreet, Section, frozen=True, kw_only=True):
-    unprinted = frozenset({"url", "direct_url"})
-    """They may hold a password."""
+class DatabaseUrl(Secret[str]):
+    """Where a PostgreSQL is; it may hold a password. Raises `ValueError` for the URL of something else."""
 
+    __slots__ = ()
+
+    def __init__(self, value: str = "") -> None:
+        if not DATABASE_URL.match(value):
+            raise ValueError("Expected a URL such as `postgresql://user@host/db`")
+        super().__init__(value)
+
+
+class DatabaseSettings(Section, frozen=True, kw_only=True):
     url: Annotated[
-        str,
-        Meta(
-            pattern=DATABASE_URL,
-            description="PostgreSQL 14+ URL (`postgresql://user@host/db`); empty: `statera up` runs a private one.",
-        ),
-    ] = ""
+        DatabaseUrl,
+        Meta(description="PostgreSQL 14+ URL (`postgresql://user@host/db`); empty: `statera up` runs a private one."),
+    ] = DatabaseUrl()
     pool_size: Annotated[int, Meta(ge=1, le=200, description="Connections each process keeps at most.")] = 8
     pooled: Annotated[bool, Meta(description="`url` leads to PgBouncer, or its like, in transaction mode.")] = False
     direct_url: Annotated[
-        str,
-        Meta(
-            pattern=DATABASE_URL,
-            description="With `pooled`: URL past the pooler, so that workers hear of edits; empty: they poll.",
-        ),
-    ] = ""
+        DatabaseUrl,
+        Meta(description="With `pooled`: URL past the pooler, so that workers hear of edits; empty: they poll."),
+    ] = DatabaseUrl()
     os_user: Annotated[
         str, Meta(description="Unprivileged system user that runs the private PostgreSQL when Statera is root.")
     ] = "postgres"
     bin_dir: Annotated[str, Meta(description="Folder of `initdb` and `postgres`; empty: found by itself.")] = ""
+
+    @property
+    def is_private(self) -> bool:
+        """Say whether `statera up` runs the database."""
+        return not self.url.reveal()
 
 
 _CIPHERS = (
@@ -445,11 +453,15 @@ def convert_settings(values: Mapping[str, Any], *, source: str) -> Settings:
 
 
 def _read_secret(kind: type, value: Any) -> Any:
-    if get_origin(kind) is not Secret:
+    if not _is_secret(kind):
         raise NotImplementedError(f"no option is a {kind}")
     if not isinstance(value, str):
         raise TypeError(f"Expected `str`, got `{type(value).__name__}`")
-    return Secret(value)
+    return DatabaseUrl(value) if kind is DatabaseUrl else Secret(value)
+
+
+def _is_secret(kind: Any) -> bool:
+    return get_origin(kind) is Secret or kind is DatabaseUrl
 
 
 def _override(values: dict[str, Any], name: str, text: str) -> None:
@@ -463,7 +475,7 @@ def _override(values: dict[str, Any], name: str, text: str) -> None:
             raise BadSettings(f"Environment variable {name} names {section}, which is not a section.")
         target = existing
     wanted = _field_type(hints, option, name)
-    if wanted is str or get_origin(wanted) in (Literal, Secret):
+    if wanted is str or get_origin(wanted) is Literal or _is_secret(wanted):
         target[option] = text
         return
     try:
@@ -508,7 +520,9 @@ def _show_default(value: Any) -> str:
 
 
 def _type_name(bare: Any) -> str:
-    if get_origin(bare) in (Annotated, Secret):
+    if _is_secret(bare):
+        return "text"
+    if get_origin(bare) is Annotated:
         return _type_name(get_args(bare)[0])
     if get_origin(bare) is Literal:
         return " | ".join(f'"{choice}"' for choice in get_args(bare))

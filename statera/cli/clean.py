@@ -34,7 +34,7 @@ def run_clean(settings: Settings) -> int:
 def _clean_installation(settings: Settings) -> None:
     # With the lock: whoever starts Statera meanwhile would build what is being removed.
     with lock_data_dir(settings):
-        if not settings.database.url:
+        if settings.database.is_private:
             open_embedded_postgres(settings).stop()
         if has_agents(settings):
             purge_host(settings)

@@ -7,7 +7,7 @@ import msgspec
 from rich.table import Table
 
 from statera.base.secret import Secret
-from statera.base.settings import Settings, describe_options
+from statera.base.settings import DatabaseUrl, Settings, describe_options
 from statera.cli.tables import print_table
 
 
@@ -30,13 +30,13 @@ def print_options() -> None:
 def render_settings(settings: Settings) -> str:
     """Return TOML text that loads to the same settings, except for secrets."""
     values = msgspec.to_builtins(settings, enc_hook=_hide_secret)
-    for name in ("url", "direct_url"):
-        values["database"][name] = hide_password(values["database"][name])
     return msgspec.toml.encode(_plain(values)).decode()
 
 
 def _hide_secret(value: Any) -> str:
     assert isinstance(value, Secret)
+    if isinstance(value, DatabaseUrl):
+        return hide_password(value.reveal())
     return str(value) if value.reveal() else ""
 
 

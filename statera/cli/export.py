@@ -55,7 +55,7 @@ def _check_reachable(settings: Settings, *, controller: bool) -> None:
         if _is_loopback(target.rpartition(":")[0].strip("[]")):
             sentence = f"Heartbeats would go to {target}, where other machines find nobody: set health.host, or agent."
             raise Lasting("host-out-of-reach", f"{sentence}heartbeat_targets.")
-    if controller and not settings.database.url:
+    if controller and settings.database.is_private:
         sentence = "Another controller cannot reach the private PostgreSQL of this machine: set database.url."
         raise Lasting("host-out-of-reach", sentence)
 

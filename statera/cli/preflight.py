@@ -32,7 +32,8 @@ def check_ready(settings: Settings) -> list[Fault]:
     if platform.system() != "Linux":
         return [Fault(f"This is {platform.system()}, not Linux.", "Run Statera on Linux, such as Debian 12.")]
     if settings.compute.driver == "noop":
-        return _check_users({} if settings.database.url or os.geteuid() else {settings.database.os_user: "postgresql"})
+        is_its_user = settings.database.is_private and os.geteuid() == 0
+        return _check_users({settings.database.os_user: "postgresql"} if is_its_user else {})
     if os.geteuid() != 0:
         return [Fault("Statera is not running as root.", "Run it as root: it makes network namespaces.")]
     faults = [
@@ -47,7 +48,7 @@ def check_ready(settings: Settings) -> list[Fault]:
         mend = "Set agent.first_user_id and agent.user_ids to what /proc/self/uid_map has, and no account."
         faults.append(Fault(f"The kernel does not know all of the {number} user ids from {first} on here.", mend))
     users = {settings.agent.haproxy_user: "haproxy"}
-    if not settings.database.url:
+    if settings.database.is_private:
         users[settings.database.os_user] = "postgresql"
     return faults + _check_users(users)
 

@@ -85,7 +85,7 @@ def _run_alone(settings: Settings, config: Path | None) -> None:
         signal.signal(number, lambda received, _frame: stopping.append(received))
     account = find_account(settings)
     guest = account.name if account is not None else ""
-    postgres = None if settings.database.url else open_embedded_postgres(settings, guest)
+    postgres = open_embedded_postgres(settings, guest) if settings.database.is_private else None
     try:
         if postgres is not None:
             postgres.start()

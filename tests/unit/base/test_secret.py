@@ -21,7 +21,7 @@ from rich.pretty import pretty_repr
 import statera
 from statera.api.keymanager import NewSecret
 from statera.base.secret import Discreet, Secret
-from statera.base.settings import convert_settings
+from statera.base.settings import BadSettings, DatabaseSettings, convert_settings
 from statera.model.agent_wire import ConfigurationRequest
 
 WORDS = "correct horse battery staple"
@@ -183,12 +183,17 @@ def test_no_struct_prints_what_is_called_a_secret() -> None:
     assert printable == set()
 
 
+def test_a_url_that_is_none_of_a_database_does_not_print() -> None:
+    with pytest.raises(BadSettings) as raised:
+        convert_settings({"database": {"url": f"mysql://u:{WORDS}@h/d"}}, source="the test")
+    assert raised.value.sentence.startswith("Option database.url in the test is wrong: ")
+    assert "correct" not in raised.value.sentence
+
+
 def test_what_a_struct_hides_is_a_field_of_it() -> None:
     _import_all()
     hiding = [kind for kind in _structs() if issubclass(kind, Discreet)]
-    assert {"DatabaseSettings", "SandboxRequest", "ConfigurationRequest", "NewSecret", "Call"} <= {
-        kind.__name__ for kind in hiding
-    }
+    assert {"SandboxRequest", "ConfigurationRequest", "NewSecret", "Call"} <= {kind.__name__ for kind in hiding}
     for kind in hiding:
         assert kind.unprinted
         assert kind.unprinted <= set(kind.__struct_fields__), kind
@@ -197,8 +202,6 @@ def test_what_a_struct_hides_is_a_field_of_it() -> None:
 @pytest.mark.parametrize(
     "holder",
     [
-        convert_settings({"database": {"url": f"postgresql://u:{WORDS}@h/d"}}, source="the test"),
-        convert_settings({"database": {"direct_url": f"postgresql:///d?password={WORDS}"}}, source="the test").database,
         NewSecret(name="web", payload=WORDS),
         ConfigurationRequest(generation=1, epoch=1, haproxy=None, contents={"digest": WORDS.encode()}),
     ],
@@ -207,6 +210,21 @@ def test_what_passes_through_as_plain_text_does_not_print(holder: msgspec.Struct
     forms = [repr(holder), str(holder), f"{[holder]}", pretty_repr(holder), pretty_repr({"a": holder}, expand_all=True)]
     assert all("correct" not in form and "[redacted]" in form for form in forms), forms
     assert b"correct" in msgspec.json.encode(holder, enc_hook=str) or isinstance(holder, ConfigurationRequest)
+
+
+@pytest.mark.parametrize(
+    "database",
+    [
+        convert_settings({"database": {"url": f"postgresql://u:{WORDS}@h/d"}}, source="the test").database,
+        convert_settings({"database": {"direct_url": f"postgresql:///d?password={WORDS}"}}, source="the test").database,
+    ],
+)
+def test_the_url_of_a_database_does_not_print(database: DatabaseSettings) -> None:
+    parts = [database, database.url, database.direct_url]
+    forms = [text for one in parts for text in (repr(one), str(one), f"{one}", pretty_repr(one, expand_all=True))]
+    assert all("correct" not in form and "[redacted]" in form for form in forms), forms
+    with pytest.raises(TypeError):
+        msgspec.json.encode(database)
 
 
 def test_an_empty_field_is_seen_to_be_empty() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from statera.base import settings as room
 from statera.base.errors import Lasting
-from statera.base.settings import BadSettings, Settings, convert_settings, describe_options, load_settings
+from statera.base.settings import BadSettings, DatabaseUrl, Settings, convert_settings, describe_options, load_settings
 
 
 @pytest.fixture
@@ -74,7 +74,12 @@ def test_a_file_with_everything(file: Path):
         ("STATERA_RECONCILE__LEASE_S", "2", "reconcile.lease_s", 2.0),
         ("STATERA_LOG__LEVEL", "debug", "log.level", "debug"),
         ("STATERA_IDENTITY__MODE", "basic", "identity.mode", "basic"),
-        ("STATERA_DATABASE__URL", "postgresql:///a?host=/b&c=1", "database.url", "postgresql:///a?host=/b&c=1"),
+        (
+            "STATERA_DATABASE__URL",
+            "postgresql:///a?host=/b&c=1",
+            "database.url",
+            DatabaseUrl("postgresql:///a?host=/b&c=1"),
+        ),
         ("STATERA_NETWORKS", '[{name = "n", device = "br0"}]', "networks.0.name", "n"),
     ],
 )
