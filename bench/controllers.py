@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Sequence
 
 import psycopg
 
-from bench.crowd import edit_everything, multiply, plant
+from bench.crowd import edit_everything, multiply, plant, plant_many
 from bench.figures import Figure, median
 from bench.ground import Ground
 from bench.plans import Plan, explaining
@@ -48,7 +48,10 @@ async def _measure_pass(cluster: EmbeddedPostgres, size: int, runs: int) -> list
         store = Store(url)
         try:
             tree, _ = await plant(store)
-            _fill(url, size)
+            multiply(url, size - 1)
+            with psycopg.connect(url, autocommit=True) as link:
+                link.execute("UPDATE amphorae SET host = %s", [AGENT])
+                link.execute("VACUUM ANALYZE amphorae")
             settings = Settings()
             network = NoopNetwork((), StoredAddressBook(store))
             compute, clock = NoopCompute([AGENT]), SystemClock()
@@ -118,18 +121,10 @@ async def _time(work: Awaitable[object]) -> float:
     return (time.monotonic() - begun) * 1000
 
 
-def _fill(url: str, size: int) -> None:
-    multiply(url, size - 1)
-    with psycopg.connect(url, autocommit=True) as link:
-        link.execute("UPDATE amphorae SET host = %s", [AGENT])
-        link.execute("VACUUM ANALYZE amphorae")
-
-
 def _measure_idle(cluster: EmbeddedPostgres, size: int) -> list[Figure]:
     """Measure what one worker, one health process and PostgreSQL use while nobody asks for anything."""
     with make_database(cluster) as url:
-        asyncio.run(_plant(url))
-        _fill(url, size)
+        plant_many(url, size)
         with running(["worker", "health"], {"url": url}) as roles:
             time.sleep(SETTLE_S)
             before = read_used(cluster, roles.pids)
@@ -140,11 +135,3 @@ def _measure_idle(cluster: EmbeddedPostgres, size: int) -> list[Figure]:
         Figure(what=f"{what}: {role}", value=one / IDLE_S * 100, unit="%", detail="of one core")
         for role, one in used_s.items()
     ]
-
-
-async def _plant(url: str) -> None:
-    store = Store(url)
-    try:
-        await plant(store)
-    finally:
-        await store.close()

@@ -3,6 +3,7 @@
 Each has its own ids; they are spread over projects, hosts and time, settled, and due much later.
 """
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -47,9 +48,23 @@ _SPREAD = {
 _ADDRESS = {"address": "address + n"}
 
 
-async def plant(store: Store) -> tuple[Tree, Amphora]:
+def plant_many(url: str, count: int, *, members: int = 2) -> None:
+    """Fill a database with so many load balancers, each with an amphora. See `plant`."""
+
+    async def plant_first() -> None:
+        store = Store(url)
+        try:
+            await plant(store, members=members)
+        finally:
+            await store.close()
+
+    asyncio.run(plant_first())
+    multiply(url, count - 1)
+
+
+async def plant(store: Store, *, members: int = 2) -> tuple[Tree, Amphora]:
     """Store a load balancer of every kind of object, settled, with an amphora that has counted."""
-    tree = _add_policy(make_tree(project_id="project-1"))
+    tree = _add_policy(make_tree(members, project_id="project-1"))
     vip = tree.load_balancer.vip
     amphora = make_amphora(tree.load_balancer.id, host="host-1")
     address = PortAddress(subnet_id=vip.subnet_id or "", address="198.18.200.1")

@@ -44,12 +44,16 @@ class Roles(msgspec.Struct, frozen=True, kw_only=True):
     run_dir: str
     pids: Mapping[str, int]
 
+    def read_pages(self) -> dict[str, str]:
+        """Return the page of metrics of each process that answers."""
+        return read_pages(folder_of(Settings(run_dir=self.run_dir)))
+
     def read_metrics(self, name: str) -> dict[str, float]:
         """Return what a process has counted, by the name of the sample and the values of its labels, such as `x ok`.
 
         Raises `KeyError` for a process that does not answer.
         """
-        text = read_pages(folder_of(Settings(run_dir=self.run_dir)))[name]
+        text = self.read_pages()[name]
         samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
         return {" ".join([sample.name, *sample.labels.values()]): sample.value for sample in samples}
 
@@ -82,9 +86,9 @@ def make_database(cluster: EmbeddedPostgres) -> Iterator[str]:
 
 @contextlib.contextmanager
 def running(roles: Sequence[str], database: Mapping[str, str]) -> Iterator[Roles]:
-    """Run a process of each of these roles with these settings of the database, and wait until the API answers, if any.
+    """Run a process of each of these roles with these settings of the database. When one breaks, their log is kept.
 
-    The log of what breaks is kept.
+    Raises `Lasting` when one ends, or does not answer within two minutes.
     """
     with _own_folder() as folder:
         api_port, metrics_port = (choose_port(0, socket.SOCK_STREAM) for _ in range(2))
@@ -108,10 +112,10 @@ def running(roles: Sequence[str], database: Mapping[str, str]) -> Iterator[Roles
                 for number, role in enumerate(roles):
                     words = [sys.executable, "-m", "statera", role]
                     processes[f"{role} {number}"] = subprocess.Popen(words, env=environment, stdout=log, stderr=log)
-            if "api" in roles:
-                _wait_for_api(processes[f"api {roles.index('api')}"], api_port)
             pids = {name: process.pid for name, process in processes.items()}
-            yield Roles(api_port=api_port, health_port=health_port, run_dir=str(folder / "run"), pids=pids)
+            started = Roles(api_port=api_port, health_port=health_port, run_dir=str(folder / "run"), pids=pids)
+            _wait_until_they_answer(started, processes.values())
+            yield started
         except Exception:
             append_log(log_path)
             raise
@@ -130,14 +134,22 @@ def _own_folder() -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-def _wait_for_api(process: subprocess.Popen[bytes], port: int) -> None:
+def _wait_until_they_answer(roles: Roles, processes: Collection["subprocess.Popen[bytes]"]) -> None:
     deadline = time.monotonic() + STARTS_WITHIN_S
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError), connect_api(HOST, port) as api:
-            api.request("GET", ONE)
-            return
+    while time.monotonic() < deadline and all(process.poll() is None for process in processes):
+        with contextlib.suppress(OSError):
+            if len(roles.read_pages()) == len(processes) and _has_api(roles):
+                return
         time.sleep(0.05)
-    raise Lasting("bench-failed", f"An API process of its own does not answer on port {port}.")
+    raise Lasting("bench-failed", f"Of {', '.join(roles.pids)} not all answer.")
+
+
+def _has_api(roles: Roles) -> bool:
+    """Say whether the API answers, if there is one. Raises `OSError` when nobody listens."""
+    if any(name.startswith("api") for name in roles.pids):
+        with connect_api(HOST, roles.api_port) as api:
+            api.request("GET", ONE)
+    return True
 
 
 def _stop(processes: Collection["subprocess.Popen[bytes]"]) -> None:
