@@ -28,6 +28,8 @@ class Hold(msgspec.Struct, frozen=True):
     """It looks dead, and is left where it is."""
 
     reason: Reason
+    is_proven: bool = False
+    """Whether it is dead for sure, and only too many have been replaced already."""
 
 
 Verdict = Replace | Hold | None
@@ -108,7 +110,8 @@ def _bound(budget: Budget, reason: Reason) -> Verdict:
     spent = budget.tell_spent()
     if not spent:
         return Replace(reason)
-    return Hold(Reason(slug="replacement-budget-spent", sentence=f"{reason.sentence} It is not replaced yet: {spent}"))
+    sentence = f"{reason.sentence} It is not replaced yet: {spent}"
+    return Hold(Reason(slug="replacement-budget-spent", sentence=sentence), is_proven=True)
 
 
 def _hold(row: Amphora, *, slug: str, why: str) -> Reason:

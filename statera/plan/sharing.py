@@ -24,6 +24,7 @@ from statera.plan.amphora import (
     take_vips,
     wait,
 )
+from statera.plan.brain import Hold, judge_amphora
 from statera.plan.seats import Seat, doubt_end, find_heir, give_up, is_live, is_seen, list_seats, place
 from statera.plan.steps import AddAmphora, AnyStep, CondemnAmphora, Configure, Settle
 from statera.plan.world import Unseen, World
@@ -47,17 +48,17 @@ def plan_sharing(world: World) -> Iterator[AnyStep]:
     is_new = any(isinstance(step, AddAmphora) for step in steps)
     refresh = is_new or not all(has_ports(world, row) for row in told)
     kept = [row for row in members if _has_taken_over(world, row)]
+    doubts = [reason for row in leaving if (reason := _doubt(world, row)) is not None]
     if serving or any(is_live(world, row) for row in kept):
         yield from take_vips(world, [row for row in leaving if row not in serving])
-    else:
+    elif not doubts:
         yield from _gather_vips(world, [row for row in leaving if row.id not in lost])
     sharing = [*kept, *(row for row in serving if row.role in PRIORITIES)]
-    finish, outlived = _finish_takeover(world, leaving, sharing)
+    finish, outlived = _finish_takeover(world, leaving, sharing, is_doubtful=bool(doubts))
     yield from finish
     for row in told:
         yield from ensure_ports(world, row)
 
-    doubts = [reason for row in leaving if (reason := _doubt(world, row)) is not None]
     troubles: dict[str, list[Reason]] = {row.id: [] for row in (*serving, *members)}
     rests: dict[str, list[AnyStep]] = {}
     for row in (*serving, *kept):
@@ -83,10 +84,11 @@ def plan_sharing(world: World) -> Iterator[AnyStep]:
             absent += troubles[row.id]
         else:
             blocked += troubles[row.id]
-    for row in ready if not doubts else ():
-        if row not in kept and not _has_joined(world, row):
-            yield join(world, row, f"Amphora {row.id} takes part in sharing the VIPs.")
-            yield confirm(row)
+    fresh = [row for row in ready if row not in kept and not _has_joined(world, row)]
+    doubts += [reason for row in members if fresh and (reason := _doubt_hearing(world, row)) is not None]
+    for row in fresh if not doubts else ():
+        yield join(world, row, f"Amphora {row.id} takes part in sharing the VIPs.")
+        yield confirm(row)
     blocked += doubts or ([] if ready else absent)
     if blocked:
         yield wait(blocked[0])
@@ -116,13 +118,13 @@ def _fill_seats(world: World, found: Iterable[Seat]) -> tuple[list[Amphora], lis
 
 
 def _finish_takeover(
-    world: World, leaving: Sequence[Amphora], sharing: Sequence[Amphora]
+    world: World, leaving: Sequence[Amphora], sharing: Sequence[Amphora], *, is_doubtful: bool
 ) -> tuple[list[AnyStep], list[Amphora]]:
     """Finish what was cut off, or met a host that comes back only now. Return the steps and who is removed.
 
     Whoever has taken over has the VIP alone before anything is configured, which may be rejected for long: those that
     share it, also when they are to be replaced in turn, or a single one, whatever it has followed, in whose take-over
-    sharing was asked for.
+    sharing was asked for. `is_doubtful`: one that is out of reach may have the VIPs.
     """
     condemned = [row for row in leaving if row.status == AmphoraStatus.PENDING_DELETE and is_seen(world, row)]
     if any(is_live(world, row) for row in sharing):
@@ -130,7 +132,7 @@ def _finish_takeover(
         return [step for row in last for step in remove_amphora(row, hands_over=True)], condemned
     singles = [row for row in leaving if row.role not in PRIORITIES]
     heir = find_heir(world, [row for row in singles if row.status != AmphoraStatus.PENDING_DELETE])
-    if heir is None or not condemned:
+    if heir is None or not condemned or (is_doubtful and heir.status != AmphoraStatus.ALLOCATED):
         return [], []
     hindrances: list[Reason] = []
     steps = [*give_vips(world, heir, hindrances)]
@@ -164,6 +166,16 @@ def _rank(world: World, row: Amphora) -> tuple[bool, bool, bool]:
 
 def _doubt(world: World, row: Amphora) -> Reason | None:
     return doubt_end(world, row) if row.status != AmphoraStatus.PENDING_DELETE else None
+
+
+def _doubt_hearing(world: World, row: Amphora) -> Reason | None:
+    """Return why one that stays may serve and cannot be told who comes: it would have the VIPs beside those."""
+    sighting, verdict = world.sightings.get(row.id), judge_amphora(world, row)
+    if row.status != AmphoraStatus.ALLOCATED or not isinstance(sighting, Unseen):
+        return None
+    if isinstance(verdict, Hold):
+        return None if verdict.is_proven else verdict.reason
+    return sighting.reason
 
 
 def _has_taken_over(world: World, row: Amphora) -> bool:

@@ -5,15 +5,16 @@ from typing import Any
 import msgspec
 
 from statera.base.reason import Reason
-from statera.model.amphora import Amphora, AmphoraObserved
+from statera.model.amphora import Amphora, AmphoraObserved, Host
 from statera.model.enums import AmphoraRole, AmphoraStatus, Topology
+from statera.model.failover import Budget, Limits, Lookout
 from statera.model.network import Port, PortAddress
 from statera.model.tree import Tree
 from statera.plan.plan import decide_plan
 from statera.plan.spec import decide_sandbox_spec
 from statera.plan.steps import EnsureSandbox, RemoveSandbox, Settle
 from statera.plan.world import Sighting, Unseen, World
-from tests.unit.plan.test_plan import BUILT, make_row, make_tree, make_world, names, see
+from tests.unit.plan.test_plan import BUILT, NOW, make_row, make_tree, make_world, names, see
 from tests.unit.plan.test_spec import LIMITS, NETWORKS
 
 SILENT = Unseen(Reason(slug="agent-unreachable", sentence="Host two does not answer."))
@@ -230,3 +231,40 @@ def test_one_that_was_away_learns_with_whom_it_shares_before_anything_is_configu
     assert names(plan) == ["EnsureSandbox", "Configure", "Configure", "Settle"]
     assert isinstance(plan.steps[0], EnsureSandbox)
     assert plan.steps[0].amphora_id == "b"
+
+
+def test_nobody_takes_part_beside_one_that_cannot_be_told():
+    """It speaks to those that it knew, and would keep the VIPs, or take them, beside the one that comes."""
+    tree = make_pair(amphorae_to_replace=("m",))
+    fresh = make_one("new", AmphoraRole.MASTER, 23, "three", status=AmphoraStatus.PENDING_CREATE, last_heartbeat_at=NOW)
+    rows = (MASTER, BACKUP, fresh)
+    world = look(tree, *rows)
+    seen: dict[str, Sighting] = {**world.sightings, "b": SILENT, "new": see(fresh, sandbox_digest="stands by")}
+    plan = decide_plan(msgspec.structs.replace(world, sightings=seen))
+    joined = [step for step in plan.steps if isinstance(step, EnsureSandbox) and step.with_vips]
+    assert [step.amphora_id for step in joined] == []
+    assert plan.sentence().endswith("Wait: Host two does not answer.")
+    # One that is lost for sure takes nothing, even while too many have been replaced already.
+    spent = Budget(limits=Limits(per_minute=1, fleet_percent=50.0), fleet=10, in_minute=1, in_window=0)
+    lookout = Lookout(silent_since={"b": NOW}, answers={"b": False}, budget=spent)
+    hosts = (
+        *(Host(name=name, reachable=True) for name in ("one", "three")),
+        Host(name="two", reachable=False, is_alive=False),
+    )
+    plan = decide_plan(msgspec.structs.replace(world, sightings=seen, hosts=hosts, lookout=lookout))
+    joined = [step for step in plan.steps if isinstance(step, EnsureSandbox) and step.with_vips]
+    assert [step.amphora_id for step in joined][:1] == ["new"]
+
+
+def test_a_successor_that_stands_by_has_no_vips_while_the_one_before_may_have_them():
+    """Its host does not answer and it is still heard; then two are asked for."""
+    single = make_one("s", AmphoraRole.STANDALONE, 20, "one", last_heartbeat_at=NOW)
+    fresh = make_one("new", AmphoraRole.STANDALONE, 23, "three", status=AmphoraStatus.PENDING_CREATE)
+    gone = make_one("late", AmphoraRole.STANDALONE, 24, "two", status=AmphoraStatus.PENDING_DELETE)
+    for rows in ((single, fresh), (single, fresh, gone)):
+        world = look(make_pair(amphorae_to_replace=("s",)), *rows)
+        seen: dict[str, Sighting] = {**world.sightings, "s": SILENT, "new": see(fresh, sandbox_digest="stands by")}
+        plan = decide_plan(msgspec.structs.replace(world, sightings=seen))
+        given = [step for step in plan.steps if isinstance(step, EnsureSandbox) and step.with_vips]
+        assert [step.amphora_id for step in given] == []
+        assert names(plan)[-1] == "Wait"
