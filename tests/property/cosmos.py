@@ -98,6 +98,8 @@ class Cosmos:
         self.vip_held = True
         self.exists = True
         self.settled_generation = 0
+        self._condemned: Collection[str] = ()
+        """Who was to go already when the pass began."""
         self.now = NOW
         self._made = 0
 
@@ -185,7 +187,9 @@ class Cosmos:
 
     def run_pass(self) -> Plan:
         """Plan, and act until something fails."""
-        plan = decide_plan(self.observe())
+        world = self.observe()
+        self._condemned = {row.id for row in world.amphorae if row.status == AmphoraStatus.PENDING_DELETE}
+        plan = decide_plan(world)
         assert isinstance(plan.last, Settle | DropLoadBalancer | Wait)
         assert not any(isinstance(step, Settle | DropLoadBalancer | Wait) for step in plan.actions)
         try:
@@ -351,9 +355,10 @@ class Cosmos:
     def _remove_sandbox(self, step: RemoveSandbox) -> None:
         self._answer(step.host)
         if not self.tree.load_balancer.deleting:
-            # Traffic is moved before what it used is taken away.
-            role = self.rows[step.amphora_id].role
-            others = [row for row in self.rows.values() if row.id != step.amphora_id and row.role == role]
+            # Traffic is moved before what it used is taken away: to one of its role, or, for one whose removal was cut
+            # off, to anybody.
+            role, is_late = self.rows[step.amphora_id].role, step.amphora_id in self._condemned
+            others = [row for row in self.rows.values() if row.id != step.amphora_id and (is_late or row.role == role)]
             boxes = [self.boxes[row.host, row.id] for row in others if (row.host, row.id) in self.boxes]
             wanted = role in ROLES[self.tree.load_balancer.topology]
             assert not wanted or any(box.has_vips and box.configured for box in boxes)
