@@ -4,10 +4,11 @@ import time
 from typing import Any
 
 from bench.apart import COUNT, Apart, serve_apart
+from bench.aside import count_aside
 from bench.client import connect_api
 from bench.figures import Figure, median, spread
 from bench.ground import ONE, Ground
-from bench.readers import READERS, WARM_S, count_shows
+from bench.readers import READERS, WARM_S
 from bench.roles import HOST
 from statera.base.ids import new_id
 
@@ -38,7 +39,7 @@ def run(ground: Ground, runs: int) -> list[Figure]:
 
 def _count_shows(apart: Apart) -> Figure:
     used = apart.cpu_s()
-    shows = count_shows(HOST, apart.port, apart.ids, READ_FOR_S)
+    shows = count_aside("bench.readers", HOST, apart.port, READ_FOR_S, "\n".join(apart.ids))
     busy = (apart.cpu_s() - used) / (READ_FOR_S + WARM_S)
     return Figure(
         what=f"shows by {READERS} readers at once",

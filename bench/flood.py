@@ -6,11 +6,8 @@ one send of ours is several requests of work for the other side: this process mu
 
 import selectors
 import socket
-import subprocess
 import sys
 import time
-
-from statera.base.errors import Lasting
 
 CONNECTIONS = 16
 BATCH = 16
@@ -18,15 +15,6 @@ WARM_S = 0.2
 READ_BYTES = 1 << 16
 REQUESTS = b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n" * BATCH
 GOOD = b"HTTP/1.1 200"
-
-
-def count_answers(address: str, port: int, seconds: float) -> float:
-    """Return good answers per second, made by another process. Raises `Lasting` when answers are not good."""
-    words = [sys.executable, "-m", "bench.flood", address, str(port), str(seconds)]
-    done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=seconds + 20.0)
-    if done.returncode != 0:
-        raise Lasting("bench-failed", f"The flood ended with {done.returncode}: {done.stderr.strip()[-300:]}")
-    return float(done.stdout)
 
 
 def flood(address: str, port: int, seconds: float) -> float:

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from bench.aside import count_aside
 from bench.engines import list_pids, read_cpu_s, running_beside
 from bench.figures import Figure, median, percentile
-from bench.flood import WARM_S, count_answers
+from bench.flood import WARM_S
 from bench.ground import DATA_DIR, Ground
 from statera.agent.namespace import namespace_name
 from statera.cli.playground import WebServer
@@ -68,7 +69,7 @@ def run(ground: Ground, runs: int) -> list[Figure]:
         for number in range(pairs):
             rounds = [(80, ours), (HAND_PORT, by_hand)]
             for port, rates in rounds if number % 2 else reversed(rounds):
-                rates.append(count_answers(balancer["vip_address"], port, SECONDS))
+                rates.append(count_aside("bench.flood", balancer["vip_address"], port, SECONDS))
         cpu_s = read_cpu_s(our_pids) - cpu_before[0], read_cpu_s(hand_pids) - cpu_before[1]
     ratios = [mine / other for mine, other in zip(ours, by_hand, strict=True)]
     detail = f"{median(ours):,.0f}/s against {median(by_hand):,.0f}/s, {pairs} alternating pairs"

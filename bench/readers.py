@@ -6,28 +6,15 @@ Prints how many answers came in a second. Each reader sends its next request whe
 import itertools
 import selectors
 import socket
-import subprocess
 import sys
 import time
 
 from bench.client import encode_request, read_whole
 from bench.ground import ONE
-from statera.base.errors import Lasting
 
 READERS = 8
 WARM_S = 0.5
 READ_BYTES = 1 << 16
-
-
-def count_shows(host: str, port: int, ids: list[str], seconds: float) -> float:
-    """Return answers per second, asked for by another process. Raises `Lasting` when answers are not good."""
-    words = [sys.executable, "-m", "bench.readers", host, str(port), str(seconds)]
-    done = subprocess.run(
-        words, check=False, capture_output=True, text=True, input="\n".join(ids), timeout=seconds + 20.0
-    )
-    if done.returncode != 0:
-        raise Lasting("bench-failed", f"The readers ended with {done.returncode}: {done.stderr.strip()[-300:]}")
-    return float(done.stdout)
 
 
 def read(host: str, port: int, ids: list[str], seconds: float) -> float:
@@ -62,4 +49,4 @@ def _is_whole(answer: bytearray) -> bool:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{read(sys.argv[1], int(sys.argv[2]), sys.stdin.read().split(), float(sys.argv[3])):.1f}\n")
+    print(read(sys.argv[1], int(sys.argv[2]), sys.stdin.read().split(), float(sys.argv[3])))
