@@ -25,11 +25,13 @@ _MOST_BYTES = 4096
 class Watchdog:
     """Hears signs of life, and counts for how long each process has been silent."""
 
-    def __init__(self, listening: socket.socket, place: Path, patience_s: float) -> None:
-        """`patience_s`: seconds of silence after which a process counts as hung, 0 for never."""
-        self._listening = listening
+    def __init__(self, place: Path, patience_s: float, user_id: int | None) -> None:
+        """`patience_s`: seconds of silence after which a process counts as hung, 0 for never. Raises `OSError`."""
         self._place = place
+        self._user_id = user_id
         self.patience_s = patience_s
+        self._listening = _listen_at(place, user_id)
+        self._inode = place.lstat().st_ino
         self._silent_s: dict[int, float | None] = {}
         self._turned_at: float | None = None
 
@@ -46,9 +48,12 @@ class Watchdog:
         """
         passed_s = min(now_s - self._turned_at, TURN_MOST_S) if self._turned_at is not None else 0.0
         self._turned_at = now_s
+        is_reachable = self._is_reachable()
+        if not is_reachable:
+            self._listen_anew()
         for pid, silent_s in self._silent_s.items():
             if silent_s is not None:
-                self._silent_s[pid] = silent_s + passed_s
+                self._silent_s[pid] = silent_s + passed_s if is_reachable else 0.0
         for pid in self._hear():
             if pid in self._silent_s:
                 self._silent_s[pid] = 0.0
@@ -66,6 +71,24 @@ class Watchdog:
         """Wait no more for a process that has ended: another may get its number."""
         self._silent_s.pop(pid, None)
 
+    def close(self) -> None:
+        """Hear nobody any more."""
+        self._listening.close()
+        self._place.unlink(missing_ok=True)
+
+    def _is_reachable(self) -> bool:
+        # Whoever cleans /run up may have taken the socket away: who cannot speak is not silent.
+        with contextlib.suppress(OSError):
+            return self._place.lstat().st_ino == self._inode
+        return False
+
+    def _listen_anew(self) -> None:
+        # On a full disk it is tried again in the next turn.
+        with contextlib.suppress(OSError):
+            opened = _listen_at(self._place, self._user_id)
+            self._listening.close()
+            self._listening, self._inode = opened, self._place.lstat().st_ino
+
     def _hear(self) -> Iterator[int]:
         with contextlib.suppress(BlockingIOError):
             # Bounded: who sends more and more must not keep the supervisor here.
@@ -81,23 +104,27 @@ class Watchdog:
 @contextlib.contextmanager
 def listening_for_life(place: Path, patience_s: float, user_id: int | None) -> Iterator[Watchdog]:
     """Give a watchdog that hears on the path; `user_id`: who may write there beside this user. Raises `OSError`."""
+    with contextlib.closing(Watchdog(place, patience_s, user_id)) as watchdog:
+        yield watchdog
+
+
+def _listen_at(place: Path, user_id: int | None) -> socket.socket:
     place.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     place.unlink(missing_ok=True)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
-        listening.setblocking(False)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    before = os.umask(0o177)
+    try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        before = os.umask(0o177)
-        try:
-            with short_path(place) as short:
-                listening.bind(short)
-        finally:
-            os.umask(before)
-        try:
-            if user_id is not None:
-                os.chown(place, user_id, -1, follow_symlinks=False)
-            yield Watchdog(listening, place, patience_s)
-        finally:
-            place.unlink(missing_ok=True)
+        with short_path(place) as short:
+            listening.bind(short)
+        if user_id is not None:
+            os.chown(place, user_id, -1, follow_symlinks=False)
+    except OSError:
+        listening.close()
+        raise
+    finally:
+        os.umask(before)
+    return listening
 
 
 def without_watchdog(environment: Mapping[str, str]) -> dict[str, str]:

@@ -85,6 +85,25 @@ async def test_a_supervisor_that_was_stopped_itself_blames_nobody(tmp_path: Path
         assert watchdog.turn(3600.0 * 3) == {os.getpid(): 3 * TURN_MOST_S}
 
 
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_nobody_is_silent_whose_socket_was_taken_away(tmp_path: Path, is_folder: bool) -> None:
+    """A tidy-up of the run folder: all processes would be killed for it, and hang unseen from then on."""
+    place = tmp_path / "run" / "up.sock"
+    with listening_for_life(place, 3.0, None) as watchdog:
+        watchdog.expect(os.getpid())
+        own = Supervisor({**watchdog.environment(), "WATCHDOG_PID": str(os.getpid())})
+        own.tell(SIGN)
+        assert watchdog.turn(0.0) == {}
+        place.unlink()
+        if is_folder:
+            place.parent.rmdir()
+        for second in range(1, 6):
+            own.tell(SIGN)
+            assert watchdog.turn(float(second)) == {}
+        assert [second for second in range(6, 12) if watchdog.turn(float(second))][:1] == [8]
+    assert not place.exists()
+
+
 def test_a_flood_of_signs_from_others_neither_counts_nor_holds_up(tmp_path: Path) -> None:
     place = tmp_path / "up.sock"
     with listening_for_life(place, 3.0, None) as watchdog:
