@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from bench.figures import Figure, percentile, spread
+from bench.figures import Figure, median, spread
 from bench.ground import Ground
 from bench.watch import Watch
 from statera.base.errors import Lasting
@@ -37,7 +37,7 @@ def run(ground: Ground, runs: int) -> list[Figure]:
                 gaps_ms.append(_measure(ground, balancer, hurt))
         worst = Figure(what=f"{what}: without service, worst", value=max(gaps_ms), unit="ms", budget=BUDGET_MS)
         middle = Figure(
-            what=f"{what}: without service, p50", value=percentile(gaps_ms, 50), unit="ms", detail=spread(gaps_ms, "ms")
+            what=f"{what}: without service, p50", value=median(gaps_ms), unit="ms", detail=spread(gaps_ms, "ms")
         )
         figures += [middle, worst]
     return figures
@@ -80,14 +80,21 @@ def _list_pids(namespace: str) -> list[int]:
 
 def _kill_haproxy(ground: Ground, balancer: Any) -> None:
     amphora_id, _ = ground.find_amphora(balancer["id"])
-    for pid in _list_pids(f"statera-{amphora_id}"):
-        os.kill(pid, signal.SIGKILL)
+    _kill_all(_list_pids(f"statera-{amphora_id}"))
 
 
 def _kill_sandbox(ground: Ground, balancer: Any) -> None:
     amphora_id, _ = ground.find_amphora(balancer["id"])
-    _kill_haproxy(ground, balancer)
+    pids = _list_pids(f"statera-{amphora_id}")
+    # The name first: a sandbox whose HAProxy is dead may be taken away by its agent at any moment.
     subprocess.run(["ip", "netns", "delete", f"statera-{amphora_id}"], check=True)
+    _kill_all(pids)
+
+
+def _kill_all(pids: list[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _fail_over(ground: Ground, balancer: Any) -> None:
