@@ -14,6 +14,7 @@ import msgspec
 from statera.base.errors import Lasting
 
 READ_BYTES = 1 << 18
+ANSWERS_WITHIN_S = 30.0
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -42,6 +43,16 @@ def ask_name(address: str, port: int = 80, *, timeout_s: float = 0.05, path: str
     """Ask once; return the body, None when it failed or took longer."""
     answer = ask(address, port, timeout_s=timeout_s, path=path)
     return None if answer.fault else answer.body
+
+
+def wait_for_name(address: str, port: int = 80, *, name: str = "", timeout_s: float = 1.0) -> None:
+    """Ask every 2 ms until there is an answer, or that of this name. Raises `TimeoutError` after half a minute."""
+    deadline = time.monotonic() + ANSWERS_WITHIN_S
+    while (found := ask_name(address, port, timeout_s=timeout_s)) is None or name not in ("", found):
+        if time.monotonic() > deadline:
+            whom = name or "anybody"
+            raise TimeoutError(f"no answer of {whom} at {address}, port {port}, within {ANSWERS_WITHIN_S:.0f} s")
+        time.sleep(0.002)
 
 
 class ApiConnection:

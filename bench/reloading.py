@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from bench.client import ApiConnection, ask_name
+from bench.client import ApiConnection, wait_for_name
 from bench.engines import count_reloads
 from bench.figures import Figure, median, spread
 from bench.ground import Ground
@@ -56,10 +56,7 @@ def _measure(ground: Ground, api: ApiConnection, balancer: Any, port: int) -> fl
     }
     begun = time.monotonic()
     listener = msgspec.json.decode(api.request("POST", "/v2/lbaas/listeners", body))["listener"]
-    while ask_name(balancer["vip_address"], port, timeout_s=1.0) is None:
-        if time.monotonic() > begun + 30.0:
-            raise TimeoutError(f"port {port} did not answer within 30 s")
-        time.sleep(0.002)
+    wait_for_name(balancer["vip_address"], port)
     took_s = time.monotonic() - begun
     ground.playground.wait_active(balancer["id"])
     api.request("DELETE", f"/v2/lbaas/listeners/{listener['id']}")

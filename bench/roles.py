@@ -169,7 +169,7 @@ def read_used(cluster: EmbeddedPostgres, pids: Mapping[str, int]) -> Used:
     owned = [(name.partition(" ")[0], pid) for name, pid in pids.items()]
     used = {}
     for role, pid in [*owned, *(("PostgreSQL", pid) for pid in list_pids(postmaster))]:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             used[role, pid] = read_cpu_s([pid])
     return used
 

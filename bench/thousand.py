@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.client import ask_name
 from bench.engines import list_pids, read_cpu_s, read_pss_kib
-from bench.figures import Figure, percentile
+from bench.figures import Figure, median
 from bench.ground import ONE, Ground
 from statera.agent.folders import HostFolders
 from statera.agent.neighbour_tables import CACHES, count_refused
@@ -54,7 +54,7 @@ def run(ground: Ground, runs: int) -> list[Figure]:
         Figure(what="accepted by the API after", value=accepted_s, unit="s"),
         Figure(what="all built and ACTIVE after", value=built_s, unit="s", detail=f"{count / built_s:.1f} /s"),
         Figure(what="of them not served", value=silent, budget=0),
-        Figure(what="first answer of each, p50", value=percentile(served, 50), unit="ms"),
+        Figure(what="first answer of each, p50", value=median(served), unit="ms"),
         Figure(what="first answer of each, worst", value=max(served), unit="ms"),
         Figure(what="neighbours for which the kernel had no room", value=refused, budget=0),
         Figure(what="one load balancer", value=sum(weights) / len(weights) / 1024, unit="MiB", budget=20),
