@@ -5,6 +5,7 @@ within their memory budget, and lets the agent ship without the store.
 """
 
 import asyncio
+import ipaddress
 import signal
 import socket
 from pathlib import Path
@@ -77,6 +78,7 @@ def check_settings(settings: Settings) -> None:
     from statera.drivers.network_local import networks_from_settings
 
     _check_drivers(settings)
+    _check_proxies(settings)
     networks_from_settings(settings.networks)
     _check_spares(settings)
     make_identity(settings.identity, open_tokens(settings))
@@ -86,6 +88,15 @@ def check_settings(settings: Settings) -> None:
 def _check_drivers(settings: Settings) -> None:
     if settings.network.driver == "noop" and has_agents(settings):
         raise BadSettings("Option network.driver is `noop`: then compute.driver must be `noop`, too.")
+
+
+def _check_proxies(settings: Settings) -> None:
+    for text in settings.api.trusted_proxies:
+        try:
+            ipaddress.ip_network(text)
+        except ValueError:
+            sentence = f"Option api.trusted_proxies is wrong: {text!r} is no address and no network."
+            raise BadSettings(sentence) from None
 
 
 def _check_spares(settings: Settings) -> None:
@@ -264,7 +275,7 @@ async def run_api(settings: Settings) -> None:
         keeper=open_keeper(settings, store),
         forecaster=forecaster,
     )
-    server = make_server(application, stop_within_s=5)
+    server = make_server(application, stop_within_s=5, forwarded_allow_ips=list(settings.api.trusted_proxies))
     listening = open_port(settings.api.host, settings.api.port, "api", is_shared=settings.api.processes > 1)
     log.info("api listens", host=settings.api.host, port=settings.api.port)
     stop = _stop_on_signals()

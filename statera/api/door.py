@@ -133,7 +133,9 @@ class Door:
         if scope["path"] in OPEN_PATHS:
             return None
         try:
-            caller = await self._identity.identify(headers)
+            # That of the client: uvicorn has put it in place of a trusted proxy's.
+            address, _ = scope.get("client") or ("", 0)
+            caller = await self._identity.identify(headers, address)
             scope.setdefault("state", {})["caller"] = msgspec.structs.replace(caller, policy=self._policy)
         except Refused as error:
             if error.kind is Refusal.UNAUTHENTICATED:

@@ -38,10 +38,10 @@ class Unreadable(Refused):
 
 
 class TooManyTries(StateraError):
-    """Shape C with 429: too many wrong passwords of this user lately; `retry_after_s` is in seconds."""
+    """Shape C with 429: too many failures lately, `whose` in words; `retry_after_s` is in seconds."""
 
-    def __init__(self, retry_after_s: float) -> None:
-        super().__init__("too-many-log-ins", "Too many failed log-ins of this user: wait before the next one.")
+    def __init__(self, retry_after_s: float, whose: str) -> None:
+        super().__init__("too-many-log-ins", f"Too many failed log-ins {whose}: wait before the next one.")
         self.retry_after_s = retry_after_s
 
 

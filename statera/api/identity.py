@@ -16,7 +16,7 @@ from typing import Protocol
 import bcrypt
 
 from statera.api.errors import TooManyTries
-from statera.api.logins import FailedLogins
+from statera.api.logins import FailedLogins, find_place
 from statera.api.policy import Caller
 from statera.base.errors import Refusal, Refused, Transient
 from statera.base.logging import get_logger
@@ -24,6 +24,7 @@ from statera.base.recent import remember
 from statera.base.secret import Secret
 from statera.base.settings import BadSettings, IdentitySettings, UserSettings
 from statera.model.ports import TokenDriver
+from statera.model.token import Token
 
 log = get_logger("api")
 
@@ -43,8 +44,11 @@ class Identity(Protocol):
     challenge: str
     """The `WWW-Authenticate` header of a 401."""
 
-    async def identify(self, headers: Mapping[str, str]) -> Caller:
-        """Return the caller. Raises `Refused` (UNAUTHENTICATED), `Transient` when it cannot be found out."""
+    async def identify(self, headers: Mapping[str, str], address: str) -> Caller:
+        """Return the caller, who is at `address`.
+
+        Raises `Refused` (UNAUTHENTICATED), `TooManyTries`, `Transient` when it cannot be found out.
+        """
         ...
 
 
@@ -56,7 +60,7 @@ class NoIdentity:
     def __init__(self, default_project_id: str) -> None:
         self._default = default_project_id
 
-    async def identify(self, headers: Mapping[str, str]) -> Caller:
+    async def identify(self, headers: Mapping[str, str], address: str) -> Caller:
         project_id = headers.get("x-project-id", "")
         is_usable = 0 < len(project_id) <= 36 and project_id.isprintable()
         return Caller(name="anonymous", project_id=project_id if is_usable else self._default, is_admin=True)
@@ -80,7 +84,7 @@ class BasicIdentity:
         self._failed = FailedLogins(most_failures, time.monotonic)
         self._refresh()
 
-    async def identify(self, headers: Mapping[str, str]) -> Caller:
+    async def identify(self, headers: Mapping[str, str], address: str) -> Caller:
         name, password = _read_basic(headers.get("authorization", ""))
         self._refresh()
         if not await self._is_right(name, password):
@@ -101,7 +105,7 @@ class BasicIdentity:
             # Asked in turn: many guesses that arrive at once are not looked at before the first have failed.
             wait_s = self._failed.wait_s(name)
             if wait_s > 0:
-                raise TooManyTries(wait_s)
+                raise TooManyTries(wait_s, "of this user")
             is_right = await asyncio.to_thread(_check_password, password, stored or self._dummy)
             if not is_right or stored is None:
                 self._failed.note(name)
@@ -124,12 +128,16 @@ class BasicIdentity:
 class KeystoneIdentity:
     """Tokens in `X-Auth-Token`. `X-Service-Token` is not looked at: it can neither help nor harm."""
 
-    def __init__(self, tokens: TokenDriver, public_url: str) -> None:
+    def __init__(self, tokens: TokenDriver, public_url: str, most_refused: int) -> None:
+        """`most_refused`: tokens from one place that the identity service refuses in a minute."""
         self._tokens = tokens
+        self._failed = FailedLogins(most_refused, time.monotonic)
         self.challenge = f'Keystone uri="{public_url}"'
 
-    async def identify(self, headers: Mapping[str, str]) -> Caller:
-        token = await self._tokens.observe_token(Secret(headers.get("x-auth-token", "").strip()))
+    async def identify(self, headers: Mapping[str, str], address: str) -> Caller:
+        subject = Secret(headers.get("x-auth-token", "").strip())
+        known = self._tokens.knows(subject)
+        token = await (self._tokens.observe_token(subject) if known else self._ask(subject, find_place(address)))
         if token is None:
             raise _unauthenticated()
         return Caller(
@@ -140,6 +148,21 @@ class KeystoneIdentity:
             is_system=token.is_system,
         )
 
+    async def _ask(self, subject: Secret[str], place: str) -> Token | None:
+        wait_s = self._failed.wait_s(place)
+        if wait_s > 0:
+            raise TooManyTries(wait_s, "from this address")
+        # Before it is known to be one: of many that come at once no more are asked for.
+        self._failed.note(place)
+        try:
+            token = await self._tokens.observe_token(subject)
+        except Transient:
+            self._failed.take_back(place)
+            raise
+        if token is not None:
+            self._failed.take_back(place)
+        return token
+
 
 def make_identity(settings: IdentitySettings, tokens: TokenDriver | None = None) -> Identity:
     """Return the identity of the settings. Raises `BadSettings` for a file that cannot be used."""
@@ -148,7 +171,8 @@ def make_identity(settings: IdentitySettings, tokens: TokenDriver | None = None)
     if settings.mode == "keystone":
         if tokens is None:
             raise BadSettings("Option identity.mode is `keystone`, but nothing is there to check tokens.")
-        return KeystoneIdentity(tokens, settings.keystone.public_url or settings.keystone.auth_url)
+        keystone = settings.keystone
+        return KeystoneIdentity(tokens, keystone.public_url or keystone.auth_url, keystone.refused_per_minute)
     if not settings.htpasswd_file:
         raise BadSettings("Option identity.htpasswd_file is missing: identity.mode `basic` needs it.")
     try:

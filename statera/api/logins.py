@@ -1,5 +1,6 @@
-"""How many wrong passwords of one user are looked at in a minute."""
+"""How many wrong passwords of one user, or refused tokens from one address, are looked at in a minute."""
 
+import ipaddress
 from collections import deque
 from collections.abc import Callable
 
@@ -11,7 +12,7 @@ MOST_NAMES = 4096
 
 
 class FailedLogins:
-    """Remembers failures of the last minute by user name, known or not. `now` returns seconds."""
+    """Remembers failures of the last minute by name: of a user, known or not, or of a place. `now` returns seconds."""
 
     def __init__(self, most: int, now: Callable[[], float]) -> None:
         self._most = most
@@ -19,7 +20,7 @@ class FailedLogins:
         self._failures: dict[str, deque[float]] = {}
 
     def wait_s(self, name: str) -> float:
-        """Return after how many seconds a password of this user may be tried again, 0 when it may be now."""
+        """Return after how many seconds this one may try again, 0 when it may now."""
         failures = self._failures.get(name)
         if failures is None:
             return 0.0
@@ -35,3 +36,19 @@ class FailedLogins:
         failures = self._failures.get(name) or deque(maxlen=self._most)
         failures.append(self._now())
         remember(self._failures, name, failures, MOST_NAMES)
+
+    def take_back(self, name: str) -> None:
+        """Count one failure less: the newest was none."""
+        if failures := self._failures.get(name):
+            failures.pop()
+
+
+def find_place(address: str) -> str:
+    """Return what of an address tells clients apart: all of IPv4; of IPv6 the /64, which is one client's."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if found.version == 4:
+        return address
+    return str(found.ipv4_mapped or ipaddress.ip_network((found.packed[:8] + bytes(8), 64)))

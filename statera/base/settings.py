@@ -96,6 +96,10 @@ class ApiSettings(Section, frozen=True, kw_only=True):
     port: Annotated[Port, Meta(description="TCP port to listen on.")] = 9876
     processes: Annotated[int, Meta(ge=1, le=64, description="API processes that share the port.")] = 1
     base_uri: Annotated[str, Meta(description="Scheme and host to use in links; empty: those of the request.")] = ""
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Meta(description="Addresses and networks of proxies whose `X-Forwarded-For` says where clients are."),
+    ] = ("127.0.0.1", "::1")
     max_body_bytes: Annotated[Count, Meta(description="Largest request body, in bytes.")] = 114_688
     pagination_max_limit: Annotated[Count, Meta(description="Most objects in one page of a list.")] = 1000
     strict_immutable: Annotated[
@@ -140,6 +144,10 @@ class KeystoneSettings(Section, frozen=True, kw_only=True):
         float,
         Meta(ge=0, description="Seconds a valid token is not asked for again; so late a revocation is noticed."),
     ] = 60.0
+    refused_per_minute: Annotated[
+        Count,
+        Meta(description="Tokens from one address (IPv6: one /64) that it refuses in a minute; then 429."),
+    ] = 300
 
 
 class IdentitySettings(Section, frozen=True, kw_only=True):

@@ -80,10 +80,9 @@ class KeystoneTokens:
 
     async def observe_token(self, token: Secret[str]) -> Token | None:
         """Return whom the token stands for, None when it is not valid. Raises `Transient`."""
-        text = token.reveal()
-        if not 0 < len(text) <= LONGEST_TOKEN or not text.isascii() or not text.isprintable() or " " in text:
+        if not _may_be_token(token):
             return None
-        digest = hmac.digest(self._key, text.encode(), "sha256")
+        digest = self._digest(token)
         known = self._recall(digest)
         if known is not None:
             return known
@@ -96,6 +95,16 @@ class KeystoneTokens:
             asking.add_done_callback(lambda done: self._end(digest, done))
         # Whoever gives up waiting must not end it for the others with the same token.
         return await asyncio.shield(asking)
+
+    def knows(self, token: Secret[str]) -> bool:
+        """Say whether it is answered without another question to Keystone."""
+        if not _may_be_token(token):
+            return True
+        digest = self._digest(token)
+        return self._recall(digest) is not None or self._is_refused(digest) or digest in self._asking
+
+    def _digest(self, token: Secret[str]) -> bytes:
+        return hmac.digest(self._key, token.reveal().encode(), "sha256")
 
     def _recall(self, digest: bytes) -> Token | None:
         known = self._known.get(digest)
@@ -145,6 +154,11 @@ class KeystoneTokens:
         if answer.status_code != 200:
             raise _unavailable(f"It answers {answer.status_code} when it is to validate a token for the service user.")
         return answer.content
+
+
+def _may_be_token(token: Secret[str]) -> bool:
+    text = token.reveal()
+    return 0 < len(text) <= LONGEST_TOKEN and text.isascii() and text.isprintable() and " " not in text
 
 
 def find_base(settings: KeystoneSettings) -> str:

@@ -57,6 +57,10 @@ class NetworkDriver(Protocol):
 class TokenDriver(Protocol):
     """The identity service that gives tokens to callers."""
 
+    def knows(self, token: Secret[str]) -> bool:
+        """Say whether `observe_token` has its answer, or waits for it, without one more question to the service."""
+        ...
+
     async def observe_token(self, token: Secret[str]) -> Token | None:
         """Return whom a token stands for, None for one that is not valid.
 

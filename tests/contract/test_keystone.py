@@ -367,6 +367,18 @@ async def test_a_refused_token_is_asked_for_once_in_some_seconds(api: Opened, pe
         assert await has_asked_once(before)
 
 
+async def test_who_invents_tokens_is_asked_to_wait(open_keystone: Callable[..., Opened], people: People) -> None:
+    api = open_keystone(identity=people.identity(refused_per_minute=3))
+    assert (await api.ask_as(people.tokens["writer"], "GET", "/loadbalancers"))[0] == 200
+    for number in range(5):
+        answer = await api.ask("GET", "/loadbalancers", headers={"X-Auth-Token": f"made-up-{number}"})
+        assert answer.status_code == (401 if number < 3 else 429)
+    assert 0 < int(answer.headers["retry-after"]) <= 60
+    message = "Too many failed log-ins from this address: wait before the next one."
+    assert answer.json() == {"error": {"code": 429, "title": "Too Many Requests", "message": message}}
+    assert (await api.ask_as(people.tokens["writer"], "GET", "/loadbalancers"))[0] == 200
+
+
 # When nobody can tell
 
 

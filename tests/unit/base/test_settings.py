@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from statera.app import check_settings
 from statera.base import settings as room
 from statera.base.errors import Lasting
 from statera.base.settings import BadSettings, DatabaseUrl, Settings, convert_settings, describe_options, load_settings
@@ -138,6 +139,13 @@ def test_a_bad_file_names_itself_and_the_option(file: Path, text: str, words: st
     assert str(file) in raised.value.sentence
     assert isinstance(raised.value, Lasting)
     assert raised.value.reason.slug == "configuration-invalid"
+
+
+@pytest.mark.parametrize("text", ["*", "proxy.example", "192.0.2.1/24", ""])
+def test_a_proxy_is_an_address_or_a_network(text: str):
+    settings = convert_settings({"api": {"trusted_proxies": ["127.0.0.1", "2001:db8::/64", text]}}, source="the test")
+    with pytest.raises(BadSettings, match=r"Option api\.trusted_proxies is wrong: "):
+        check_settings(settings)
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe"])
