@@ -33,6 +33,8 @@ class Exporter:
 
     def __init__(self) -> None:
         self._open: dict[str, _Listening] = {}
+        self._tending = asyncio.Lock()
+        """An edit and the watch may look after the same one: each would take away what the other begins."""
 
     def is_due(self, sandbox: Sandbox) -> bool:
         """Say whether `tend` has anything to do."""
@@ -42,14 +44,15 @@ class Exporter:
 
     async def tend(self, sandbox: Sandbox) -> None:
         """Listen for a sandbox whose live configuration has a PROMETHEUS listener, for no other. Again is fine."""
-        listening = self._open.get(sandbox.id)
-        if not sandbox.folders.run.is_dir() or not _exports(sandbox):
-            await self.forget(sandbox.id)
-        elif listening is None or not listening.is_reachable():
-            await self.forget(sandbox.id)
-            listening = _Listening(sandbox)
-            await listening.start()
-            self._open[sandbox.id] = listening
+        async with self._tending:
+            listening = self._open.get(sandbox.id)
+            if not sandbox.folders.run.is_dir() or not _exports(sandbox):
+                await self.forget(sandbox.id)
+            elif listening is None or not listening.is_reachable():
+                await self.forget(sandbox.id)
+                listening = _Listening(sandbox)
+                await listening.start()
+                self._open[sandbox.id] = listening
 
     async def forget(self, amphora_id: str) -> None:
         """Listen no more; scrapes are answered 503 from now on."""

@@ -103,6 +103,22 @@ async def test_only_scrapes_are_answered(host: AmphoraHost, ground: Ground) -> N
     assert host._exporter._open == {}
 
 
+async def test_two_that_look_after_it_at_once_listen_once(ground: Ground) -> None:
+    """An edit and the watch: one would take the other's file away, and leave a socket that nobody closes."""
+    host = ground.make_host()
+    await host.adopt()
+    await host.ensure(ground.request())
+    await host.apply(ground.amphora_id, ground.configuration(document(ground, [1])))
+    sandbox = host.sandboxes[ground.amphora_id]
+    await host._exporter.forget(sandbox.id)
+    before = len(os.listdir("/proc/self/fd"))
+    await asyncio.gather(*(host._exporter.tend(sandbox) for _ in range(3)))
+    assert not host._exporter.is_due(sandbox)
+    assert len(os.listdir("/proc/self/fd")) == before + 1
+    assert (await ask(ground)).status_code == 200
+    await host._exporter.close()
+
+
 async def test_without_an_agent_it_says_so_and_the_next_agent_goes_on(ground: Ground) -> None:
     first = ground.make_host()
     await first.adopt()
