@@ -377,9 +377,17 @@ class AmphoraHost:
         )
 
     def _may_be_broken(self, sandbox: Sandbox, turn: int) -> bool:
-        has_ended = sandbox.id not in self._watched or sandbox.id in self._untaken or not turn
+        has_ended = sandbox.id in self._untaken or not turn or not self._watches_all(sandbox)
         is_hung = sandbox.is_hung or sandbox.vrrp.is_hung
         return has_ended or has_turn(sandbox.id, turn, LOOK_EVERY) or is_hung or not sandbox.is_whole
+
+    def _watches_all(self, sandbox: Sandbox) -> bool:
+        """Say whether the end of each process would be told, of one that has ended already as well."""
+        document = sandbox.record.document
+        names = [sandbox.id]
+        names += [f"{sandbox.id}/vrrp"] if is_sharing(sandbox.record.sandbox) else []
+        names += [f"{sandbox.id}/datagrams"] if document is not None and document.datagrams is not None else []
+        return all(name in self._watched for name in names)
 
     async def _look_in_turn(self, sandbox: Sandbox, turn: int, *, is_damaged: bool) -> None:
         async with self._looking:

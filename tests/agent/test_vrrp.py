@@ -231,6 +231,35 @@ async def test_a_keepalived_that_hangs_with_the_vips_is_started_again_and_they_a
     assert await pair.answers()
 
 
+async def test_a_keepalived_that_ended_while_there_was_no_agent_is_started_by_the_next_one(ground: Ground):
+    former, heir = ground.make_host(), ground.make_host()
+    await former.adopt()
+    # The last whose turn it is to be looked at without a reason.
+    ground.amphora_id = f"{ground.amphora_id[:-6]}000000"
+    one = Pair(ground, former)
+    with web_server() as port:
+        await one.ensure(one.spec(0))
+        await former.apply(one.ids[0], ground.configuration(ground.document([port])))
+        pid = one.sandbox(one.ids[0]).vrrp.find_pid()
+        assert pid is not None
+        former.forget_processes()
+        for process in list_family(pid):
+            os.kill(process, signal.SIGKILL)
+        await heir.adopt()
+        one.host = heir
+        stop = asyncio.Event()
+        watching = asyncio.create_task(heir.watch(stop))
+
+        async def is_back() -> bool:
+            return one.sandbox(one.ids[0]).vrrp.find_pid() is not None
+
+        try:
+            await eventually(is_back, "keepalived")
+        finally:
+            stop.set()
+            await watching
+
+
 @pytest.mark.parametrize("number", [0, 1], ids=["parent", "child"])
 async def test_each_process_of_keepalived_is_asked_for_a_sign_of_life(ground: Ground, number: int):
     host = ground.make_host()
