@@ -7,6 +7,7 @@ however many processes it has, with a limit of its own or without.
 import contextlib
 import errno
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -24,9 +25,14 @@ WEIGHT, WEIGHT_OF_VERSION_1 = 100, 1024
 """The kernel's own for a new group; written, too, so that no group keeps another one that somebody gave it."""
 
 
+_parent = threading.Lock()
+"""Held while the groups' parent is made or removed: one that goes in between would take the limits along."""
+
+
 def ensure_groups(amphora_id: str, limits: LimitsSpec) -> list[Path]:
     """Make the groups of one amphora with its limits; return the `cgroup.procs` files that a process joins."""
-    groups = _ensure_all(amphora_id, limits)
+    with _parent:
+        groups = _ensure_all(amphora_id, limits)
     if not groups:
         log.warning("neither memory nor processor time is limited: no control groups", amphora_id=amphora_id)
     return groups
@@ -87,7 +93,7 @@ def remove_groups(amphora_id: str) -> None:
     for place in places:
         _remove(place / amphora_id)
         # The parent goes with the last one.
-        with contextlib.suppress(OSError):
+        with _parent, contextlib.suppress(OSError):
             os.rmdir(place)
 
 
