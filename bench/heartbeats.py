@@ -115,7 +115,7 @@ def _introduce(roles: Roles, senders: Senders, voices: Sequence[Voice]) -> None:
             # Of the first round, those that came before their key may be lost.
             senders.send(2 * round_of_all, FIRST_PER_SECOND)
         time.sleep(QUIET_S)
-        counted = roles.read_metrics("health")
+        counted = roles.read_metrics()["health"]
         heard, waiting = counted[HEARD], counted[WAITING]
         if heard == len(voices) and waiting == 0:
             return
@@ -154,7 +154,7 @@ def _step(roles: Roles, senders: Senders, rate: int) -> _Step:
 
 
 def _count_accepted(roles: Roles) -> int:
-    return round(roles.read_metrics("health")[ACCEPTED])
+    return round(roles.read_metrics()["health"][ACCEPTED])
 
 
 def _tell(whose: str, steps: Sequence[_Step], statements: int, took_s: float) -> list[Figure]:

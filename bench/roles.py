@@ -13,13 +13,12 @@ from pathlib import Path
 
 import msgspec
 import psycopg
-from prometheus_client.parser import text_string_to_metric_families
 
 from bench.client import connect_api
 from bench.engines import list_pids, read_cpu_s
 from bench.ground import ONE, append_log
+from bench.spent import Counted, read_counted
 from statera.base.errors import Lasting
-from statera.base.exposition import folder_of, read_pages
 from statera.base.ids import new_id
 from statera.base.settings import Settings
 from statera.cli.playground import choose_port
@@ -44,18 +43,9 @@ class Roles(msgspec.Struct, frozen=True, kw_only=True):
     run_dir: str
     pids: Mapping[str, int]
 
-    def read_pages(self) -> dict[str, str]:
-        """Return the page of metrics of each process that answers."""
-        return read_pages(folder_of(Settings(run_dir=self.run_dir)))
-
-    def read_metrics(self, name: str) -> dict[str, float]:
-        """Return what a process has counted, by the name of the sample and the values of its labels, such as `x ok`.
-
-        Raises `KeyError` for a process that does not answer.
-        """
-        text = self.read_pages()[name]
-        samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
-        return {" ".join([sample.name, *sample.labels.values()]): sample.value for sample in samples}
+    def read_metrics(self) -> dict[str, Counted]:
+        """Return what each process has counted, by its name."""
+        return read_counted(Settings(run_dir=self.run_dir))
 
 
 @contextlib.contextmanager
@@ -138,7 +128,7 @@ def _wait_until_they_answer(roles: Roles, processes: Collection["subprocess.Pope
     deadline = time.monotonic() + STARTS_WITHIN_S
     while time.monotonic() < deadline and all(process.poll() is None for process in processes):
         with contextlib.suppress(OSError):
-            if len(roles.read_pages()) == len(processes) and _has_api(roles):
+            if len(roles.read_metrics()) == len(processes) and _has_api(roles):
                 return
         time.sleep(0.05)
     raise Lasting("bench-failed", f"Of {', '.join(roles.pids)} not all answer.")
