@@ -463,7 +463,9 @@ class Sandbox:
                 deadline = time.monotonic() + hands_over_s
                 with contextlib.suppress(OSError, NetlinkError):
                     await self._hand_over(deadline)
-                await self.engine.finish(deadline)
+                # Whoever could not give them up would refuse what comes for them, as long as its connections last.
+                if not namespace.has_vips(self.record.sandbox):
+                    await self.engine.finish(deadline)
             self.close()
             await remove_traces(self.id, self.folders, self.record.sandbox)
 

@@ -118,6 +118,20 @@ async def test_one_that_cannot_ask_for_its_successor_ends_no_connection(
         await removing
 
 
+async def test_one_that_cannot_give_the_vips_up_goes_at_once(
+    ground: Ground, host: AmphoraHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would refuse what comes for them as long as its connections last: here 5 s, after which HAProxy ends them."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("statera.agent.handover.keep_behind", fail)
+    async with slow_request(ground, host), asyncio.timeout(3):
+        await host.remove(ground.amphora_id, 1, hands_over_s=HANDS_OVER_S)
+        assert not namespace.exists(ground.amphora_id)
+
+
 async def test_who_waits_for_its_successor_does_not_hold_up_its_building(ground: Ground, host: AmphoraHost) -> None:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
     await host.ensure(ground.request())
