@@ -19,17 +19,29 @@ from statera.base.secret import Secret
 from statera.model.amphora import Amphora
 from statera.model.drafts import ROWS_OF, Terms
 from statera.model.edits import fail_over_load_balancer
-from statera.model.enums import AmphoraStatus
+from statera.model.enums import AmphoraStatus, OperatingStatus
 from statera.model.failover import Limits
 from statera.model.observed import Silence
-from statera.model.tree import Tree
+from statera.model.status import StatusChange
+from statera.model.tree import Member, Tree
 from statera.model.work import ChoreClaim, Claim, Snapshot
-from statera.store import amphorae, chores, claims, deployment, drains, failover, generations, spares, trees
+from statera.store import (
+    amphorae,
+    chores,
+    claims,
+    deployment,
+    drains,
+    failover,
+    generations,
+    observations,
+    spares,
+    trees,
+)
 from statera.store.engine import Store
 from statera.store.tables import load_balancers
 from statera.store.trees import TreeEditor, insert_tree
 from tests.db.trees import edit_add, edit_delete, edit_rename, make_amphora, make_member, make_tree
-from tests.simulation.database import Database
+from tests.simulation.database import Database, list_rows
 
 STEPS = 100
 MOST_STEPS = 3_000
@@ -38,7 +50,7 @@ PAST_S, FUTURE_S = -1.0, 10_000.0
 DATES = ("since", "created_at", "updated_at", "held_since")
 NAMES = ("sweep", "trim")
 HOSTS = ("one", "two")
-ROOMS = (claims, failover, amphorae, chores, spares, drains, deployment, generations, trees)
+ROOMS = (claims, failover, amphorae, chores, spares, drains, deployment, generations, observations, trees)
 OWN = {"after", "check_claim", "list_balancers", "wake"}
 """What the database in memory is not asked from outside."""
 UNORDERED = ("list_voices",)
@@ -120,7 +132,7 @@ class Both:
         kind = self.rng.choice(
             (
                 *("insert", "edit", "edit", "claim", "claim", "pass", "pass", "pass", "pass", "amphora", "amphora"),
-                *("silence", "chore", "spare", "spare", "drain", "deployment", "look"),
+                *("silence", "status", "status", "chore", "spare", "spare", "drain", "deployment", "look"),
             )
         )
         await getattr(self, f"_{kind}")()
@@ -240,6 +252,28 @@ class Both:
             dead = msgspec.structs.replace(mine[0], status=AmphoraStatus.ERROR)
             await self.ask("save_given_up", twin, dead, LIMITS, real=real)
         await self.ask("load_lookout", twin.load_balancer_id, LIMITS)
+        held = {row.id: self.rng.choice((None, False, True)) for row in rows}
+        await self.ask("save_holders", {**held, new_id(): True})
+
+    async def _status(self) -> None:
+        tree = self._any_tree()
+        if tree is None:
+            return
+        # A reason of the kind that the row has for its edits is not taken over.
+        reasons = (None, Reason(slug="one", sentence="Seen."), Reason(slug="admin-down", sentence="Off."))
+        changes = [
+            StatusChange(
+                kind=type(row),
+                id=row.id,
+                operating_status=self.rng.choice(tuple(OperatingStatus)),
+                reason=self.rng.choice(reasons),
+            )
+            for row in (tree.load_balancer, *list_rows(tree))
+            if self.rng.random() < 0.5
+        ]
+        gone = StatusChange(kind=Member, id=new_id(), operating_status=OperatingStatus.ERROR, reason=None)
+        await self.ask("save_statuses", [*changes, gone])
+        await self.ask("list_certificate_ends", [tree.load_balancer.id, new_id()])
 
     async def _chore(self) -> None:
         await self.ask("add_chores", [self.rng.choice(NAMES)])

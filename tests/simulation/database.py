@@ -14,6 +14,7 @@ from statera.base.errors import LostClaim, Refusal, Refused
 from statera.base.reason import Reason
 from statera.model.drafts import ROWS_OF, Decide
 from statera.model.enums import OperatingStatus, ProvisioningStatus
+from statera.model.status import StatusChange
 from statera.model.tree import HealthMonitor, L7Policy, L7Rule, LoadBalancer, Resource, Tree
 from statera.model.work import Claim, Event, Snapshot
 from tests.simulation.fleet import Fleet, is_free
@@ -33,6 +34,15 @@ class BalancerRow(msgspec.Struct, kw_only=True):
     failing_since: dt.datetime | None = None
     last: tuple[int, Tree] | None = None
     """What was live at the newest generation that has settled, and its number."""
+    seen: dict[str, Reason | None] = {}
+    """By object: why its operating status is what it is. A reason of its edits, which stands in the tree, covers it."""
+
+    def show(self) -> Tree:
+        """Return the tree as it is read: an object without a reason of its edits shows the one of its status."""
+        if not any(self.seen.values()):
+            return self.tree
+        balancer = _with_reason(self.tree.load_balancer, self.seen)
+        return _replace_rows(self.tree, balancer, lambda one: _with_reason(one, self.seen))
 
 
 class Database(Fleet):
@@ -92,15 +102,41 @@ class Database(Fleet):
         row = self.balancers.get(load_balancer_id)
         if row is None:
             raise Refused(Refusal.NOT_FOUND, f"Load Balancer {load_balancer_id} not found.")
-        after = decide(row.tree)
-        if after != row.tree:
-            row.tree, row.due_at, row.failures, row.failing_since = after, self.now(), 0, None
+        before = row.show()
+        after = decide(before)
+        if after != before:
+            # The reason that an edit read may be one of a status, which is not an edit's to keep.
+            bare = {one.id for one in (row.tree.load_balancer, *list_rows(row.tree)) if one.reason is None}
+            row.tree = _replace_rows(
+                after, _drop_reason(after.load_balancer, bare), lambda one: _drop_reason(one, bare)
+            )
+            row.due_at, row.failures, row.failing_since = self.now(), 0, None
             self.ring()
         return after
 
     def load_tree(self, load_balancer_id: str) -> Tree | None:
         row = self.balancers.get(load_balancer_id)
-        return row.tree if row is not None else None
+        return row.show() if row is not None else None
+
+    # What health has seen
+
+    def save_statuses(self, changes: Sequence[StatusChange]) -> None:
+        for row in self.balancers.values():
+            there = {(type(one), one.id): one for one in (row.tree.load_balancer, *list_rows(row.tree))}
+            mine = [change for change in changes if (change.kind, change.id) in there]
+            if not mine:
+                continue
+            told = {}
+            row.tree = _show_statuses(row.tree, {change.id: change.operating_status for change in mine})
+            for change in mine:
+                own = there[change.kind, change.id].reason
+                if own is None or change.reason is None or own.slug != change.reason.slug:
+                    told[change.id] = change.reason
+            row.seen = row.seen | told
+
+    def list_certificate_ends(self, ids: Collection[str]) -> dict[str, dict[str, dt.datetime]]:
+        wanted = [row.tree.load_balancer for one, row in self.balancers.items() if one in ids]
+        return {one.id: dict(one.certificate_ends) for one in wanted}
 
     # Claims
 
@@ -134,7 +170,7 @@ class Database(Fleet):
     def load_snapshot(self, claim: Claim) -> Snapshot | None:
         if claim.load_balancer_id not in self.balancers:
             return None
-        return Snapshot(tree=self._held(claim).tree, amphorae=self.list_amphorae(claim.load_balancer_id))
+        return Snapshot(tree=self._held(claim).show(), amphorae=self.list_amphorae(claim.load_balancer_id))
 
     def save_settled(
         self,
@@ -260,6 +296,22 @@ def list_rows(tree: Tree) -> Iterator[Resource]:
     """Yield everything below the load balancer."""
     for name in ROWS_OF.values():
         yield from getattr(tree, name)
+
+
+def _with_reason(row: Any, told: Mapping[str, Reason | None]) -> Any:
+    reason = told.get(row.id)
+    return row if row.reason is not None or reason is None else msgspec.structs.replace(row, reason=reason)
+
+
+def _drop_reason(row: Any, bare: Collection[str]) -> Any:
+    return msgspec.structs.replace(row, reason=None) if row.id in bare and row.reason is not None else row
+
+
+def _show_statuses(tree: Tree, statuses: Mapping[str, OperatingStatus]) -> Tree:
+    def change(row: Any) -> Any:
+        return msgspec.structs.replace(row, operating_status=statuses[row.id]) if row.id in statuses else row
+
+    return _replace_rows(tree, change(tree.load_balancer), change)
 
 
 def _replace_rows(tree: Tree, balancer: LoadBalancer, change: Callable[[Resource], Resource | None]) -> Tree:

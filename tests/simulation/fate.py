@@ -26,7 +26,7 @@ class Fate:
 
     async def run(self) -> None:
         """End once everything that it took away is back."""
-        await asyncio.gather(self._disturb_hosts(), self._take_database())
+        await asyncio.gather(self._disturb_hosts(), self._take_database(), self._world.agents.disturb_members())
 
     async def _disturb_hosts(self) -> None:
         """Cut hosts off, and take their power away."""

@@ -20,6 +20,11 @@ KINDS = (
     "host-old-news",
     "host-forgotten",
     "skew",
+    "heartbeat-lost",
+    "heartbeat-late",
+    "heartbeat-twice",
+    "heartbeat-of-old-boot",
+    "heartbeat-forged",
 )
 MOST = 0.04
 """Chance of one fault of a kind at one point, where the kind is frequent."""

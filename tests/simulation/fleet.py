@@ -100,6 +100,12 @@ class Fleet:
             if row is not None and (row.last_heartbeat_at is None or row.last_heartbeat_at < at):
                 self.amphorae[amphora_id] = msgspec.structs.replace(row, last_heartbeat_at=at)
 
+    def save_holders(self, told: Mapping[str, bool | None]) -> None:
+        for amphora_id, has_vips in told.items():
+            row = self.amphorae.get(amphora_id)
+            if row is not None:
+                self.amphorae[amphora_id] = msgspec.structs.replace(row, has_vips=has_vips)
+
     # What automatic replacements are decided by
 
     def save_silences(self, silences: Sequence[Silence], over: Collection[str]) -> None:

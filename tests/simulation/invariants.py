@@ -8,9 +8,10 @@ from statera.model.amphora import Amphora
 from statera.model.enums import AmphoraStatus, ProvisioningStatus, Topology
 from statera.plan.seats import ROLES
 from tests.simulation.database import BalancerRow, list_rows
+from tests.simulation.operating import find_untrue
 from tests.simulation.outside import CALL_MOST_S, LASTING_S, SimHost
 from tests.simulation.story import tell_time
-from tests.simulation.vips import list_holders, list_owners, list_vips
+from tests.simulation.vips import find_speakers, list_holders, list_owners, list_vips
 
 if TYPE_CHECKING:
     from tests.simulation.scenario import Simulation
@@ -195,7 +196,28 @@ class Invariants:
         for one in (balancer, *list_rows(row.tree)):
             if one.provisioning_status != ProvisioningStatus.ACTIVE or one.reason is not None or one.deleting:
                 return f"has {type(one).__name__} {one.id} {one.provisioning_status}, {one.reason}"
-        return self._find_unserved(row)
+        return self._find_unserved(row) or self._find_untrue(row)
+
+    def find_untrue(self) -> str | None:
+        """Say which operating status is not what is true, None when all are."""
+        for load_balancer_id, row in self._world.database.balancers.items():
+            why = None if self._world.is_rejected(row.tree) else self._find_untrue(row)
+            if why is not None:
+                return f"load balancer {load_balancer_id} {why}"
+        return None
+
+    def _find_untrue(self, row: BalancerRow) -> str | None:
+        hosts = self._world.hosts.hosts.values()
+        amphorae = self._world.database.list_amphorae(row.tree.load_balancer.id)
+        places = {f"{one.address}:{one.protocol_port}" for one in row.tree.members}
+        unfit = self._world.agents.unfit
+        reached = {one for one in places if any((row.host, one) not in unfit for row in amphorae)}
+        speakers = find_speakers(hosts)
+        for one in amphorae:
+            has_vips = one.id in speakers if len(amphorae) > 1 else None
+            if one.has_vips != has_vips:
+                return f"tells of {one.id} that it has the VIPs: {one.has_vips}, which is {has_vips}"
+        return find_untrue(row.tree, reached)
 
     def _find_unserved(self, row: BalancerRow) -> str | None:
         balancer, hosts = row.tree.load_balancer, self._list_hosts()

@@ -18,13 +18,27 @@ Asked = Mapping[tuple[str, str], Any]
 
 
 class Promise(msgspec.Struct, kw_only=True):
-    """What a field may hold: the last value that was promised, or one that was asked for since."""
+    """What a field may hold: what was promised last, or was asked for and may have been done since.
 
-    kept: Any
-    maybe: list[Any] = []
+    Two clients may ask at the same time: whose edit was done last nobody outside knows.
+    """
+
+    asked: list["Wanted"]
 
     def is_kept_by(self, value: Any) -> bool:
-        return value == self.kept or value in self.maybe
+        return value in [one.value for one in self.asked]
+
+
+class Wanted(msgspec.Struct, eq=False):
+    """One value that somebody asked for."""
+
+    value: Any
+    began: int
+    ended: int | None = None
+    """When nobody was at it any more; both in words of the ledger."""
+
+    def is_over_before(self, other: "Wanted") -> bool:
+        return self.ended is not None and self.ended < other.began
 
 
 class Ledger:
@@ -39,21 +53,25 @@ class Ledger:
     def asking(self, load_balancer_id: str, asked: Asked) -> Iterator[None]:
         """Note what an edit asks for: a promise once it is answered, nothing when it is refused, else a perhaps."""
         promises = self._promises.setdefault(load_balancer_id, {})
-        for key, value in asked.items():
-            nothing = False if key[1] == "there" else msgspec.UNSET
-            promises.setdefault(key, Promise(kept=nothing)).maybe.append(value)
         self.version += 1
+        wanted = {key: Wanted(value, self.version) for key, value in asked.items()}
+        for key, one in wanted.items():
+            nothing = Wanted(False if key[1] == "there" else msgspec.UNSET, began=0, ended=0)
+            promises.setdefault(key, Promise(asked=[nothing])).asked.append(one)
         try:
             yield
         except Refused:
-            for key in asked:
-                promises[key].maybe.pop()
+            for key, one in wanted.items():
+                promises[key].asked.remove(one)
             raise
         else:
-            for key, value in asked.items():
-                promises[key] = Promise(kept=value)
+            for key, one in wanted.items():
+                # Whatever had ended before this one began is overwritten by it.
+                promises[key].asked = [old for old in promises[key].asked if not old.is_over_before(one)]
         finally:
             self.version += 1
+            for one in wanted.values():
+                one.ended = self.version
 
     def note_replaced(self, load_balancer_id: str, amphora_ids: Collection[str]) -> None:
         """Note whose place others were promised to take."""
@@ -77,7 +95,7 @@ class Ledger:
                 continue
             value = shown.get(key, False)
             if not promise.is_kept_by(value):
-                return f"{field} of {object_id} is {value}, promised was {promise.kept}, perhaps {promise.maybe}"
+                return f"{field} of {object_id} is {value}, asked was {[one.value for one in promise.asked]}"
         stranger = next((one for one, field in shown if field == "there" and (one, field) not in promises), None)
         return None if stranger is None else f"{stranger} is there, and nobody asked for it"
 

@@ -61,8 +61,9 @@ class Operator:
         known = {drain.host for drain in await self._store.call("list_drains") if drain.is_gone}
         for host in hosts.values():
             if host.is_cut_off and host.name not in known and self._world.faults.comes("host-forgotten", FORGETS):
-                is_last = any(other.is_lost for other in hosts.values())
-                host.is_lost = not is_last and self._world.rng.random() < NEVER_BACK
+                # He may have been told that it could not be written, and says it again.
+                is_one_lost = any(other.is_lost for other in hosts.values())
+                host.is_lost = host.is_lost or (not is_one_lost and self._world.rng.random() < NEVER_BACK)
                 self._tell(f"gives up {host.name}{', which never comes back' if host.is_lost else ''}")
                 await self._store.call("forget_host", host.name, "operator")
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import datetime as dt
-from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +12,6 @@ from statera.base.errors import Lasting, LostClaim, StateraError, Transient
 from statera.base.reason import Reason
 from statera.base.secret import Secret
 from statera.drivers.compute_noop import NoopCompute, NoopHost, NoopSandbox
-from statera.health.memory import Memory
 from statera.model.addressing import AddressWanted, PortRecord
 from statera.model.amphora import AmphoraObserved, AppliedConfiguration, Host
 from statera.model.network import Attachment, Port, PortAddress
@@ -31,17 +29,6 @@ LASTING_S = 60.0
 Reach = Callable[[], Coroutine[Any, Any, None]]
 
 
-class Ears:
-    """What health remembers of heartbeats, without the socket and the keys."""
-
-    def __init__(self) -> None:
-        self.memory = Memory()
-        self.counts: Counter[str] = Counter()
-        self.keys = self
-
-    def keep_only(self, _known: object) -> None: ...
-
-
 class SimHost(NoopHost):
     """A host that may be cut off, lose its agent or its power: sandboxes go then, what is on its disk stays."""
 
@@ -49,6 +36,8 @@ class SimHost(NoopHost):
     is_lost = False
     """Whether it never comes back."""
     has_agent = True
+    has_started = False
+    """Whether the machine has started anew, and nobody has spoken on it yet."""
     struck_at = 0.0
     """When a request came late, or it did not answer, last."""
 
@@ -70,6 +59,7 @@ class SimHost(NoopHost):
     def lose_power(self) -> None:
         self._on_disk = dict(self.sandboxes)
         self.sandboxes.clear()
+        self.has_started = True
 
     def come_back(self, *, with_disk: bool) -> None:
         """Be reached again; the agent builds again what stands on the disk, if that has outlived the power."""

@@ -39,6 +39,11 @@ class Process:
         """Return the time by this process's own clock."""
         return EPOCH + dt.timedelta(seconds=tell_time() + self._skew_s)
 
+    @property
+    def still_s(self) -> float:
+        """How long it does nothing yet, in seconds."""
+        return self._frozen_until - tell_time()
+
     async def point(self, what: str, kind: str = "") -> None:
         """Stand where the process may be killed or frozen. Everything that it does outside has one before and after.
 

@@ -5,7 +5,6 @@ time are not.
 """
 
 import asyncio
-import contextlib
 import datetime as dt
 import logging
 import random
@@ -21,7 +20,6 @@ from statera.base.settings import ComputeSettings, NetworkSettings, ReconcileSet
 from statera.control.surroundings import Surroundings
 from statera.control.worker import run_control
 from statera.drivers.network_local import LocalNetwork, networks_from_settings
-from statera.health.judge import Judge, judge_interval_s
 from statera.model.drafts import Decide, Terms
 from statera.model.edits import (
     create_listener,
@@ -34,7 +32,6 @@ from statera.model.edits import (
     update_member,
 )
 from statera.model.enums import ListenerProtocol, Topology
-from statera.model.heartbeat import Heartbeat, HeartbeatRefused
 from statera.model.network import VipRequest
 from statera.model.tree import Member, Tree, Vip
 from tests.db.trees import make_listener, make_member, make_tree
@@ -42,10 +39,12 @@ from tests.simulation.database import Database
 from tests.simulation.fate import Fate
 from tests.simulation.faults import Faults
 from tests.simulation.fleet import is_free
+from tests.simulation.health import be_health, health_observed
+from tests.simulation.heartbeats import Agents, Ear
 from tests.simulation.invariants import Invariants
 from tests.simulation.ledger import Asked, Ledger, describe
 from tests.simulation.operator import Operator
-from tests.simulation.outside import Ears, Hosts, Ports, ReachedPorts, SimCompute, decode_rejected
+from tests.simulation.outside import Hosts, Ports, ReachedPorts, SimCompute, decode_rejected
 from tests.simulation.processes import Process
 from tests.simulation.story import EPOCH, Story, tell_time
 from tests.simulation.twins import TwinBell, TwinStore, twins_in_place
@@ -56,6 +55,8 @@ REJECTED_PORT = 6666
 TROUBLE_S = 150.0
 REST_MOST_S = 400.0
 """Of virtual time, until all is as wanted once the faults have stopped: several re-checks and orphan sweeps."""
+NEWS_MOST_S = 10.0
+"""Until a status tells of what has changed in peace: a heartbeat, a write, and something for the way."""
 OPTIONS = ReconcileSettings(
     slots=4, lease_s=6.0, recheck_s=30.0, error_after_s=15.0, backoff_most_s=8.0, orphan_grace_s=20.0
 )
@@ -113,11 +114,15 @@ class Simulation:
         self.invariants = Invariants(self)
         self.database.gives_up = self.invariants.check_given_up
         self.over = asyncio.Event()
-        names = {"worker-0": self.work, "worker-1": self.work, "api": self.edit, "health": self.judge}
+        self.agents = Agents(self, self.settings.agent.heartbeat_interval_s)
+        names = {"worker-0": self.work, "worker-1": self.work, "api-0": self.edit, "api-1": self.edit}
+        names |= {"health-0": self.judge, "health-1": self.judge}
         names["operator"] = self.operate
         self.processes = [
             Process(name, main, self.faults, self.story, self._note_disturbed) for name, main in names.items()
         ]
+        self.ears = {process.kind: Ear(process) for process in self.processes if process.kind.startswith("health")}
+        self.agents.ears += self.ears.values()
 
     def now(self) -> dt.datetime:
         return EPOCH + dt.timedelta(seconds=tell_time())
@@ -155,7 +160,7 @@ class Simulation:
         """Be the API and its clients: create, edit, fail over and delete, at any time."""
         store = TwinStore(self.database, process)
         while True:
-            await asyncio.sleep(self.faults.draw_s(0.05, 6.0))
+            await asyncio.sleep(self.faults.draw_s(0.05, 12.0))
             if self.faults.over:
                 continue
             try:
@@ -228,41 +233,8 @@ class Simulation:
         return _wish(tree, what, create_listener(fresh, terms), asked)
 
     async def judge(self, process: Process) -> None:
-        """Be a health process: hear amphorae, and judge by the real memory who keeps silent."""
-        store: Any = TwinStore(self.database, process)
-        ears: Any = Ears()
-        judge = Judge(store, self.settings.health, process, ears)
-        sequence = 0
-        while True:
-            await asyncio.sleep(judge_interval_s(self.settings.health.stale_after_s))
-            await process.point("listening")
-            sequence += 1
-            for heartbeat in self._list_heartbeats(process, sequence):
-                # As with the real receiver one of somebody else's does nothing.
-                with contextlib.suppress(HeartbeatRefused):
-                    ears.memory.accept(heartbeat, process.now())
-            try:
-                await store.call("touch_amphorae", ears.memory.take_heard())
-                await judge.look()
-            except StateraError as error:
-                self.story.tell(process.name, f"cannot write: {error.reason.slug}")
-
-    def _list_heartbeats(self, process: Process, sequence: int) -> list[Heartbeat]:
-        return [
-            Heartbeat(
-                amphora_id=amphora_id,
-                load_balancer_id=box.spec.load_balancer_id,
-                boot=process.born,
-                sequence=sequence,
-                sent_at=self.now().timestamp(),
-                generation=box.configuration.generation if box.configuration is not None else 0,
-                epoch=host.fences[amphora_id],
-                haproxy_running=box.haproxy_running or box.configuration is None or not box.text,
-            )
-            for host in self.hosts.hosts.values()
-            if host.answers
-            for amphora_id, box in host.sandboxes.items()
-        ]
+        """Be a health process: the real one. Agents tell each of them."""
+        await be_health(process, self, self.ears[process.kind])
 
     async def operate(self, process: Process) -> None:
         await Operator(self, process).run()
@@ -289,6 +261,7 @@ class Simulation:
     async def run(self) -> None:
         running = [asyncio.create_task(process.run(self.over)) for process in self.processes]
         fate = asyncio.create_task(Fate(self).run())
+        speaking = asyncio.create_task(self.agents.run())
         try:
             await self._wait_for(running, TROUBLE_S)
             self.faults.over = True
@@ -300,13 +273,20 @@ class Simulation:
                     raise AssertionError(f"no rest after {REST_MOST_S:.0f} s: {why}")
                 await self._wait_for(running, 5.0)
             self.story.tell("the world", "is as it is wanted")
+            self.agents.change_fitness()
+            await self._wait_for(running, NEWS_MOST_S)
+            why = self.invariants.find_untrue()
+            if why is not None:
+                raise AssertionError(f"no news after {NEWS_MOST_S:.0f} s: {why}")
+            self.story.tell("the world", "knows of the change")
             self._look()
         finally:
             self.over.set()
             fate.cancel()
+            speaking.cancel()
             for process in self.processes:
                 await process.end()
-            await asyncio.wait([*running, fate])
+            await asyncio.wait([*running, fate, speaking])
 
     def _look(self) -> None:
         self.story.look()
@@ -340,7 +320,7 @@ def simulate(seed: int, *, deadly: str = "") -> Simulation:
     try:
         # Whoever holds a claim is told by its name: the same one each time.
         naming = mock.patch("statera.control.worker.name_worker", side_effect=lambda: simulation[0].starting)
-        with twins_in_place(), naming:
+        with twins_in_place(), naming, health_observed(lambda: simulation[0].story):
             run_virtually(play())
     except Exception as error:
         story = "\n".join(simulation[0].story.lines)

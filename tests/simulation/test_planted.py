@@ -7,13 +7,19 @@ from typing import Any
 import msgspec
 import pytest
 
+import statera.health.memory
+import statera.model.status
 import statera.plan.amphora
 import statera.plan.brain
 import statera.plan.plan
 import statera.plan.vrrp
 from statera.base.errors import LostClaim
 from statera.drivers.compute_noop import NoopHost
+from statera.health.memory import Memory
 from statera.model.amphora import Amphora
+from statera.model.enums import OperatingStatus
+from statera.model.heartbeat import Heartbeat
+from statera.model.status import StatusChange
 from statera.model.tree import Resource, Tree
 from statera.model.work import Claim
 from statera.plan.steps import RemoveSandbox
@@ -142,11 +148,42 @@ def hear_the_bell_alone(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(TwinBell, "wait", wait)
 
 
+def take_old_heartbeats(patch: pytest.MonkeyPatch) -> None:
+    """Whatever an amphora has ever said is news when it arrives."""
+    patch.setattr(statera.health.memory, "_is_newer", lambda *_: True)
+
+
+def believe_strangers(patch: pytest.MonkeyPatch) -> None:
+    """An amphora belongs to the load balancer that it speaks of."""
+    accept = Memory.accept
+
+    def adopt(self: Memory, heartbeat: Heartbeat, now: dt.datetime) -> None:
+        self._owner_of[heartbeat.amphora_id] = heartbeat.load_balancer_id
+        accept(self, heartbeat, now)
+
+    patch.setattr(Memory, "accept", adopt)
+
+
+def hush_recoveries(patch: pytest.MonkeyPatch) -> None:
+    """What has failed is never told to work again."""
+    tell = statera.model.status._only_news
+
+    def leave_out(*args: Any) -> tuple[StatusChange, ...]:
+        return tuple(one for one in tell(*args) if one.operating_status != OperatingStatus.ONLINE)
+
+    patch.setattr(statera.model.status, "_only_news", leave_out)
+
+
+def look_past_members(patch: pytest.MonkeyPatch) -> None:
+    """That a member fails is no news: it is written when its load balancer is looked at again, a minute later."""
+    patch.setattr(statera.health.memory, "_member_picture", lambda _: ())
+
+
 @pytest.mark.parametrize(
     ("plant", "seeds", "told"),
     [
         (lose_no_claim, range(20), "by one whose claim is lost"),
-        (settle_too_much, range(5), "is ACTIVE, wanted since"),
+        (settle_too_much, range(20), "is ACTIVE, wanted since"),
         (obey_everybody, range(20), "obeys the"),
         (lose_edits, range(5), "an edit of .* is lost"),
         (lose_balancers, range(20), "nobody asked for that"),
@@ -158,6 +195,10 @@ def hear_the_bell_alone(patch: pytest.MonkeyPatch) -> None:
         (try_never_again, range(5), "no rest after"),
         (give_no_host_up, range(60), "no rest after"),
         (hear_the_bell_alone, range(20), "no rest after"),
+        (take_old_heartbeats, range(10), "goes back in time"),
+        (believe_strangers, range(20), "is judged by what none of its amphorae said"),
+        (hush_recoveries, range(5), "no rest after .* which is ONLINE"),
+        (look_past_members, range(10), "no news after .* which is (ERROR|DEGRADED|ONLINE)"),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )

@@ -16,6 +16,8 @@ import statera.control.spares
 import statera.control.sweep
 import statera.control.worker
 import statera.health.judge
+import statera.health.keys
+import statera.health.writer
 from statera.base.errors import Transient
 from statera.model.drafts import Decide
 from statera.model.work import Claim
@@ -35,9 +37,13 @@ ROOMS: tuple[ModuleType, ...] = (
     statera.control.sweep,
     statera.control.worker,
     statera.health.judge,
+    statera.health.keys,
+    statera.health.writer,
 )
 NOT_FOLLOWED = ("save_counted", "trim_events", "trim_failovers")
 """What they write decides nothing."""
+IDLE_WHEN_EMPTY = ("save_counted", "save_holders", "save_statuses", "touch_amphorae")
+"""Without anything to write they do not go to the database."""
 IDLE_WITHOUT_CLAIM = ("release_claim", "load_snapshot")
 """They do nothing, and say nothing, when the load balancer is gone or held by another."""
 
@@ -52,6 +58,8 @@ class TwinStore:
 
     async def call(self, name: str, *args: Any, **values: Any) -> Any:
         """Run one statement: it may be refused, slow, or done without anybody being told."""
+        if name in IDLE_WHEN_EMPTY and not args[0]:
+            return None
         await self._process.point(f"the start of {name}")
         if self._process.strikes("database-slow"):
             seconds = self._faults.draw_s(0.5, 8.0)

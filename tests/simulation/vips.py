@@ -51,3 +51,12 @@ def _names(one: NoopSandbox, other: NoopSandbox) -> bool:
     assert one.spec.vrrp is not None
     addresses = {text.partition("/")[0] for interface in other.spec.interfaces for text in interface.addresses}
     return not addresses.isdisjoint(one.spec.vrrp.peers)
+
+
+def find_speakers(hosts: Iterable[SimHost]) -> set[str]:
+    """Return the amphorae that have VIPs which they share: of those that hear each other the one that goes before."""
+    speakers = set()
+    for boxes in list_holders(host for host in hosts if not host.is_cut_off).values():
+        ranks = {box.spec.amphora_id: (box.spec.vrrp.priority, box.spec.amphora_id) for box in boxes if box.spec.vrrp}
+        speakers |= {max(circle, key=lambda one: ranks[one]) for circle in list_owners(boxes) if circle <= ranks.keys()}
+    return speakers
