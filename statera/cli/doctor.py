@@ -11,9 +11,10 @@ from pathlib import Path
 import msgspec
 from rich.table import Table
 
-from statera.app import check_agents, check_certificates, check_database, check_identity, check_orphans
+from statera.app import observe_certificates
 from statera.base.settings import Settings
 from statera.cli.chores import check_watch
+from statera.cli.deployment import check_agents, check_database, check_identity, check_orphans
 from statera.cli.own_host import check_backlog, check_devices, check_neighbour_tables, list_own_ends, runs_agent_only
 from statera.cli.preflight import check_ready, find_program
 from statera.cli.tables import print_table
@@ -137,7 +138,7 @@ async def check_deployment(settings: Settings) -> list[Finding]:
     findings += [Finding(what, found, mend) for what, found, mend in await check_agents(settings)]
     findings += [Finding(what, found, mend, is_warning=True) for what, found, mend in await check_orphans(settings)]
     findings += [Finding(what, found, mend, is_warning=True) for what, found, mend in await check_watch(settings)]
-    findings += judge_certificates(await check_certificates(settings), dt.datetime.now(dt.UTC))
+    findings += judge_certificates(await observe_certificates(settings), dt.datetime.now(dt.UTC))
     return findings
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from statera.agent.backlog import count_dropped, decide_backlog, read_backlog, tell_command
 from statera.agent.neighbour_tables import Table, count_refused, decide_table, list_tables
-from statera.app import Finding, has_agents, list_hosts, open_authority
+from statera.app import has_agents, list_hosts, open_authority
 from statera.base.settings import NetworkSettings, Settings
+from statera.cli.deployment import Finding
 from statera.control.own_certificates import Seen, judge_agent
 
 DEVICES = Path("/sys/class/net")

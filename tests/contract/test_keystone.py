@@ -18,10 +18,10 @@ import pytest
 import pytest_asyncio
 
 from statera.api.application import create_application
-from statera.app import check_identity
 from statera.base.clock import SystemClock
 from statera.base.ids import new_id
 from statera.base.settings import BadSettings, Settings
+from statera.cli.deployment import check_identity
 from statera.drivers.identity_keystone import REFUSED_S, KeystoneTokens
 from statera.drivers.network_local import LocalNetwork, networks_from_settings
 from statera.store.addresses import StoredAddressBook
