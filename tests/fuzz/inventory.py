@@ -190,6 +190,7 @@ NOT_FUZZED: dict[str, tuple[str, ...]] = {
         "agent/capacity.py _read",
         "base/privileges.py read_capabilities",
         "base/processes.py _read",
+        "base/processes.py read_status",
         "cli/playground.py choose_subnet",
         "cli/watchdog.py Watchdog._hear",
     ),
