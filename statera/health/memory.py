@@ -220,7 +220,9 @@ class Memory:
         return fresh
 
     def _forget(self, amphora_id: str, load_balancer_id: str) -> None:
-        del self._voices[amphora_id]
+        if self._voices.pop(amphora_id).whole is not None:
+            # What the others say may mean something else now: nothing shows that one amphora has not got yet.
+            self._news[load_balancer_id] = None
         self._heard.pop(amphora_id, None)
         self.holders.forget(amphora_id)
         self.holders.drop(load_balancer_id)

@@ -178,6 +178,19 @@ def test_who_is_gone_is_forgotten() -> None:
     assert not memory.concerns(LB)
 
 
+def test_the_end_of_one_that_had_not_got_the_edit_yet_is_news() -> None:
+    """What the other one serves could not be told before, and it has nothing new to say."""
+    memory = make_pair(None, None)
+    memory.accept(make_heartbeat(2, amphora_id=SECOND, generation=0, listeners=(), members=()), NOW)
+    memory.take_news()
+    assert memory.observe(LB).generation == 0
+    memory.keep_only([make_amphora()], NOW + dt.timedelta(seconds=1))
+    assert memory.take_news() == (LB,)
+    assert memory.observe(LB).generation == 1
+    memory.keep_only([make_amphora()], NOW + dt.timedelta(seconds=2))
+    assert memory.take_news() == ()
+
+
 def test_who_came_after_the_question_is_kept() -> None:
     memory = make_memory(make_heartbeat())
     memory.keep_only([], NOW - dt.timedelta(seconds=1))
