@@ -53,6 +53,7 @@ def plan_sharing(world: World) -> Iterator[AnyStep]:
         yield from take_vips(world, [row for row in leaving if row not in serving])
     elif not doubts:
         yield from _gather_vips(world, [row for row in leaving if row.id not in lost])
+    substitute = None if serving or kept or doubts else _find_substitute(world, members, leaving)
     sharing = [*kept, *(row for row in serving if row.role in PRIORITIES)]
     finish, outlived = _finish_takeover(world, leaving, sharing, is_doubtful=bool(doubts))
     yield from finish
@@ -76,7 +77,7 @@ def plan_sharing(world: World) -> Iterator[AnyStep]:
         if row in kept:
             yield from rests[row.id]
         else:
-            joined = _has_joined(world, row)
+            joined = row is substitute or _has_joined(world, row)
             yield from plan_amphora(world, row, troubles[row.id], refresh=refresh, with_vips=joined)
         if not troubles[row.id]:
             ready.append(row)
@@ -84,7 +85,7 @@ def plan_sharing(world: World) -> Iterator[AnyStep]:
             absent += troubles[row.id]
         else:
             blocked += troubles[row.id]
-    fresh = [row for row in ready if row not in kept and not _has_joined(world, row)]
+    fresh = [row for row in ready if row not in (*kept, substitute) and not _has_joined(world, row)]
     doubts += [reason for row in members if fresh and (reason := _doubt_hearing(world, row)) is not None]
     for row in fresh if not doubts else ():
         yield join(world, row, f"Amphora {row.id} takes part in sharing the VIPs.")
@@ -158,6 +159,16 @@ def _gather_vips(world: World, leaving: Sequence[Amphora]) -> Iterator[AnyStep]:
     if not hindrances:
         yield from steps
         yield from take_vips(world, others)
+
+
+def _find_substitute(world: World, members: Sequence[Amphora], leaving: Sequence[Amphora]) -> Amphora | None:
+    """Return who has the VIPs although it is not confirmed, and the others are not ready: nobody else can serve.
+
+    All that served were lost while what is wanted now is rejected, and it was given what was live last.
+    """
+    if any(is_live(world, row) for row in leaving) or any(_doubt_hearing(world, row) for row in members):
+        return None
+    return next((row for row in members if is_live(world, row)), None)
 
 
 def _rank(world: World, row: Amphora) -> tuple[bool, bool, bool]:

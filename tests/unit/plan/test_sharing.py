@@ -268,3 +268,23 @@ def test_a_successor_that_stands_by_has_no_vips_while_the_one_before_may_have_th
         given = [step for step in plan.steps if isinstance(step, EnsureSandbox) and step.with_vips]
         assert [step.amphora_id for step in given] == []
         assert names(plan)[-1] == "Wait"
+
+
+def test_where_nobody_else_can_serve_one_that_has_what_was_live_last_has_the_vips():
+    """All that served were lost while what is wanted now is rejected, maybe for long."""
+    lost = make_one("s", AmphoraRole.STANDALONE, 20, "four", status=AmphoraStatus.ERROR)
+    rows = [
+        lost,
+        *(msgspec.structs.replace(row, status=AmphoraStatus.PENDING_CREATE) for row in (MASTER, BACKUP)),
+    ]
+    world = look(make_pair(), *rows)
+    stands_by = see(MASTER, sandbox_digest="stands by", generation=2)
+    seen: dict[str, Sighting] = {"s": None, "m": stands_by, "b": None}
+    plan = decide_plan(msgspec.structs.replace(world, sightings=seen))
+    given = [step for step in plan.steps[: names(plan).index("Configure")] if isinstance(step, EnsureSandbox)]
+    assert [(step.amphora_id, step.with_vips) for step in given] == [("m", True)]
+    # Not where somebody else may serve: one that does not answer and is still heard.
+    away = msgspec.structs.replace(lost, status=AmphoraStatus.ALLOCATED, last_heartbeat_at=NOW)
+    world = look(make_pair(), away, *rows[1:])
+    plan = decide_plan(msgspec.structs.replace(world, sightings={**seen, "s": SILENT}))
+    assert [step.amphora_id for step in plan.steps if isinstance(step, EnsureSandbox) and step.with_vips] == []
