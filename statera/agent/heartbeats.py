@@ -6,8 +6,9 @@ import socket
 import time
 from collections.abc import Sequence
 
-from statera.agent.host import AmphoraHost, read_metrics
+from statera.agent.host import AmphoraHost
 from statera.agent.sandbox import Sandbox
+from statera.agent.statistics import read_metrics
 from statera.agent.vrrp import is_sharing
 from statera.base.logging import get_logger
 from statera.model.agent_wire import Metrics

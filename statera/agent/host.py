@@ -3,9 +3,6 @@
 import asyncio
 import contextlib
 import os
-import re
-import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Coroutine, Mapping, Sequence
@@ -16,7 +13,7 @@ from typing import Any
 import msgspec
 
 from statera import __version__
-from statera.agent import keepalived, namespace, process
+from statera.agent import namespace, process
 from statera.agent.bridges import Bridges
 from statera.agent.capacity import Capacity, read_capacity
 from statera.agent.datagrams import check_datagrams
@@ -24,15 +21,14 @@ from statera.agent.disk import read_disk_fault
 from statera.agent.engine import shorten
 from statera.agent.exporter import Exporter
 from statera.agent.folders import HostFolders, Record
+from statera.agent.installed import find_engine_versions
 from statera.agent.intact import list_damaged
-from statera.agent.ipvs import find_version
 from statera.agent.neighbours import list_answering
-from statera.agent.nginx import find_stream_module
 from statera.agent.process import Launch
 from statera.agent.rounds import ASK_EVERY, INSIDE_EVERY, announce_every, has_turn
 from statera.agent.runtime import RuntimeUnavailable
 from statera.agent.sandbox import Sandbox, open_pid, remove_traces
-from statera.agent.statistics import parse_process, parse_statistics
+from statera.agent.statistics import read_metrics
 from statera.agent.users import User
 from statera.agent.vrrp import is_sharing
 from statera.base.errors import Lasting, LostClaim, StateraError, Transient
@@ -43,7 +39,6 @@ from statera.base.settings import Settings
 from statera.model.agent_wire import HostFacts, Metrics, NeighboursQuestion, SandboxRequest, Verdict
 from statera.model.amphora import AmphoraObserved, AppliedConfiguration
 from statera.model.document import Document
-from statera.model.engines import EXPORTER, SCTP, EngineName
 from statera.model.protocol import PROTOCOL
 from statera.model.spec import Configuration, LimitsSpec
 from statera.render.engine import haproxy_capabilities
@@ -485,57 +480,3 @@ def _tell_fault(what: str, error: Exception, **about: str) -> None:
         log.warning(what, slug=fault.reason.slug, sentence=fault.sentence, **about)
     else:
         log.exception(what, **about)
-
-
-def read_metrics(amphora_id: str, statistics: str, *, haproxy_running: bool) -> Metrics:
-    """Return HAProxy's words as what they tell; nothing for none."""
-    listeners, members = parse_statistics(statistics) if statistics else ((), ())
-    return Metrics(
-        amphora_id=amphora_id,
-        haproxy_running=haproxy_running,
-        listeners=listeners,
-        members=members,
-        process=parse_process(statistics),
-    )
-
-
-def find_engine_versions(settings: Settings) -> dict[str, str]:
-    """Return the versions of the engines that are installed here."""
-    programs = {"haproxy": [settings.agent.haproxy, "-v"], keepalived.PROGRAM: [keepalived.PROGRAM, "--version"]}
-    versions = {}
-    if find_stream_module(settings.agent.nginx) is not None:
-        programs[EngineName.NGINX] = [settings.agent.nginx, "-v"]
-    for name, command in programs.items():
-        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=10.0)
-            if found := read_version(done.stdout + done.stderr):
-                versions[name] = found
-    if EngineName.HAPROXY in versions and _has_exporter(settings.agent.haproxy):
-        versions[EXPORTER] = versions[EngineName.HAPROXY]
-    if _speaks_sctp():
-        versions[SCTP] = os.uname().release
-    # Nothing is loaded for it: whoever loads the module decides that it is used.
-    has_tools = keepalived.PROGRAM in versions and shutil.which("nft") is not None
-    if settings.agent.ipvs and has_tools and (version := find_version()):
-        versions[EngineName.LVS] = version
-    return versions
-
-
-def _speaks_sctp() -> bool:
-    """Try it: the kernel may load what it needs for it (sctp(7))."""
-    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_SCTP):
-        return True
-    return False
-
-
-def read_version(told: str) -> str:
-    """Return the version that a program tells first, "" when it tells none."""
-    found = re.search(r"([0-9]{1,4}\.[0-9]{1,4}(?:\.[0-9]{1,4})?)", told)
-    return found[1] if found else ""
-
-
-def _has_exporter(haproxy: str) -> bool:
-    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        done = subprocess.run([haproxy, "-vv"], check=False, capture_output=True, text=True, timeout=10.0)
-        return EXPORTER in done.stdout
-    return False

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 
 from statera.base.digits import read_digits
+from statera.model.agent_wire import Metrics
 from statera.model.heartbeat import ListenerObserved, ListenerState, MemberObserved, MemberState
 from statera.render.haproxy import parse_backend_name
 
@@ -121,3 +122,15 @@ def _member_state(status: str) -> MemberState:
             return MemberState.MAINT
         case _:
             return MemberState.DOWN
+
+
+def read_metrics(amphora_id: str, statistics: str, *, haproxy_running: bool) -> Metrics:
+    """Return HAProxy's words as what they tell; nothing for none."""
+    listeners, members = parse_statistics(statistics) if statistics else ((), ())
+    return Metrics(
+        amphora_id=amphora_id,
+        haproxy_running=haproxy_running,
+        listeners=listeners,
+        members=members,
+        process=parse_process(statistics),
+    )

@@ -91,14 +91,14 @@ FUZZED: dict[str, tuple[str, ...]] = {
         "agent/folders.py AmphoraFolders.load",
     ),
     "engines": (
-        "agent/host.py read_version",
+        "agent/installed.py read_version",
         "agent/nginx.py read_stream_module",
     ),
     "haproxy": (
-        "agent/host.py read_metrics",
         "agent/runtime.py parse_processes",
         "agent/statistics.py parse_process",
         "agent/statistics.py parse_statistics",
+        "agent/statistics.py read_metrics",
         "base/digits.py read_digits",
         "render/haproxy.py parse_backend_name",
     ),

@@ -17,7 +17,7 @@ import msgspec
 from statera.agent.engine import shorten as shorten_alerts
 from statera.agent.exposition import translate_exposition
 from statera.agent.flows import parse_counters
-from statera.agent.host import read_metrics, read_version
+from statera.agent.installed import read_version
 from statera.agent.ipvs import parse_file, parse_table
 from statera.agent.neighbours import read_answer
 from statera.agent.nginx import read_stream_module, shorten
@@ -26,7 +26,7 @@ from statera.agent.probes import judge_answer
 from statera.agent.runtime import list_old_workers, parse_processes
 from statera.agent.server import Malformed, _decode, _read_number
 from statera.agent.server_state import make_state
-from statera.agent.statistics import parse_process, parse_statistics
+from statera.agent.statistics import parse_process, parse_statistics, read_metrics
 from statera.agent.words import TOLD_LENGTH
 from statera.api.identity import _read_basic, _read_htpasswd
 from statera.api.policy_file import load_policy

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from statera.agent import host
+from statera.agent import installed
 from statera.agent.ipvs import count_active, find_version, parse_file, parse_table, tell_difference
 from statera.agent.keepalived import list_words
 from statera.agent.lvs import BALANCING, shorten
@@ -118,6 +118,6 @@ def test_keepaliveds_words_are_shortened_to_what_is_wrong() -> None:
 
 @pytest.mark.parametrize("is_wanted", [True, False])
 def test_a_loaded_module_is_used_unless_the_operator_says_no(is_wanted: bool, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(host, "find_version", lambda: "1.2.1")
+    monkeypatch.setattr(installed, "find_version", lambda: "1.2.1")
     settings = Settings(agent=AgentSettings(ipvs=is_wanted))
-    assert (EngineName.LVS in host.find_engine_versions(settings)) == is_wanted
+    assert (EngineName.LVS in installed.find_engine_versions(settings)) == is_wanted
