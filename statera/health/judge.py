@@ -5,7 +5,7 @@ does one whose HAProxy does not run. Each look writes who is silent now: what is
 """
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from statera.base.clock import Clock
 from statera.base.logging import get_logger
@@ -71,6 +71,22 @@ def decide_silent(
     return tuple(silences)
 
 
+def decide_missed(
+    amphorae: Iterable[Amphora],
+    heard: Mapping[str, dt.datetime],
+    listened_since: Mapping[str, dt.datetime],
+    silent: Collection[str],
+    *,
+    since: dt.datetime,
+) -> tuple[Amphora, ...]:
+    """Return the amphorae that are not silent, although this process has heard nothing of them after `since`.
+
+    Another one hears them, and knows better what they say; or it is not known yet whether anybody does.
+    """
+    speaking = [(one, listened_since[one.id]) for one in amphorae if one.id in listened_since and one.id not in silent]
+    return tuple(one for one, listened in speaking if heard.get(one.id, listened) < since)
+
+
 class Judge:
     """Looks for silence, in the memory of one receiver."""
 
@@ -90,14 +106,12 @@ class Judge:
         self._notice_pause(asked_at)
         amphorae = await list_voices(self._store)
         self.learn(amphorae, asked_at)
-        silences = decide_silent(
-            amphorae,
-            self._receiver.memory.last_heard(),
-            self._expect(amphorae, asked_at),
-            now=asked_at,
-            stale_after_s=self._stale_after_s,
-        )
-        for silence in self._receiver.memory.set_silent(silences):
+        heard, listened_since = self._receiver.memory.last_heard(), self._expect(amphorae, asked_at)
+        silences = decide_silent(amphorae, heard, listened_since, now=asked_at, stale_after_s=self._stale_after_s)
+        silent, memory = {silence.amphora_id for silence in silences}, self._receiver.memory
+        since = asked_at - dt.timedelta(seconds=self._stale_after_s)
+        memory.set_missed(decide_missed(amphorae, heard, listened_since, silent, since=since), since)
+        for silence in memory.set_silent(silences):
             log.warning(
                 "amphora silent",
                 amphora_id=silence.amphora_id,
@@ -106,8 +120,7 @@ class Judge:
                 since=str(silence.since),
             )
             self._to_mark.add(silence.load_balancer_id)
-        self._to_mark |= self._receiver.memory.take_stopped()
-        silent = {silence.amphora_id for silence in silences}
+        self._to_mark |= memory.take_stopped()
         await save_silences(self._store, silences, self._silent - silent)
         self._silent = silent
         if self._to_mark:

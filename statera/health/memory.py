@@ -42,6 +42,8 @@ class Memory:
         self._owner_of: dict[str, str] = {}
         self._silent: dict[str, Silence] = {}
         self._silent_of: dict[str, list[Silence]] = {}
+        self._missed_of: dict[str, set[str]] = {}
+        self._outdated: set[str] = set()
         self._news: dict[str, None] = {}
         self._heard: dict[str, dt.datetime] = {}
         self._stopped: set[str] = set()
@@ -86,7 +88,7 @@ class Memory:
             voice.parts = dict.fromkeys(voice.parts, voice.newest)
         picture = _picture(heartbeat)
         returned = self._silent.pop(heartbeat.amphora_id, None)
-        if picture != voice.picture or returned is not None:
+        if self._is_back(heartbeat) or picture != voice.picture or returned is not None:
             self._news[heartbeat.load_balancer_id] = None
         if not heartbeat.haproxy_running and (voice.whole is None or voice.whole.haproxy_running):
             self._stopped.add(heartbeat.load_balancer_id)
@@ -146,15 +148,22 @@ class Memory:
         return {amphora_id: voice.heard_at for amphora_id, voice in self._voices.items()}
 
     def observe(self, load_balancer_id: str) -> Observed:
-        """Return what the load balancer's own amphorae say together; silent ones do not count as saying anything."""
+        """Return what the load balancer's own amphorae say together; silent ones do not count as saying anything.
+
+        Nothing is told of one with an amphora that only another health process has heard lately: that one knows more.
+        """
         spoken, silent = self._list_spoken(load_balancer_id), self._list_silent(load_balancer_id)
+        if self._missed_of.get(load_balancer_id):
+            return Observed()
         return merge_heartbeats(spoken, silent, self.holders.find(load_balancer_id))
 
     def _list_spoken(self, load_balancer_id: str) -> list[Heartbeat]:
         mine = [
             amphora_id
             for amphora_id in self._amphorae_of.get(load_balancer_id, ())
-            if self._owner_of.get(amphora_id) == load_balancer_id and amphora_id not in self._silent
+            if self._owner_of.get(amphora_id) == load_balancer_id
+            and amphora_id not in self._silent
+            and amphora_id not in self._outdated
         ]
         return [whole for amphora_id in mine if (whole := self._voices[amphora_id].whole) is not None]
 
@@ -218,6 +227,24 @@ class Memory:
         for silence in self._silent.values():
             self._silent_of.setdefault(silence.load_balancer_id, []).append(silence)
         return fresh
+
+    def set_missed(self, amphorae: Iterable[Amphora], since: dt.datetime) -> None:
+        """Take the judge's word on who should speak and was not heard by this process after `since`.
+
+        What anybody has said before that counts no more, whether expected to speak or not.
+        """
+        self._missed_of = {}
+        for amphora in amphorae:
+            self._missed_of.setdefault(amphora.load_balancer_id, set()).add(amphora.id)
+        self._outdated = {amphora_id for amphora_id, voice in self._voices.items() if voice.heard_at < since}
+
+    def _is_back(self, heartbeat: Heartbeat) -> bool:
+        """Note that an amphora is heard, and say whether it was not for long."""
+        amphora_id, missed = heartbeat.amphora_id, self._missed_of.get(heartbeat.load_balancer_id, set())
+        was_away = amphora_id in self._outdated or amphora_id in missed
+        self._outdated.discard(amphora_id)
+        missed.discard(amphora_id)
+        return was_away
 
     def _forget(self, amphora_id: str, load_balancer_id: str) -> None:
         if self._voices.pop(amphora_id).whole is not None:

@@ -13,15 +13,17 @@ from statera.health.receiver import HeartbeatReceiver
 from statera.health.service import serve
 from statera.model.heartbeat import Heartbeat
 from statera.model.observed import Observed
-from tests.simulation.heartbeats import Agents, Ear
+from tests.simulation.heartbeats import Agents, Ear, Told
 from tests.simulation.processes import Process
-from tests.simulation.story import Story
+from tests.simulation.story import Story, tell_time
 from tests.simulation.twins import TwinStore
 
 if TYPE_CHECKING:
     from tests.simulation.scenario import Simulation
 
 LISTENING_S = 3.0
+STALE_S = 30.0
+"""Until a process knows what it has missed: `health.stale_after_s`, a look of the judge, and some heartbeats."""
 RHYTHMS = {"FLUSH_S": 2.0, "COUNT_S": 20.0, "CERTIFICATES_S": 20.0, "TELL_S": 60.0}
 """Slower than in the product, whose tasks have mostly nothing to do: that takes most of the time to play."""
 LOGS = tuple(f"statera.health.{room}.log" for room in ("service", "writer", "receiver"))
@@ -30,9 +32,10 @@ LOGS = tuple(f"statera.health.{room}.log" for room in ("service", "writer", "rec
 class Witness:
     """What one life of a health process has taken in, as the agents know it."""
 
-    def __init__(self, agents: Agents, story: Story) -> None:
+    def __init__(self, agents: Agents, process: Process) -> None:
+        self._process = process
+        self._story = process.story
         self._agents = agents
-        self._story = story
         self._newest: dict[str, int] = {}
         self._parts: dict[str, set[int]] = {}
         self._whole: dict[str, int] = {}
@@ -44,7 +47,7 @@ class Witness:
         if told is None:
             # Whoever does not know yet who belongs to whom may listen to what is forged, and not act on it.
             return
-        number = told[0]
+        number = told.number
         newest = self._newest.get(part.amphora_id, -1)
         seen = self._parts.setdefault(part.amphora_id, set())
         if number < newest or (number == newest and part.part in seen):
@@ -56,14 +59,26 @@ class Witness:
         seen.add(part.part)
         if len(seen) == part.parts:
             self._whole[part.amphora_id] = number
+            self._agents.heard[part.amphora_id] = max(number, self._agents.heard.get(part.amphora_id, -1))
 
     def check_spoken(self, load_balancer_id: str, spoken: Iterable[Heartbeat]) -> None:
         """Statuses come from the last words of the load balancer's own amphorae, and from nothing else."""
         for one in spoken:
             told = self._agents.told.get((one.amphora_id, one.boot, one.sequence))
-            if told is None or told[1].load_balancer_id != load_balancer_id or told[0] != self._whole[one.amphora_id]:
+            is_own = told is not None and told.heartbeat.load_balancer_id == load_balancer_id
+            if told is None or not is_own or told.number != self._whole[one.amphora_id]:
                 wrong = f"{load_balancer_id} is judged by what none of its amphorae said last: {one}"
                 self._story.mark_broken(AssertionError(wrong))
+            elif told.number < self._agents.heard[one.amphora_id]:
+                self._check_age(load_balancer_id, told)
+
+    def _check_age(self, load_balancer_id: str, told: Told) -> None:
+        """Who has missed what another one has heard is not to judge by what he heard long ago."""
+        # While a fault works on a process it may not notice how late it is.
+        age_s = tell_time() - max(told.at, self._process.disturbed_until)
+        if age_s > STALE_S:
+            wrong = f"{load_balancer_id} is judged by what was said {age_s:.0f} s ago, and others heard more"
+            self._story.mark_broken(AssertionError(wrong))
 
 
 class WitnessedMemory(Memory):
@@ -98,7 +113,7 @@ async def be_health(process: Process, world: "Simulation", ear: Ear) -> None:
     """Be the real health process, for one life."""
     store: Any = TwinStore(world.database, process)
     receiver = SimReceiver(store, world.settings, process)
-    receiver.memory = WitnessedMemory(Witness(world.agents, world.story))
+    receiver.memory = WitnessedMemory(Witness(world.agents, process))
     ear.receiver = receiver
     async with asyncio.TaskGroup() as group:
         group.create_task(receiver.load_keys())

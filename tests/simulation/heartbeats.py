@@ -34,7 +34,7 @@ LOOK_S = 0.5
 MOST_BYTES = 700
 """Small, so that some are told in parts."""
 LATE_S = (3.0, 25.0)
-DEAF_S = (0.0, 30.0)
+DEAF_S = ((0.0, 30.0), (0.0, 30.0), (60.0, 120.0))
 """How long nothing of a host gets through to a health process."""
 UNFIT_S = (2.0, 40.0)
 
@@ -44,6 +44,14 @@ SERVER = re.compile(r"^ +server (\S+) (\S+) weight (\d+)(.*)$", re.MULTILINE)
 
 Key = tuple[str, int, int]
 """Amphora, boot and sequence of a heartbeat."""
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What an agent said, which number that has among all that was said, and when it was."""
+
+    number: int
+    heartbeat: Heartbeat
+    at: float
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -87,7 +95,9 @@ class Agents:
 
     def __init__(self, world: "Simulation", interval_s: float) -> None:
         self.ears: list[Ear] = []
-        self.told: dict[Key, tuple[int, Heartbeat]] = {}
+        self.told: dict[Key, Told] = {}
+        self.heard: dict[str, int] = {}
+        """By amphora: the newest of it that any health process has taken in."""
         self.unfit: set[tuple[str, str]] = set()
         """Hosts and the places of members that they do not reach."""
         self._world = world
@@ -150,7 +160,7 @@ class Agents:
             members=tuple(self._judge(host.name, server) for server in held.servers) if runs else (),
             has_vips=self._has_vips(amphora_id) if box.spec.vrrp is not None else None,
         )
-        self.told[amphora_id, heartbeat.boot, heartbeat.sequence] = (len(self.told), heartbeat)
+        self.told[amphora_id, heartbeat.boot, heartbeat.sequence] = Told(len(self.told), heartbeat, tell_time())
         self._last[amphora_id] = _sign(heartbeat)
         self._send(host, amphora_id, self._last[amphora_id])
         if self._faults.strikes("heartbeat-forged"):
@@ -195,7 +205,7 @@ class Agents:
         faults, loop = self._faults, asyncio.get_running_loop()
         for ear in self.ears:
             if faults.strikes("heartbeat-lost"):
-                ear.deaf_until[host.name] = tell_time() + faults.draw_s(*DEAF_S)
+                ear.deaf_until[host.name] = tell_time() + faults.draw_s(*faults.rng.choice(DEAF_S))
             for datagram in datagrams:
                 if not faults.over and ear.deaf_until.get(host.name, -1.0) >= tell_time():
                     continue

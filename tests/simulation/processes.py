@@ -27,6 +27,8 @@ class Process:
         self.story = story
         self.dead = True
         self.born = 0
+        self.disturbed_until = 0.0
+        """Until when a fault works on it, or worked last."""
         self._main = main
         self._disturbs = disturbs
         self._frozen_until = 0.0
@@ -80,7 +82,9 @@ class Process:
 
     def disturb(self, seconds: float) -> None:
         """Tell that a fault works on it for so long."""
-        self._disturbs(self, tell_time() + seconds)
+        until = tell_time() + seconds
+        self.disturbed_until = max(self.disturbed_until, until)
+        self._disturbs(self, until)
 
     # As its supervisor sees it
 

@@ -179,6 +179,11 @@ def look_past_members(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(statera.health.memory, "_member_picture", lambda _: ())
 
 
+def miss_nothing(patch: pytest.MonkeyPatch) -> None:
+    """Whoever does not hear an amphora any more goes by what it said last, whatever others hear."""
+    patch.setattr(Memory, "set_missed", lambda *_: None)
+
+
 @pytest.mark.parametrize(
     ("plant", "seeds", "told"),
     [
@@ -197,6 +202,7 @@ def look_past_members(patch: pytest.MonkeyPatch) -> None:
         (hear_the_bell_alone, range(20), "no rest after"),
         (take_old_heartbeats, range(10), "goes back in time"),
         (believe_strangers, range(20), "is judged by what none of its amphorae said"),
+        (miss_nothing, range(60), "is judged by what was said"),
         (hush_recoveries, range(5), "no rest after .* which is ONLINE"),
         (look_past_members, range(10), "no news after .* which is (ERROR|DEGRADED|ONLINE)"),
     ],

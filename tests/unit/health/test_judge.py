@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from statera.health.judge import decide_silent
+from statera.health.judge import decide_missed, decide_silent
 from statera.model.amphora import Amphora
 from statera.model.observed import Silence
 
@@ -59,3 +59,23 @@ def test_silence_to_all_processes_is_silence(told_s: float) -> None:
 
 def test_what_it_wrote_itself_gives_no_slack() -> None:
     assert judge(heard={"a": ago(13)}, listened={"a": LONG_AGO}, last_heartbeat_at=ago(13)) != ()
+
+
+@pytest.mark.parametrize(
+    ("heard", "listened", "silent", "missed"),
+    [
+        ({"a": ago(13)}, {"a": LONG_AGO}, (), True),
+        ({"a": ago(11)}, {"a": LONG_AGO}, (), False),
+        ({}, {"a": ago(13)}, (), True),
+        ({}, {"a": ago(11)}, (), False),
+        ({"a": ago(13)}, {"a": LONG_AGO}, ("a",), False),
+        ({"a": ago(13)}, {}, (), False),
+        # After a pause it is not known yet whether anybody hears it.
+        ({"a": ago(13)}, {"a": NOW}, (), True),
+    ],
+)
+def test_who_is_not_silent_and_not_heard_here_is_missed(
+    heard: dict[str, dt.datetime], listened: dict[str, dt.datetime], silent: tuple[str, ...], missed: bool
+) -> None:
+    row = Amphora(id="a", load_balancer_id="lb", host="h", created_at=LONG_AGO)
+    assert decide_missed([row], heard, listened, silent, since=ago(12)) == ((row,) if missed else ())

@@ -18,7 +18,7 @@ from statera.model.heartbeat import (
     MemberState,
     split_heartbeat,
 )
-from statera.model.observed import MISHELD_AFTER_S, Misheld, Silence
+from statera.model.observed import MISHELD_AFTER_S, Misheld, Observed, Silence
 
 NOW = dt.datetime(2026, 11, 21, 12, 0, tzinfo=dt.UTC)
 LB, OTHER_LB, AMPHORA, POOL, MEMBER = (f"00000000-0000-4000-8000-00000000000{n}" for n in range(5))
@@ -327,3 +327,33 @@ def test_who_is_not_known_yet_is_written_later() -> None:
     assert memory.holders.take_news(memory.knows) == {}
     memory.keep_only([make_amphora()], NOW)
     assert memory.holders.take_news(memory.knows) == {AMPHORA: True}
+
+
+def test_what_only_another_process_hears_lately_is_not_told_by_what_was_said_before() -> None:
+    memory = make_memory(make_heartbeat())
+    assert memory.observe(LB).heard == 1
+    memory.set_missed([make_amphora()], NOW + dt.timedelta(seconds=1))
+    assert memory.observe(LB) == Observed()
+    memory.accept(make_heartbeat(2), NOW + dt.timedelta(seconds=2))
+    assert (memory.take_news(), memory.observe(LB).heard) == ((LB,), 1)
+
+
+def test_old_words_of_an_amphora_that_is_not_expected_to_speak_count_no_more() -> None:
+    memory = make_memory(make_heartbeat())
+    memory.set_missed([], NOW + dt.timedelta(seconds=1))
+    assert memory.observe(LB).heard == 0
+    memory.accept(make_heartbeat(2), NOW + dt.timedelta(seconds=2))
+    assert (memory.take_news(), memory.observe(LB).heard) == ((LB,), 1)
+
+
+def test_the_others_do_not_speak_for_one_that_is_missed() -> None:
+    other = "00000000-0000-4000-8000-000000000009"
+    memory = make_memory()
+    memory.keep_only([make_amphora(), msgspec.structs.replace(make_amphora(), id=other)], NOW)
+    later = NOW + dt.timedelta(seconds=2)
+    for sender in (AMPHORA, other):
+        memory.accept(make_heartbeat(amphora_id=sender), later)
+    memory.set_missed([make_amphora()], NOW)
+    assert memory.observe(LB) == Observed()
+    memory.set_missed([], NOW)
+    assert memory.observe(LB).heard == 2
