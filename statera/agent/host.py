@@ -25,9 +25,10 @@ from statera.agent.installed import find_engine_versions
 from statera.agent.intact import list_damaged
 from statera.agent.neighbours import list_answering
 from statera.agent.process import Launch
+from statera.agent.removal import remove_traces
 from statera.agent.rounds import ASK_EVERY, INSIDE_EVERY, announce_every, has_turn
 from statera.agent.runtime import RuntimeUnavailable
-from statera.agent.sandbox import Sandbox, open_pid, remove_traces
+from statera.agent.sandbox import Sandbox, open_pid
 from statera.agent.statistics import read_metrics
 from statera.agent.users import User
 from statera.agent.vrrp import is_sharing

@@ -7,7 +7,7 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from statera.agent.folders import HostFolders
-from statera.agent.sandbox import remove_traces
+from statera.agent.removal import remove_traces
 from statera.base.settings import Settings
 
 

@@ -17,6 +17,7 @@ from statera.agent.engine import Engine
 from statera.agent.folders import AmphoraFolders, Record
 from statera.agent.intact import is_intact
 from statera.agent.process import Launch
+from statera.agent.removal import hand_over, remove_traces
 from statera.agent.restarts import Restarts
 from statera.agent.turning import ensure_vrrp
 from statera.agent.users import User, claim_user, find_shared_user, holds_user
@@ -39,14 +40,9 @@ MENDS = counter("statera_agent_mends_total", "Times that a sandbox was broken an
 
 MOST_SILENCES = 3
 """Questions in a row that HAProxy leaves without an answer, each of some seconds, before it is taken for hung."""
-MOST_INTERFACES = 64
 MOST_FAREWELLS = 16
 CONNECTED_WITHIN_S = 2.0
 LOOK_AGAIN_S = 0.01
-YIELDED_WITHIN_S = 1.5
-"""Until another one has taken the VIPs: three adverts and a little more, if there is one that wants them."""
-HEARD_WITHIN_S = 0.3
-"""Seconds in which neighbours have heard of a successor that has the VIPs."""
 
 
 class Farewell(msgspec.Struct, frozen=True, kw_only=True):
@@ -462,7 +458,7 @@ class Sandbox:
             if hands_over_s and namespace.has_vips(self.record.sandbox):
                 deadline = time.monotonic() + hands_over_s
                 with contextlib.suppress(OSError, NetlinkError):
-                    await self._hand_over(deadline)
+                    await hand_over(self.record.sandbox, self.vrrp, self._handing, deadline)
                 # Whoever could not give them up would refuse what comes for them, as long as its connections last.
                 if not namespace.has_vips(self.record.sandbox):
                     await self.engine.finish(deadline)
@@ -473,38 +469,6 @@ class Sandbox:
         """Look after nothing any more; what runs, runs on."""
         self.datagrams.close()
         self.engine.let_go()
-
-    async def _hand_over(self, deadline: float) -> None:
-        spec = self.record.sandbox
-        await asyncio.to_thread(handover.keep_behind, spec)
-        if spec.vrrp is not None:
-            await self._yield(min(deadline, time.monotonic() + YIELDED_WITHIN_S))
-            await asyncio.to_thread(self.vrrp.stop)
-        await asyncio.to_thread(handover.give_up, spec)
-        # keepalived may have given them up before the successor has them; until neighbours have heard of that one, new
-        # connections go on coming here.
-        await asyncio.get_running_loop().run_in_executor(self._handing, self._wait_for_successor, deadline)
-        await asyncio.sleep(max(0.0, min(HEARD_WITHIN_S, deadline - time.monotonic())))
-
-    def _wait_for_successor(self, deadline: float) -> None:
-        handover.wait_for_successor(self.record.sandbox, max(0.0, deadline - time.monotonic()))
-
-    async def _yield(self, deadline: float) -> None:
-        spec = self.record.sandbox
-        await asyncio.to_thread(self.vrrp.yield_to_others, spec)
-        while namespace.has_vips(spec) and time.monotonic() < deadline:
-            await asyncio.sleep(LOOK_AGAIN_S)
-
-
-async def remove_traces(amphora_id: str, folders: AmphoraFolders, spec: SandboxSpec | None) -> None:
-    """Remove everything of an amphora, known or not."""
-    await process.end_all(amphora_id)
-    if not namespace.exists(amphora_id):
-        await asyncio.to_thread(process.end_strays, amphora_id)
-    names = [one.name for one in spec.interfaces] if spec else [f"eth{number}" for number in range(MOST_INTERFACES)]
-    await asyncio.to_thread(namespace.remove_namespace, amphora_id, names)
-    await asyncio.to_thread(cgroups.remove_groups, amphora_id)
-    await asyncio.to_thread(folders.remove)
 
 
 def open_pid(pid: int) -> int | None:
