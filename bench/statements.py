@@ -16,7 +16,7 @@ from statera.model.statistics import Counted
 from statera.model.status import StatusChange
 from statera.model.tree import Listener, LoadBalancer, Member, Pool, Tree
 from statera.model.work import Event
-from statera.store.amphorae import count_placed, list_voices, load_heartbeat_key, save_amphora, touch_amphorae
+from statera.store.amphorae import count_placed, list_voices, load_heartbeat_keys, save_amphora, touch_amphorae
 from statera.store.census import take_census
 from statera.store.chores import add_chores, claim_chore, list_known_ids
 from statera.store.claims import claim_load_balancer, load_snapshot, mark_due, renew_claim, save_failure, save_settled
@@ -96,7 +96,7 @@ class _Calls:
             "statistics of one": lambda: load_balancer_traffic(store, self._id),
             "statistics of a listener": lambda: load_listener_traffic(store, tree.listeners[0].id),
             "events of one": lambda: list_events(store, self._id),
-            "key of heartbeats": lambda: load_heartbeat_key(store, amphora.id),
+            "keys of heartbeats": lambda: load_heartbeat_keys(store, [amphora.id]),
             "heartbeats: last heard": lambda: touch_amphorae(store, {amphora.id: self._now}),
             "heartbeats: counters": self._count,
             "heartbeats: statuses": self._tell,

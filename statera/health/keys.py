@@ -1,12 +1,12 @@
 """The keys that sign heartbeats, loaded when an amphora is first heard, and who was asked for in vain."""
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from statera.base.clock import Clock
 from statera.base.recent import remember
 from statera.base.secret import Secret
-from statera.store.amphorae import load_heartbeat_key
+from statera.store.amphorae import load_heartbeat_keys
 from statera.store.engine import Store
 
 MOST_STRANGERS = 10_000
@@ -33,16 +33,16 @@ class KeyRing:
         until = self._strangers.get(amphora_id)
         return until is not None and until > self._clock.now()
 
-    async def load(self, amphora_id: str) -> Secret[bytes] | None:
-        """Ask the database, remember the answer and return it. Raises `Transient`."""
-        key = await load_heartbeat_key(self._store, amphora_id)
-        if key is not None:
-            self._strangers.pop(amphora_id, None)
-            self._keys[amphora_id] = key
-            return key
+    async def load(self, amphora_ids: Collection[str]) -> None:
+        """Ask the database for these and remember the answer. Raises `Transient`."""
+        keys = await load_heartbeat_keys(self._store, amphora_ids)
+        self._keys.update(keys)
         until = self._clock.now() + dt.timedelta(seconds=STRANGER_S)
-        remember(self._strangers, amphora_id, until, MOST_STRANGERS)
-        return None
+        for amphora_id in amphora_ids:
+            if amphora_id in keys:
+                self._strangers.pop(amphora_id, None)
+            else:
+                remember(self._strangers, amphora_id, until, MOST_STRANGERS)
 
     def keep_only(self, is_known: Callable[[str], bool]) -> None:
         """Forget the keys of amphorae that are gone; one forgotten too early is loaded again."""

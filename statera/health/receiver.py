@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import socket
 from collections import Counter
 
@@ -27,6 +28,10 @@ RECEIVE_BUFFER_BYTES = 4 << 20
 """Some thousand heartbeats that arrive at once while the process is busy with a batch."""
 MOST_PER_WAKE = 256
 """Datagrams read before other tasks get their turn."""
+KEYS_AT_ONCE = 200
+"""Ids of one statement. A process that has just started hears of all amphorae within seconds, and those that it cannot
+verify until `health.stale_after_s` is over are silent for it.
+"""
 MOST_WAITING_IDS = 1000
 MOST_WAITING_EACH = 64
 """Bounds of what waits while keys are loaded: a flood of made-up ids fills this and no more."""
@@ -130,28 +135,29 @@ class HeartbeatReceiver:
         self._some_wait.set()
 
     async def _load_keys(self) -> None:
-        # One at a time: however many ids are made up, the database sees one small statement at once.
+        # One statement at a time: however many ids are made up, the database sees no more of them at once.
         while True:
             await self._some_wait.wait()
             self._some_wait.clear()
             while self._waiting:
-                await self._load_key(next(iter(self._waiting)))
+                await self._load_some(list(itertools.islice(self._waiting, KEYS_AT_ONCE)))
 
-    async def _load_key(self, amphora_id: str) -> None:
+    async def _load_some(self, amphora_ids: list[str]) -> None:
         try:
-            key = await self.keys.load(amphora_id)
+            await self.keys.load(amphora_ids)
         except Exception as error:
-            # The next heartbeat asks again. Whatever it is, it must not keep the keys of others from being loaded.
+            # The next heartbeats ask again. Whatever it is, it must not keep the keys of others from being loaded.
             if not isinstance(error, Transient):
-                log.exception("key_not_loaded", amphora_id=amphora_id)
-            self.unverified += len(self._waiting.pop(amphora_id))
+                log.exception("keys_not_loaded", amphora_ids=amphora_ids)
+            self.unverified += sum(len(self._waiting.pop(amphora_id)) for amphora_id in amphora_ids)
             return
-        datagrams = self._waiting.pop(amphora_id)
-        if key is None:
-            self.counts[HeartbeatRefusal.UNKNOWN] += len(datagrams)
-            return
-        for datagram in datagrams:
-            self.receive(datagram)
+        for amphora_id in amphora_ids:
+            datagrams = self._waiting.pop(amphora_id)
+            if self.keys.find(amphora_id) is None:
+                self.counts[HeartbeatRefusal.UNKNOWN] += len(datagrams)
+                continue
+            for datagram in datagrams:
+                self.receive(datagram)
 
 
 def _bind(family: int, address: object) -> socket.socket:

@@ -1,7 +1,7 @@
 """Amphora rows, written under a claim, and the keys of their heartbeats."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -148,12 +148,18 @@ async def list_huddled(store: Store) -> dict[str, int]:
     return {row.host: row.number for row in rows}
 
 
+_KEYS = sa.text("SELECT id::text, heartbeat_key FROM amphorae WHERE id = ANY(CAST(:ids AS uuid[]))")
+
+
+async def load_heartbeat_keys(store: Store, amphora_ids: Collection[str]) -> dict[str, Secret[bytes]]:
+    """Return the keys that sign the heartbeats of those amphorae that there are."""
+    rows = await store.execute(_KEYS, {"ids": [one for one in amphora_ids if is_uuid(one)]})
+    return {amphora_id: Secret(bytes(key)) for amphora_id, key in rows}
+
+
 async def load_heartbeat_key(store: Store, amphora_id: str) -> Secret[bytes] | None:
     """Return the key that signs an amphora's heartbeats, None when there is no such amphora."""
-    if not is_uuid(amphora_id):
-        return None
-    rows = await store.execute(sa.select(amphorae.c.heartbeat_key).where(amphorae.c.id == amphora_id))
-    return Secret(bytes(rows[0][0])) if rows else None
+    return (await load_heartbeat_keys(store, [amphora_id])).get(amphora_id)
 
 
 _HOLD = sa.text("""

@@ -22,6 +22,7 @@ from statera.store.amphorae import (
     list_huddled,
     list_voices,
     load_heartbeat_key,
+    load_heartbeat_keys,
     remove_amphora,
     save_amphora,
     save_holders,
@@ -79,6 +80,8 @@ async def test_a_heartbeat_key_stays_unless_another_is_given(store: Store) -> No
     assert await load_heartbeat_key(store, amphora.id) == Secret(b"given")
     assert await load_heartbeat_key(store, new_id()) is None
     assert await load_heartbeat_key(store, "no id") is None
+    told = await load_heartbeat_keys(store, ["no id", amphora.id, new_id()])
+    assert told == {amphora.id: Secret(b"given")}
 
 
 async def test_rows_count_per_host(store: Store) -> None:

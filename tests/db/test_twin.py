@@ -337,6 +337,7 @@ class Both:
     async def _look(self) -> None:
         some = self.rng.choice(sorted(self.twin.amphorae) or [new_id()])
         await self.ask("load_heartbeat_key", some)
+        await self.ask("load_heartbeat_keys", [some, *sorted(self.twin.amphorae)[:2], new_id()])
         await self.ask("list_voices")
         for one in (*self.twin.balancers, new_id()):
             await self.ask("list_amphora_ids", one)

@@ -6,6 +6,7 @@ import datetime as dt
 import hmac
 import ipaddress
 import uuid
+from collections.abc import Collection
 from typing import cast
 
 from statera.agent.refusals import parse_v4, parse_v6
@@ -29,12 +30,12 @@ class _Clock:
 class _Ring(KeyRing):
     """A ring whose database knows one amphora."""
 
-    async def load(self, amphora_id: str) -> Secret[bytes] | None:
-        if amphora_id == KNOWN:
-            self._keys[amphora_id] = KEY
-            return KEY
-        self._strangers[amphora_id] = self._clock.now() + dt.timedelta(seconds=1)
-        return None
+    async def load(self, amphora_ids: Collection[str]) -> None:
+        for amphora_id in amphora_ids:
+            if amphora_id == KNOWN:
+                self._keys[amphora_id] = KEY
+            else:
+                self._strangers[amphora_id] = self._clock.now() + dt.timedelta(seconds=1)
 
 
 def receive_datagrams(data: bytes) -> None:
@@ -47,17 +48,12 @@ def receive_datagrams(data: bytes) -> None:
         receiver = HeartbeatReceiver(NO_STORE, Settings(), _Clock())
         receiver.keys = _Ring(NO_STORE, _Clock())
         receiver.receive(datagram)
-        asyncio.run(_load_keys(receiver))
+        asyncio.run(receiver._load_some(list(receiver._waiting)))
         assert receiver.accepted + receiver.unverified + sum(receiver.counts.values()) == 1
         # Again, now that the key is there; and below the edge, which takes every error for a datagram's.
         receiver.receive(datagram)
         with contextlib.suppress(HeartbeatRefused):
             receiver._accept(datagram, KEY)
-
-
-async def _load_keys(receiver: HeartbeatReceiver) -> None:
-    for amphora_id in list(receiver._waiting):
-        await receiver._load_key(amphora_id)
 
 
 def hear_refusals(data: bytes) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import datetime as dt
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,7 +16,8 @@ from statera.base.ids import new_id
 from statera.base.secret import Secret
 from statera.base.settings import HealthSettings, Settings
 from statera.health.judge import Judge
-from statera.health.receiver import HeartbeatReceiver
+from statera.health.keys import KeyRing
+from statera.health.receiver import KEYS_AT_ONCE, HeartbeatReceiver
 from statera.health.writer import StatusWriter
 from statera.model.heartbeat import (
     MAC_BYTES,
@@ -226,6 +227,30 @@ async def test_a_fault_of_ours_stops_only_the_heartbeat_that_met_it(
         assert hearing.receiver.counts[HeartbeatRefusal.MALFORMED] == 1
         await hearing.send(_sign(hearing.make(SEQUENCE)))
         assert hearing.receiver.accepted == 1
+
+
+async def test_keys_of_many_that_speak_for_the_first_time_are_loaded_together(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a process that has just started knows a large fleet before it takes anybody for silent."""
+    asked: list[int] = []
+    load = KeyRing.load
+
+    async def note(ring: KeyRing, amphora_ids: Collection[str]) -> None:
+        asked.append(len(amphora_ids))
+        await load(ring, amphora_ids)
+
+    monkeypatch.setattr(KeyRing, "load", note)
+    async with listening(store) as hearing:
+        receiver = hearing.receiver
+        strangers = [hearing.make(SEQUENCE, amphora_id=new_id()) for _ in range(KEYS_AT_ONCE + 1)]
+        for heartbeat in (hearing.make(SEQUENCE), *strangers):
+            receiver.receive(_sign(heartbeat))
+        async with asyncio.timeout(WITHIN_S):
+            while receiver.accepted + receiver.counts.total() < len(strangers) + 1:
+                await asyncio.sleep(0.005)
+    assert asked == [KEYS_AT_ONCE, 2]
+    assert (receiver.accepted, receiver.counts[HeartbeatRefusal.UNKNOWN]) == (1, len(strangers))
 
 
 async def test_heartbeats_without_news_write_no_row(store: Store) -> None:

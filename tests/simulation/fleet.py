@@ -91,8 +91,11 @@ class Fleet:
             placed[row.host] = placed.get(row.host, 0) + 1
         return placed
 
+    def load_heartbeat_keys(self, amphora_ids: Collection[str]) -> dict[str, Secret[bytes]]:
+        return {one: Secret(one.encode()) for one in amphora_ids if one in self.amphorae}
+
     def load_heartbeat_key(self, amphora_id: str) -> Secret[bytes] | None:
-        return Secret(amphora_id.encode()) if amphora_id in self.amphorae else None
+        return self.load_heartbeat_keys([amphora_id]).get(amphora_id)
 
     def touch_amphorae(self, seen: Mapping[str, dt.datetime]) -> None:
         for amphora_id, at in seen.items():
