@@ -2,7 +2,7 @@
 
 import asyncio
 
-from statera.base.errors import StateraError
+from statera.base.errors import LostClaim, StateraError
 from statera.base.ids import new_id
 from statera.base.logging import get_logger
 from statera.control.draining import mark_draining
@@ -54,7 +54,10 @@ class SparePool:
         await asyncio.gather(*work, *(self._remove(spare) for spare in moves.remove))
 
     async def drop_lost(self) -> None:
-        """Condemn spares that a host has lost, with its power say: others take their place. Raises `Transient`."""
+        """Condemn spares that a host has lost, with its power say: others take their place. Raises `Transient`.
+
+        One that a load balancer has taken since the database's backup is none either, as its host knows.
+        """
         ready = [spare for spare in await list_spares(self._store) if spare.is_ready]
         await asyncio.gather(*(self._drop_if_lost(spare) for spare in ready))
 
@@ -65,7 +68,7 @@ class SparePool:
             except StateraError:
                 # A host that does not answer has lost nothing as far as anybody knows.
                 return
-            if seen is None:
+            if seen is None or seen.load_balancer_id:
                 log.info("spare lost", host=spare.host, amphora_id=spare.id)
                 await condemn_spare(self._store, spare.id)
 
@@ -79,6 +82,9 @@ class SparePool:
                 await self._compute.ensure_amphora(
                     spare.host, sandbox, epoch=SPARE_EPOCH, heartbeat_key=key, deployment_id=deployment_id
                 )
+            except LostClaim:
+                # It was removed, or taken, before the database went back to an older state: another takes its place.
+                await condemn_spare(self._store, spare.id)
             except StateraError as error:
                 # The next time the row is still there, and unfinished.
                 log.warning("spare not built", host=spare.host, slug=error.reason.slug, sentence=error.sentence)
@@ -90,7 +96,10 @@ class SparePool:
             return
         async with self._gate:
             try:
-                await self._compute.remove_amphora(spare.host, spare.id, epoch=REMOVAL_EPOCH)
+                seen = await self._compute.observe_amphora(spare.host, spare.id)
+                # One that serves by now is an orphan without its row, and waits for the operator with the others.
+                if seen is None or not seen.load_balancer_id:
+                    await self._compute.remove_amphora(spare.host, spare.id, epoch=REMOVAL_EPOCH)
             except StateraError as error:
                 if not await is_host_gone(self._store, spare.host):
                     log.warning("spare not removed", host=spare.host, slug=error.reason.slug, sentence=error.sentence)

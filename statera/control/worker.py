@@ -21,7 +21,7 @@ from statera.control.reconcile import PASSES, Reconciler
 from statera.control.surroundings import Surroundings
 from statera.model.work import Claim
 from statera.store.bell import WorkBell
-from statera.store.claims import claim_load_balancer, release_claim, renew_claim
+from statera.store.claims import claim_load_balancer, lift_epoch, release_claim, renew_claim
 
 log = get_logger("control")
 
@@ -33,6 +33,8 @@ RENEWALS_PER_LEASE = 3
 STOP_WITHIN_S = 8.0
 CANCEL_WITHIN_S = 2.0
 AFTER_FAULT_S = 1.0
+EPOCHS_AHEAD = 1_000_000
+"""More claims than a load balancer has had since any backup; the database has room for 2^63."""
 
 
 def name_worker() -> str:
@@ -127,6 +129,7 @@ class Worker:
         except LostClaim as error:
             PASSES.labels("lost").inc()
             log.warning("claim lost", sentence=error.sentence)
+            await self._catch_up(claim)
         except Transient as error:
             PASSES.labels("unfinished").inc()
             log.warning("pass not finished", sentence=error.sentence)
@@ -157,6 +160,17 @@ class Worker:
             with contextlib.suppress(Transient):
                 await release_claim(self._store, claim)
                 return
+
+    async def _catch_up(self, claim: Claim) -> None:
+        """Raise the epoch of a claim that only an agent calls too old: the database is older than what agents know.
+
+        One that removed an amphora since the backup refuses to build it, and shows no epoch to go by.
+        """
+        await asyncio.sleep(AFTER_FAULT_S)
+        with contextlib.suppress(LostClaim, Transient):
+            await lift_epoch(self._store, claim, claim.epoch + EPOCHS_AHEAD)
+            PASSES.labels("lifted").inc()
+            log.warning("an agent is ahead of the database", epoch=claim.epoch)
 
     async def _record_fault(self, claim: Claim, error: Exception) -> None:
         try:

@@ -6,14 +6,16 @@ import msgspec
 import pytest
 
 from statera.base.errors import Transient
-from statera.control.spares import SparePool
+from statera.base.ids import new_id
+from statera.control.spares import REMOVAL_EPOCH, SparePool
 from statera.drivers.fakes import FakeCompute
 from statera.model.amphora import Amphora
 from statera.model.enums import AmphoraStatus
 from statera.model.listing import ListQuery
-from statera.store.amphorae import list_amphorae
+from statera.store.amphorae import list_amphorae, remove_amphora
+from statera.store.claims import mark_due
 from statera.store.drains import forget_host
-from statera.store.spares import list_spares
+from statera.store.spares import add_spare, confirm_spare, list_spares
 from statera.store.views import list_views
 from tests.control.room import Room, is_active
 from tests.control.test_chores import make_chores
@@ -81,6 +83,35 @@ async def test_spares_of_a_host_that_is_gone_for_good_are_gone_too(room: Room) -
     await pool.refill()
     assert await count_ready(room) == {"one": 0, "two": 1}
     assert [spare.host for spare in await list_spares(room.store)] == ["two"]
+
+
+async def test_a_spare_that_was_removed_since_the_backup_makes_room_for_another(room: Room) -> None:
+    pool = ask_for(room, 1)
+    await add_spare(room.store, removed := new_id(), "one")
+    await room.compute.remove_amphora("one", removed, epoch=REMOVAL_EPOCH)
+    for _ in range(3):
+        await pool.refill()
+    assert await count_ready(room) == {"one": 1, "two": 1}
+    assert removed not in {spare.id for spare in await list_spares(room.store)}
+
+
+async def test_a_spare_that_was_taken_since_the_backup_is_left_to_the_operator(room: Room) -> None:
+    """The database is set back to when it was a spare: it serves, so it stays, but nobody takes it for a spare."""
+    pool = ask_for(room, 1)
+    await pool.refill()
+    tree = await room.create()
+    await room.run_pass()
+    [amphora] = await room.amphorae(tree)
+    await mark_due(room.store, [tree.load_balancer.id])
+    await remove_amphora(room.store, await room.claim(), amphora.id)
+    await add_spare(room.store, amphora.id, amphora.host)
+    await confirm_spare(room.store, amphora.id)
+    await pool.drop_lost()
+    await pool.refill()
+    assert amphora.id not in {spare.id for spare in await list_spares(room.store)}
+    assert amphora.id in room.compute.list_sandboxes()
+    await pool.refill()
+    assert await count_ready(room) == {"one": 1, "two": 1}
 
 
 async def ask_for_none(room: Room) -> None:

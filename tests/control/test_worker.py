@@ -111,6 +111,17 @@ async def test_a_pass_that_lost_its_claim_is_cancelled(room: Room) -> None:
     await running
 
 
+async def test_an_agent_that_removed_an_amphora_since_the_backup_builds_it_again(room: Room) -> None:
+    """It refuses older epochs than that of the removal, and there is no sandbox to show which that was."""
+    async with room.control():
+        tree = await room.wait_settled(await room.create())
+        [amphora] = await room.amphorae(tree)
+        await room.compute.remove_amphora(amphora.host, amphora.id, epoch=5_000)
+        await room.edit(tree, edit_rename("as it was"))
+        await room.wait_settled(tree)
+        assert amphora.id in room.compute.list_sandboxes()
+
+
 async def test_a_fault_of_our_own_shows_and_heals(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     tree = await room.create()
     fallen = asyncio.Event()

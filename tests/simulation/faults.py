@@ -10,6 +10,7 @@ KINDS = (
     "database-answer-lost",
     "database-slow",
     "database-away",
+    "database-restored",
     "host-refuses",
     "host-answer-lost",
     "host-hangs",
@@ -25,6 +26,8 @@ KINDS = (
     "heartbeat-twice",
     "heartbeat-of-old-boot",
     "heartbeat-forged",
+    "clock-jumps",
+    "database-clock-jumps",
 )
 MOST = 0.04
 """Chance of one fault of a kind at one point, where the kind is frequent."""
@@ -33,8 +36,10 @@ MOST = 0.04
 class Faults:
     """`strikes` says whether a fault of a kind happens now."""
 
-    def __init__(self, rng: random.Random, deadly: str = "") -> None:
+    def __init__(self, rng: random.Random, deadly: str = "", sure: str = "") -> None:
         self.rng = rng
+        self._sure = sure
+        """A kind that is there for sure, and comes whenever it may."""
         self.deadly = deadly
         """A point at which whoever comes by first dies for sure: chance kills seldom where few come by."""
         self.over = False
@@ -46,6 +51,8 @@ class Faults:
         # Many seeds have few kinds: what only shows when one fault comes alone must not drown in others.
         chosen = rng.sample(KINDS, rng.randint(1, len(KINDS)))
         self._chances = {kind: rng.choice((0.002, 0.01, MOST)) for kind in chosen}
+        if sure:
+            self._chances[sure] = MOST
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -59,7 +66,7 @@ class Faults:
 
     def comes(self, kind: str, chance: float) -> bool:
         """Say whether a fault of a kind comes now that few occasions have: frequent or not, as `chance` has it."""
-        if self.over or kind not in self._chances or self.rng.random() >= chance:
+        if self.over or kind not in self._chances or (self.rng.random() >= chance and kind != self._sure):
             return False
         self.counts[kind] += 1
         return True

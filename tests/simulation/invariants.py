@@ -94,10 +94,10 @@ class Invariants:
     def _check_owned(self) -> None:
         """Whatever stands on a host carries an id that the database knows.
 
-        Unless a host lied about removing it, or was given up and came back with it.
+        Unless a host lied about removing it, or was given up and came back with it, or the database is an older one.
         """
         counts = self._world.faults.counts
-        if counts["host-lies"] or counts["host-old-news"] or counts["host-forgotten"]:
+        if any(counts[kind] for kind in ("host-lies", "host-old-news", "host-forgotten", "database-restored")):
             return
         database = self._world.database
         for host in self._world.hosts.hosts.values():
@@ -149,7 +149,14 @@ class Invariants:
             for host in self._world.hosts.hosts.values()
             if host.name in names or not there.isdisjoint(host.sandboxes)
         ]
+        if self._world.database.deployment.held_since is not None:
+            return tell_time()
         return max([self._disturbed_until.get(load_balancer_id, 0.0), *(host.struck_at for host in hosts)])
+
+    def go_back(self) -> None:
+        """Take in that the database is an older one: generations and epochs rise anew."""
+        self._order.clear()
+        self._judged.clear()
 
     def note_disturbed(self, load_balancer_id: str, until: float) -> None:
         self._disturbed_until[load_balancer_id] = max(until, self._disturbed_until.get(load_balancer_id, 0.0))
@@ -252,6 +259,8 @@ class Invariants:
         return {name: host for name, host in self._world.hosts.hosts.items() if not host.is_lost}
 
     def _find_leak(self) -> str | None:
+        if self._world.database.deployment.held_since is not None:
+            return "orphans are held"
         known, hosts = self._world.database.list_known_ids(), self._list_hosts().values()
         boxes = {one for host in hosts for one in host.sandboxes}
         amphorae = set(self._world.database.amphorae)

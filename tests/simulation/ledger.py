@@ -77,6 +77,20 @@ class Ledger:
         """Note whose place others were promised to take."""
         self._replaced.setdefault(load_balancer_id, set()).update(amphora_ids)
 
+    def copy(self) -> "Ledger":
+        """Return what is promised by now, for a database that may go back to now."""
+        other = Ledger()
+        other._promises = {
+            one: {key: Promise(asked=[*promise.asked]) for key, promise in promises.items()}
+            for one, promises in self._promises.items()
+        }
+        other._replaced = {one: set(replaced) for one, replaced in self._replaced.items()}
+        return other
+
+    def go_back(self, before: "Ledger") -> None:
+        self._promises, self._replaced = before._promises, before._replaced
+        self.version += 1
+
     # What became of it
 
     def find_vanished(self, present: Collection[str]) -> str | None:

@@ -36,7 +36,7 @@ class Operator:
                 await self._end_drains()
                 if not self._world.faults.over:
                     await self._begin_drain()
-                    await self._forget()
+                await self._forget()
                 await self._collect()
             except StateraError as error:
                 self._tell(f"is refused: {error.reason.slug}")
@@ -60,12 +60,15 @@ class Operator:
         hosts = self._world.hosts.hosts
         known = {drain.host for drain in await self._store.call("list_drains") if drain.is_gone}
         for host in hosts.values():
-            if host.is_cut_off and host.name not in known and self._world.faults.comes("host-forgotten", FORGETS):
-                # He may have been told that it could not be written, and says it again.
-                is_one_lost = any(other.is_lost for other in hosts.values())
-                host.is_lost = host.is_lost or (not is_one_lost and self._world.rng.random() < NEVER_BACK)
-                self._tell(f"gives up {host.name}{', which never comes back' if host.is_lost else ''}")
-                await self._store.call("forget_host", host.name, "operator")
+            if not host.is_cut_off or host.name in known:
+                continue
+            if not host.is_lost and self._world.faults.comes("host-forgotten", FORGETS):
+                others_live = not any(other.is_lost for other in hosts.values())
+                host.is_lost = others_live and self._world.rng.random() < NEVER_BACK
+            elif not host.is_lost:
+                continue
+            self._tell(f"gives up {host.name}{', which never comes back' if host.is_lost else ''}")
+            await self._store.call("forget_host", host.name, "operator")
 
     async def _collect(self) -> None:
         """Do as `statera orphans collect` does, where the database has been set back."""

@@ -88,6 +88,11 @@ class Process:
 
     # As its supervisor sees it
 
+    def turn_clock(self, skew_s: float) -> None:
+        """Set by how many seconds its clock is wrong from now on."""
+        self._skew_s = skew_s
+        self.disturb(0.0)
+
     def kill(self) -> None:
         self.dead = True
         self._frozen_until = 0.0

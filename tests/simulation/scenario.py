@@ -96,18 +96,20 @@ def _ask_for(member: Member, weight: int | None) -> Asked:
 class Simulation:
     """The world of one seed."""
 
-    def __init__(self, seed: int, deadly: str) -> None:
+    def __init__(self, seed: int, deadly: str, sure: str) -> None:
         self.seed = seed
         self.rng = random.Random(seed)
         self.ledger = Ledger()
         self.story = Story(lambda: self.invariants.check(), lambda: self.invariants.check_rows())
         self.starting = ""
         """The name of the process that starts now."""
-        self.faults = Faults(self.rng, deadly)
+        self.faults = Faults(self.rng, deadly, sure)
         compute = ComputeSettings(spares_per_host=self.rng.choice((0, 0, 1, 2)))
         self.settings = Settings(networks=(FRONT,), reconcile=OPTIONS, compute=compute)
         self.networks = networks_from_settings(self.settings.networks)
-        self.database = Database(self.now)
+        self.database_ahead_s = 0.0
+        """By how much the database's clock is wrong."""
+        self.database = Database(self.tell_database_time)
         self.database.rings = TwinBell.ring_all
         self.hosts = Hosts(HOSTS, lambda configuration: decode_rejected(configuration, REJECTED_PORT))
         self.ports = Ports(self.now)
@@ -127,6 +129,9 @@ class Simulation:
     def now(self) -> dt.datetime:
         return EPOCH + dt.timedelta(seconds=tell_time())
 
+    def tell_database_time(self) -> dt.datetime:
+        return self.now() + dt.timedelta(seconds=self.database_ahead_s)
+
     def make_uuid(self) -> uuid.UUID:
         return uuid.UUID(int=self.rng.getrandbits(128), version=4)
 
@@ -137,7 +142,7 @@ class Simulation:
         """Take in that a fault works on a process: on what it holds, and on what nobody holds, if it is a worker."""
         if process.kind.startswith("worker"):
             for load_balancer_id, row in self.database.balancers.items():
-                if row.lease_owner == process.name or is_free(row.lease_until, self.now()):
+                if row.lease_owner == process.name or is_free(row.lease_until, self.database.now()):
                     self.invariants.note_disturbed(load_balancer_id, until)
 
     def note_all_disturbed(self, seconds: float) -> None:
@@ -305,12 +310,15 @@ class Simulation:
                     raise AssertionError("a process ended")
 
 
-def simulate(seed: int, *, deadly: str = "") -> Simulation:
-    """Play one seed, and kill whoever comes first by the point that is `deadly`. Raises `Failed` with its story."""
+def simulate(seed: int, *, deadly: str = "", sure: str = "") -> Simulation:
+    """Play one seed, with a kind of fault that it has for `sure`, killing whoever is first at a point that is `deadly`.
+
+    Raises `Failed` with its story.
+    """
     simulation: list[Simulation] = []
 
     async def play() -> None:
-        simulation.append(Simulation(seed, deadly))
+        simulation.append(Simulation(seed, deadly, sure))
         with mock.patch("uuid.uuid4", simulation[0].make_uuid):
             await simulation[0].run()
 

@@ -60,11 +60,11 @@ class TwinStore:
         """Run one statement: it may be refused, slow, or done without anybody being told."""
         if name in IDLE_WHEN_EMPTY and not args[0]:
             return None
-        await self._process.point(f"the start of {name}")
         if self._process.strikes("database-slow"):
             seconds = self._faults.draw_s(0.5, 8.0)
             self._process.disturb(seconds)
             await asyncio.sleep(seconds)
+        await self._process.point(f"the start of {name}")
         await self.reach()
         answer = None if name in NOT_FOLLOWED else self._run(name, *args, **values)
         await self._process.point(f"the end of {name}")
