@@ -296,6 +296,9 @@ class AmphoraHost:
             with contextlib.suppress(RuntimeUnavailable, OSError):
                 text = await sandbox.engine.read_statistics()
             sandbox.note_answer(is_answer=bool(text))
+            if sandbox.is_hung:
+                # Not by the next turn of the watch: this one may itself be waiting for its answers.
+                self._keep_task(self._mend(sandbox))
         running = document is None or (sandbox.is_running and (bool(text) or not sandbox.is_hung))
         metrics = read_metrics(sandbox.id, text, haproxy_running=running)
         listeners, members = await sandbox.datagrams.observe(metrics.process)

@@ -390,6 +390,25 @@ async def test_a_haproxy_that_hangs_is_started_again(host: AmphoraHost, ground: 
         assert (await host.measure(sandbox)).haproxy_running
 
 
+async def test_a_haproxy_that_hangs_does_not_wait_for_a_turn_of_the_watch(ground: Ground) -> None:
+    host = ground.make_host()
+    await host.adopt()
+    with web_server() as port:
+        await host.ensure(ground.request())
+        await host.apply(ground.amphora_id, ground.configuration(ground.document([port])))
+        sandbox = await _observed(host, ground)
+        hung = sandbox.engine.find_pid()
+        for pid in process.list_running(ground.amphora_id):
+            os.kill(pid, signal.SIGSTOP)
+        await asyncio.gather(*(host.measure(sandbox) for _ in range(MOST_SILENCES)))
+
+        async def is_another() -> bool:
+            return sandbox.engine.find_pid() not in (None, hung) and await fetch(ground.vip) == str(port)
+
+        await eventually(is_another, "An answer of another one")
+    host.forget_processes()
+
+
 async def test_an_edit_that_waits_for_a_haproxy_that_hangs_does_not_keep_it_hanging(
     host: AmphoraHost, ground: Ground
 ) -> None:
