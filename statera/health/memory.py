@@ -87,12 +87,12 @@ class Memory:
             # Only the numbers of the parts are still needed, to tell replays.
             voice.parts = dict.fromkeys(voice.parts, voice.newest)
         picture = _picture(heartbeat)
-        returned = self._silent.pop(heartbeat.amphora_id, None)
-        if self._is_back(heartbeat) or picture != voice.picture or returned is not None:
+        is_back = self._is_back(heartbeat)
+        if is_back or picture != voice.picture:
             self._news[heartbeat.load_balancer_id] = None
         if not heartbeat.haproxy_running and (voice.whole is None or voice.whole.haproxy_running):
             self._stopped.add(heartbeat.load_balancer_id)
-        if voice.whole is None or returned is not None or voice.whole.has_vips != heartbeat.has_vips:
+        if is_back or voice.whole is None or voice.whole.has_vips != heartbeat.has_vips:
             self.holders.note(heartbeat.amphora_id, heartbeat.has_vips)
         voice.whole, voice.picture = heartbeat, picture
         self._judge_holders(heartbeat, voice.heard_at)
@@ -236,12 +236,15 @@ class Memory:
         self._missed_of = {}
         for amphora in amphorae:
             self._missed_of.setdefault(amphora.load_balancer_id, set()).add(amphora.id)
-        self._outdated = {amphora_id for amphora_id, voice in self._voices.items() if voice.heard_at < since}
+        # Only a whole heartbeat ends it, not the parts that count as being heard.
+        before = self._outdated
+        self._outdated = {one for one, voice in self._voices.items() if one in before or voice.heard_at < since}
 
     def _is_back(self, heartbeat: Heartbeat) -> bool:
-        """Note that an amphora is heard, and say whether it was not for long."""
+        """Note that an amphora is heard, and say whether it was not for long: silent, or heard by others alone."""
         amphora_id, missed = heartbeat.amphora_id, self._missed_of.get(heartbeat.load_balancer_id, set())
-        was_away = amphora_id in self._outdated or amphora_id in missed
+        was_away = amphora_id in self._silent or amphora_id in self._outdated or amphora_id in missed
+        self._silent.pop(amphora_id, None)
         self._outdated.discard(amphora_id)
         missed.discard(amphora_id)
         return was_away

@@ -357,3 +357,15 @@ def test_the_others_do_not_speak_for_one_that_is_missed() -> None:
     assert memory.observe(LB) == Observed()
     memory.set_missed([], NOW)
     assert memory.observe(LB).heard == 2
+
+
+def test_who_has_the_vips_is_told_again_after_a_silence_that_another_process_has_ended() -> None:
+    memory = make_memory(make_heartbeat(has_vips=False))
+    silence = Silence(amphora_id=AMPHORA, load_balancer_id=LB, host="h", since=NOW)
+    memory.holders.take_news(memory.knows)
+    memory.set_silent([silence])
+    assert memory.holders.take_news(memory.knows) == {AMPHORA: None}
+    memory.set_missed([make_amphora()], NOW + dt.timedelta(seconds=1))
+    memory.set_silent([])
+    memory.accept(make_heartbeat(2, has_vips=False), NOW + dt.timedelta(seconds=2))
+    assert memory.holders.take_news(memory.knows) == {AMPHORA: False}
