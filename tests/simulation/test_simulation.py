@@ -91,4 +91,4 @@ def test_a_story_does_not_depend_on_the_process_that_plays_it():
     ]
     first, second = (process.communicate()[0] for process in playing)
     assert first == second
-    assert first.decode().splitlines()[-1].endswith("is as it is wanted")
+    assert first.decode().splitlines()[-1].endswith("the world    knows of the change")
