@@ -292,19 +292,29 @@ class AmphoraHost:
     async def measure(self, sandbox: Sandbox) -> Metrics:
         """Return what HAProxy counts; nothing when it does not answer."""
         text, document = "", sandbox.record.document
-        if document is not None and document.parts:
-            with contextlib.suppress(RuntimeUnavailable, OSError):
-                text = await sandbox.engine.read_statistics()
-            sandbox.note_answer(is_answer=bool(text))
-            if sandbox.is_hung:
-                # Not by the next turn of the watch: this one may itself be waiting for its answers.
-                self._keep_task(self._mend(sandbox))
+        if document is None:
+            # An edit was cut off: nobody knows what it serves, but one that hangs must not keep the next one waiting.
+            if sandbox.engine.find_pid() is not None:
+                await self._ask(sandbox)
+        elif document.parts:
+            text = await self._ask(sandbox)
         running = document is None or (sandbox.is_running and (bool(text) or not sandbox.is_hung))
         metrics = read_metrics(sandbox.id, text, haproxy_running=running)
         listeners, members = await sandbox.datagrams.observe(metrics.process)
         return msgspec.structs.replace(
             metrics, listeners=(*metrics.listeners, *listeners), members=(*metrics.members, *members)
         )
+
+    async def _ask(self, sandbox: Sandbox) -> str:
+        """Return HAProxy's statistics, "" when it does not answer; one that hangs is looked after."""
+        text = ""
+        with contextlib.suppress(RuntimeUnavailable, OSError):
+            text = await sandbox.engine.read_statistics()
+        sandbox.note_answer(is_answer=bool(text))
+        if sandbox.is_hung:
+            # Not by the next turn of the watch: this one may itself be waiting for its answers.
+            self._keep_task(self._mend(sandbox))
+        return text
 
     # The watch
 

@@ -380,8 +380,9 @@ class Sandbox:
 
     async def keep_running(self, now: float) -> bool:
         """Mend what broke and start HAProxy again, later when it often breaks; True when it was tried."""
-        if self.is_hung and self.lock.locked() and not self._is_removed:
-            # Whoever changes it waits for answers that do not come, and so do all who wait for the lock.
+        if self.is_hung and (self.lock.locked() or self.record.document is None) and not self._is_removed:
+            # Whoever changes it waits for answers that do not come, and so do all who wait for the lock. Where it is
+            # not known what was live, the next configuration starts another one.
             self._silences = 0
             await process.end_all(self.id, but=process.OTHER_ENGINES)
         if not self._measure_broken(now) or self._restarts.wait_s(now) or self.lock.locked():

@@ -409,6 +409,30 @@ async def test_a_haproxy_that_hangs_does_not_wait_for_a_turn_of_the_watch(ground
     host.forget_processes()
 
 
+async def test_a_haproxy_that_hangs_after_an_edit_was_cut_off_is_ended_and_the_next_edit_serves(ground: Ground) -> None:
+    former, heir = ground.make_host(), ground.make_host()
+    await former.adopt()
+    with web_server() as port:
+        await former.ensure(ground.request())
+        await former.apply(ground.amphora_id, ground.configuration(ground.document([port])))
+        (await _observed(former, ground)).folders.changing.touch()
+        former.forget_processes()
+        await heir.adopt()
+        sandbox = await _observed(heir, ground)
+        assert sandbox.record.document is None
+        for pid in process.list_running(ground.amphora_id):
+            os.kill(pid, signal.SIGSTOP)
+        await asyncio.gather(*(heir.measure(sandbox) for _ in range(MOST_SILENCES)))
+
+        async def has_ended() -> bool:
+            return sandbox.engine.find_pid() is None
+
+        await eventually(has_ended, "The end of the one that hangs")
+        await heir.apply(ground.amphora_id, ground.configuration(ground.document([port]), 2))
+        assert await fetch(ground.vip) == str(port)
+    heir.forget_processes()
+
+
 async def test_an_edit_that_waits_for_a_haproxy_that_hangs_does_not_keep_it_hanging(
     host: AmphoraHost, ground: Ground
 ) -> None:
