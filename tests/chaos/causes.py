@@ -19,6 +19,11 @@ over so soon after it began. No outage begins later."""
 BUSY_S = 5.0
 """More than that where an agent must start before: the whole ground keeps two cores so busy that this
 takes 6 s."""
+LEAVES_TWO = ("power", "cut-both")
+LATE_S = 1.0
+"""A single amphora that was replaced while its host was away comes back with it, and has the VIP beside its successor
+until the control plane comes to remove it, which may itself be hurt for long. Then neighbours that send to it are
+refused for a moment."""
 
 
 class Blow(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +47,8 @@ def explain_outages(blows: Sequence[Blow], outages: Sequence[Outage], pairs: Col
     explained = Explained(causes=Counter(), wrong=[])
     for outage in outages:
         cause = find_cause(blows, outage)
+        if cause is None and outage.vip not in pairs:
+            cause = find_late_cause(blows, outage)
         explained.causes[cause.fault.kind if cause else "unexplained"] += outage.failed
         if cause is None:
             explained.wrong.append(f"outage without a cause: {outage}")
@@ -63,6 +70,14 @@ def find_cause(blows: Sequence[Blow], outage: Outage) -> Blow | None:
         and blow.began_s - EARLIER_S <= outage.began_s <= blow.ended_s + RECOVERY_S
     ]
     return min(near, key=lambda blow: (_distance_s(blow, outage), -blow.began_s), default=None)
+
+
+def find_late_cause(blows: Sequence[Blow], outage: Outage) -> Blow | None:
+    """Return the last fault that may have left two with the VIP, of an outage that is as short as the end of one."""
+    if outage.ended_s - outage.began_s > LATE_S:
+        return None
+    left = [blow for blow in blows if blow.fault.kind in LEAVES_TWO and outage.vip in blow.vips]
+    return max((blow for blow in left if blow.ended_s < outage.began_s), key=lambda blow: blow.ended_s, default=None)
 
 
 def find_longest_s(blows: Sequence[Blow], outage: Outage, pairs: Collection[str]) -> float:

@@ -62,10 +62,12 @@ def list_unserved(ground: Ground) -> list[str]:
 
 
 def list_wanted(ground: Ground) -> dict[str, list[Wanted]]:
-    """Return what the API shows, by load balancer."""
+    """Return what the API shows of what is to be served, by load balancer."""
     pools = {pool["id"]: pool for pool in ground.request("GET", "/v2/lbaas/pools")["pools"]}
     wanted: dict[str, list[Wanted]] = {}
     for listener in ground.request("GET", "/v2/lbaas/listeners")["listeners"]:
+        if not listener["admin_state_up"]:
+            continue
         pool = pools[listener["default_pool_id"]]
         members = ground.request("GET", f"/v2/lbaas/pools/{pool['id']}/members")["members"]
         one = Wanted(

@@ -6,11 +6,12 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 from statera.base.errors import StateraError
-from statera.base.processes import is_alive
+from statera.base.processes import is_alive, list_family
+from statera.cli.playground import WebServer
 from tests.chaos.causes import Blow
 from tests.chaos.clocks import write_offset
 from tests.chaos.story import Fault
@@ -21,6 +22,8 @@ from tests.hosts.service import Service
 SLOW_RUNS_S, SLOW_STANDS_S = 0.02, 0.18
 REVIVED_AFTER_S = 0.5
 FILLER = "filler"
+PROGRAMS = {"engine-pause": ("haproxy",), "vrrp-kill": ("keepalived",), "vrrp-pause": ("keepalived",)}
+"""What a fault of one sandbox strikes in it: everything, if it is not said."""
 LEGS = {"cut-management": (MANAGEMENT,), "cut-provider": (PROVIDER,), "cut-both": (MANAGEMENT, PROVIDER)}
 
 
@@ -68,8 +71,8 @@ class Hurt:
         with self._lock:
             began_s = self._now_s()
             self._standing[fault] = began_s, frozenset(self._find_served(fault.place).values())
-            if fault.kind.startswith("engine-"):
-                self._standing[fault] = began_s, self._strike_engine(fault)
+            if fault.kind.startswith(("engine-", "vrrp-")):
+                self._standing[fault] = began_s, self._strike_sandbox(fault)
             else:
                 self._begin(fault)
 
@@ -102,6 +105,8 @@ class Hurt:
                 write_offset(self._clock_of(fault.target), fault.amount)
             case "power":
                 self._ground.stop_host(fault.target)
+            case "member-down":
+                self._ground.stop_web_process(self._find_server(fault))
 
     def _undo(self, fault: Fault) -> None:
         match fault.kind:
@@ -122,10 +127,12 @@ class Hurt:
                 (self._machine(fault).disk / FILLER).unlink(missing_ok=True)
             case "clock":
                 write_offset(self._clock_of(fault.target), 0.0)
-            case "engine-pause":
+            case "engine-pause" | "vrrp-pause":
                 self._expect_mended(fault)
             case "power":
                 self._ground.start_host(fault.target)
+            case "member-down":
+                self._ground.run_web_process(self._find_server(fault))
 
     def _revive(self) -> None:
         while not self._enough.wait(REVIVED_AFTER_S):
@@ -139,6 +146,9 @@ class Hurt:
 
     def _machine(self, fault: Fault) -> Machine:
         return self._ground.machines[fault.target]
+
+    def _find_server(self, fault: Fault) -> WebServer:
+        return next(server for server in self._ground.servers if server.name == fault.target)
 
     def _find_postmaster(self) -> int:
         file = self._ground.data_dir / "postgres" / "postmaster.pid"
@@ -154,26 +164,26 @@ class Hurt:
         owners = {path.parent.name: _read_owner(path) for path in disk.glob("amphorae/*/record.json")}
         return {amphora_id: self._vips[owner] for amphora_id, owner in owners.items() if owner in self._vips}
 
-    def _strike_engine(self, fault: Fault) -> frozenset[str]:
-        """End all that runs in one sandbox, or hold its HAProxy up; a watched one if there is one. Return its VIP."""
+    def _strike_sandbox(self, fault: Fault) -> frozenset[str]:
+        """Kill or stop what runs in one sandbox, a watched one if there is one with such programs. Return its VIP."""
         machine, served = self._machine(fault), self._find_served(fault.target)
-        there = machine.list_sandboxes()
+        inside = {one: _list_inside(machine, one, PROGRAMS.get(fault.kind, ())) for one in machine.list_sandboxes()}
+        there = [one for one, pids in inside.items() if pids]
         there = [one for one in there if one in served] or there
         if not there:
             return frozenset()
         chosen = there[int(fault.amount * len(there))]
-        pids = _list_inside(machine, chosen)
-        if fault.kind == "engine-kill":
-            _send(pids, signal.SIGKILL)
+        if fault.kind.endswith("-kill"):
+            _send(inside[chosen], signal.SIGKILL)
         else:
-            self._held[fault] = [pid for pid in pids if _read_program(pid) == "haproxy"]
-            _send(self._held[fault], signal.SIGSTOP)
+            self._held[fault] = _pause_inside(machine, chosen, PROGRAMS[fault.kind])
         return frozenset({served[chosen]} if chosen in served else ())
 
     def _expect_mended(self, fault: Fault) -> None:
         left = [pid for pid in self._held.pop(fault, ()) if is_alive(pid)]
         if left:
-            self.wrong.append(f"HAProxy hung on {fault.target} for {fault.lasts_s:.1f} s and was not started again")
+            (program,) = PROGRAMS[fault.kind]
+            self.wrong.append(f"{program} hung on {fault.target} for {fault.lasts_s:.1f} s and was not started again")
         _send(left, signal.SIGCONT)
 
 
@@ -184,11 +194,21 @@ def _read_owner(record: Path) -> str:
     return ""
 
 
-def _list_inside(machine: Machine, amphora_id: str) -> list[int]:
-    """Return the processes of a sandbox, none while it comes or goes."""
+def _list_inside(machine: Machine, amphora_id: str, programs: Collection[str]) -> list[int]:
+    """Return the processes of a sandbox, those of some programs only or all; none while it comes or goes."""
     with contextlib.suppress(OSError, StateraError):
-        return machine.list_processes(amphora_id)
+        there = machine.list_processes(amphora_id)
+        return [pid for pid in there if not programs or _read_program(pid) in programs]
     return []
+
+
+def _pause_inside(machine: Machine, amphora_id: str, programs: Collection[str]) -> list[int]:
+    """Make these programs of a sandbox stand still, also what one of them starts meanwhile. Return the processes."""
+    held: list[int] = []
+    while fresh := [pid for pid in _list_inside(machine, amphora_id, programs) if pid not in held]:
+        _send(fresh, signal.SIGSTOP)
+        held += fresh
+    return held
 
 
 def _read_program(pid: int) -> str:
@@ -206,12 +226,9 @@ def _send(pids: Iterable[int], number: signal.Signals) -> None:
 def _pause_all(pid: int) -> list[int]:
     """Make a process and its children stand still, the parent first: it starts no others then. Return them."""
     _send([pid], signal.SIGSTOP)
-    with contextlib.suppress(OSError):
-        told = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
-        children = [int(word) for word in told.split()]
-        _send(children, signal.SIGSTOP)
-        return [pid, *children]
-    return [pid]
+    family = list_family(pid)
+    _send(family, signal.SIGSTOP)
+    return family
 
 
 def _make_slow(service: Service) -> threading.Event:

@@ -21,9 +21,12 @@ from tests.chaos.faults import Hurt
 from tests.chaos.settled import list_unsettled
 from tests.chaos.story import Fault, decide_story
 from tests.chaos.tenants import BALANCERS, Tenant
+from tests.chaos.ward import make_ward
 from tests.hosts.ground import Ground, raise_ground
 
-HOSTS, APIS, WORKERS, HEALTHS, TENANTS, SERVERS = 2, 2, 3, 2, 3, 5
+HOSTS, APIS, WORKERS, HEALTHS, TENANTS = 2, 2, 3, 2, 3
+STEADY, FRAIL = 5, 2
+"""Web servers that live all the time, as the members of all that is watched do, and others that die and come back."""
 PAIRS = 1
 """Tenants whose load balancer has two amphorae."""
 DISK_MIB = 16
@@ -59,6 +62,8 @@ class Outcome(msgspec.Struct, kw_only=True):
     calm_answered: int
     """Requests while only the control plane was hurt, when none may fail."""
     edits: dict[str, int]
+    struck: dict[str, int]
+    """Faults that may stop the traffic of something watched, by kind."""
     causes: dict[str, int]
     """Failed requests by the fault that explains them."""
     longest_s: float
@@ -84,7 +89,7 @@ class Chaos:
         try:
             with raise_ground(
                 self._tag,
-                servers=SERVERS,
+                servers=STEADY + FRAIL,
                 hosts=HOSTS,
                 apis=APIS,
                 workers=WORKERS,
@@ -108,12 +113,16 @@ class Chaos:
         return [sys.executable, str(source), str(self._clock_of(process))]
 
     def _run(self, ground: Ground) -> Outcome:
-        names = list(ground.controllers), list(ground.machines)
+        steady, frail = ground.servers[:STEADY], ground.servers[STEADY:]
+        names = list(ground.controllers), list(ground.machines), [server.name for server in frail[1:]]
         story = decide_story(self._seed, self._length_s, self._pause_s, *names, control_s=CONTROL_S)
         pair = _make_flavor(ground)
         flavors = [pair if number < PAIRS else None for number in range(TENANTS)]
-        tenants = [Tenant(ground, number, self._seed, ground.servers, one) for number, one in enumerate(flavors)]
+        tenants = [Tenant(ground, number, self._seed, steady, one) for number, one in enumerate(flavors)]
         owners = {one.balancer["id"]: ground.wait_active(one.balancer["id"])["vip_address"] for one in tenants}
+        ground.wait_active(make_ward(ground, steady, frail))
+        # This one is dead all the time: nothing that happens may bring its member ONLINE.
+        ground.stop_web_process(frail[0])
         vips = list(owners.values())
         for vip in vips:
             ground.wait_for(partial(_is_served, vip), f"An answer of {vip}")
@@ -125,9 +134,11 @@ class Chaos:
             self._play(hurt, story, started_at)
             for tenant in tenants:
                 tenant.stop()
-            over_at = time.monotonic()
+            converged_s = self._expect_settled(ground)
+            # As soon as all rests one member comes back and another one dies: both must be told.
+            ground.run_web_process(frail[0])
+            ground.stop_web_process(frail[1])
             self._expect_settled(ground)
-            converged_s = time.monotonic() - over_at
             for vip in vips:
                 self._expect(ground, partial(_has_one_holder, ground, vip), f"one holder of {vip}")
                 self._expect(ground, partial(_is_served, vip), f"an answer of {vip}")
@@ -150,6 +161,7 @@ class Chaos:
             failed=watch.failed,
             calm_answered=sum(one < CONTROL_S for one in watch.answered),
             edits=dict(edits),
+            struck=Counter(blow.fault.kind for blow in hurt.blows if blow.fault.stops_traffic and blow.vips),
             causes=dict(explained.causes),
             longest_s=round(max((one.ended_s - one.began_s for one in watch.outages), default=0.0), 2),
             wrong=self._wrong,
@@ -185,7 +197,9 @@ class Chaos:
         except Lasting:
             self._wrong.append(f"not within {CONVERGED_WITHIN_S:.0f} s: {what}")
 
-    def _expect_settled(self, ground: Ground) -> None:
+    def _expect_settled(self, ground: Ground) -> float:
+        """Return how many seconds it took."""
+        begun_at = time.monotonic()
         last: list[str] = []
 
         def is_settled() -> bool:
@@ -194,6 +208,7 @@ class Chaos:
 
         self._expect(ground, is_settled, "all that was edited settled and served")
         self._wrong += [f"stuck: {one}" for one in last]
+        return time.monotonic() - begun_at
 
     def _expect_no_leaks(self, ground: Ground) -> None:
         self._expect(ground, lambda: _list_strangers(ground) == [], "no sandbox without a row, no row without one")

@@ -1,4 +1,7 @@
-"""Whether all that was edited has come to rest: in the API's statuses, in HAProxy's files, in what HAProxy says."""
+"""Whether all that was edited has come to rest: in the API's statuses, in HAProxy's files, in what HAProxy says.
+
+And whether the API shows of everything how it really fares.
+"""
 
 import json
 from typing import Any
@@ -7,6 +10,7 @@ import httpx
 
 from statera.base.errors import Lasting
 from tests.chaos.engines import list_unserved
+from tests.chaos.statuses import WORKING, list_untrue
 from tests.chaos.tenants import BALANCERS
 from tests.hosts.ground import Ground
 
@@ -20,16 +24,19 @@ def list_unsettled(ground: Ground) -> list[str]:
                 told.append(f"{one['id']} is at {one['observed_generation']} of {one['generation']}")
             tree = ground.request("GET", f"{BALANCERS}/{one['id']}/status")
             told += list_troubled(tree["statuses"]["loadbalancer"])
-        return told or list_unserved(ground)
+        return told or list_untrue(ground) or list_unserved(ground)
     except (Lasting, httpx.TransportError) as error:
         return [f"the API does not tell: {error}"]
 
 
 def list_troubled(status: Any, kind: str = "loadbalancer") -> list[str]:
-    """Return what in a status tree is not ACTIVE or has a reason left, from the top down. Pure."""
-    provisioning, reason = status["provisioning_status"], status["status_reason"]
-    is_fine = provisioning == "ACTIVE" and reason is None
-    told = [] if is_fine else [f"{kind} {status['id']} is {provisioning}: {json.dumps(reason)}"]
+    """Return what in a status tree is not ACTIVE, from the top down, or works and has a reason left, or the reverse.
+
+    Pure.
+    """
+    provisioning, operating, reason = status["provisioning_status"], status["operating_status"], status["status_reason"]
+    is_fine = provisioning == "ACTIVE" and (reason is None) == (operating in WORKING)
+    told = [] if is_fine else [f"{kind} {status['id']} is {provisioning}, {operating}: {json.dumps(reason)}"]
     for below, found in status.items():
         for child in found if isinstance(found, list) else [found]:
             if isinstance(child, dict) and "provisioning_status" in child:

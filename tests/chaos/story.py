@@ -20,22 +20,27 @@ KINDS = {
     "clock": (3, 2.0, 6.0),
     "engine-kill": (2, 0.0, 0.0),
     "engine-pause": (1, 20.0, 22.0),
+    "vrrp-kill": (1, 0.0, 0.0),
+    "vrrp-pause": (1, 10.0, 11.0),
+    "member-down": (1, 4.0, 8.0),
     "power": (1, 1.0, 3.0),
 }
 """An agent takes a HAProxy for hung after three questions without an answer, of 5 s each (`MOST_SILENCES`): a pause of
-HAProxy is longer than that and than the second until it is looked after."""
+HAProxy is longer than that and than the second until it is looked after. It takes a keepalived for hung after two, one
+every two seconds."""
 LEAST_CLOCK_S, MOST_CLOCK_S = 5.0, 90.0
 CALM_S = 3.0
 """Between faults that stop the traffic of a whole host: each has its failed requests for itself."""
 STOPS_HOST = ("cut-provider", "cut-both", "power", "engine-kill")
-STOPS_TRAFFIC = (*STOPS_HOST, "engine-pause")
+STOPS_TRAFFIC = (*STOPS_HOST, "engine-pause", "vrrp-kill", "vrrp-pause")
 BETWEEN_S = 0.1
 """Least time between two faults of one target."""
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
-    """`begins_s` counts from the start of the story; after `lasts_s` the fault is undone. `target` is a process or a
-    host; `amount` is the jump of a clock in seconds, or a number between 0 and 1 that chooses among what is there."""
+    """`begins_s` counts from the start of the story; after `lasts_s` the fault is undone. `target` is a process, a
+    host or a web server; `amount` is the jump of a clock in seconds, or a number between 0 and 1 that chooses among
+    what is there."""
 
     kind: str
     target: str
@@ -80,6 +85,7 @@ def decide_story(
     pause_s: float,
     controllers: Sequence[str],
     hosts: Sequence[str],
+    members: Sequence[str],
     *,
     control_s: float = 0.0,
 ) -> tuple[Fault, ...]:
@@ -89,7 +95,7 @@ def decide_story(
     those can begin. In the first `control_s` seconds only the control plane is hurt: nothing stops traffic.
     """
     chance = random.Random(seed)
-    targets = {kind: _list_targets(kind, controllers, hosts) for kind in KINDS}
+    targets = {kind: _list_targets(kind, controllers, hosts, members) for kind in KINDS}
     deals = _shuffle_deals(chance, targets)
     free_at: dict[str, float] = {}
     faults: list[Fault] = []
@@ -118,9 +124,13 @@ def find_role(process: str) -> str:
     return process.partition("-")[0].rstrip("0123456789")
 
 
-def _list_targets(kind: str, controllers: Sequence[str], hosts: Sequence[str]) -> tuple[str, ...]:
+def _list_targets(
+    kind: str, controllers: Sequence[str], hosts: Sequence[str], members: Sequence[str]
+) -> tuple[str, ...]:
     if kind.startswith("database"):
         return ("database",)
+    if kind.startswith("member"):
+        return tuple(members)
     return (*controllers, *_list_agents(hosts)) if kind in ("kill", "pause", "clock") else tuple(hosts)
 
 
@@ -135,8 +145,8 @@ def _shuffle_deals(chance: random.Random, targets: dict[str, tuple[str, ...]]) -
         for role in roles:
             deals.append(Deal(kind=kind, targets=tuple(one for one in where if not role or find_role(one) == role)))
     chance.shuffle(deals)
-    # The longest needs most of a short story.
-    return sorted(deals, key=lambda deal: deal.kind != "engine-pause")
+    # The longest need most of a short story.
+    return sorted(deals, key=lambda deal: deal.kind not in ("engine-pause", "vrrp-pause"))
 
 
 def _make_fault(

@@ -70,6 +70,24 @@ def test_a_pair_does_not_wait_for_the_end_of_the_fault() -> None:
     assert explain_outages([_strike("cut-both", "b", 6.0, 1.0, ONE), power], [outage], {ONE}).wrong == []
 
 
+def test_what_comes_back_beside_its_successor_may_cost_a_moment_later_on() -> None:
+    power = _strike("power", "a", 10.0, 2.0, ONE)
+    moment, long = _fail(ONE, 30.0, 30.5), _fail(ONE, 30.0, 31.5)
+    assert explain_outages([power], [moment], ()).causes == {"power": 3}
+    for blows, outage, pairs in (([power], long, ()), ([power], moment, {ONE}), ([CUT], moment, ())):
+        assert explain_outages(blows, [outage], pairs).causes == {"unexplained": 3}
+    assert explain_outages([power], [_fail(OTHER, 30.0, 30.5)], ()).causes == {"unexplained": 3}
+
+
+def test_a_pair_does_not_wait_for_a_keepalived_that_stands_still_but_two_of_them_may_cost_more() -> None:
+    paused = _strike("vrrp-pause", "a", 10.0, 10.0, ONE)
+    outage = _fail(ONE, 10.0, 10.1 + RECOVERY_S)
+    assert len(explain_outages([paused], [outage], {ONE}).wrong) == 1
+    power = _strike("power", "b", 11.0, 3.0, ONE)
+    told = explain_outages([paused, power], [_fail(ONE, 11.0, 20.0)], {ONE})
+    assert (told.wrong, told.causes) == ([], {"power": 3})
+
+
 def test_the_nearest_of_several_faults_is_the_cause() -> None:
     later = _strike("engine-kill", "a", 14.0, 0.0, ONE)
     told = explain_outages([CUT, later], [_fail(ONE, 12.5, 12.6, 1), _fail(ONE, 14.1, 14.2, 2)], ())
