@@ -49,12 +49,13 @@ def plan_sharing(world: World) -> Iterator[AnyStep]:
     refresh = is_new or not all(has_ports(world, row) for row in told)
     kept = [row for row in members if _has_taken_over(world, row)]
     doubts = [reason for row in leaving if (reason := _doubt(world, row)) is not None]
-    if serving or any(is_live(world, row) for row in kept):
+    substitute = None if serving or kept or doubts else _find_substitute(world, members, leaving)
+    if serving or substitute is not None or any(is_live(world, row) for row in kept):
         yield from take_vips(world, [row for row in leaving if row not in serving])
     elif not doubts:
         yield from _gather_vips(world, [row for row in leaving if row.id not in lost])
-    substitute = None if serving or kept or doubts else _find_substitute(world, members, leaving)
-    sharing = [*kept, *(row for row in serving if row.role in PRIORITIES)]
+    followed = kept if substitute is None else [substitute]
+    sharing = [*followed, *(row for row in serving if row.role in PRIORITIES)]
     finish, outlived = _finish_takeover(world, leaving, sharing, is_doubtful=bool(doubts))
     yield from finish
     for row in told:

@@ -288,3 +288,20 @@ def test_where_nobody_else_can_serve_one_that_has_what_was_live_last_has_the_vip
     world = look(make_pair(), away, *rows[1:])
     plan = decide_plan(msgspec.structs.replace(world, sightings={**seen, "s": SILENT}))
     assert [step.amphora_id for step in plan.steps if isinstance(step, EnsureSandbox) and step.with_vips] == []
+
+
+def test_where_one_that_is_not_confirmed_serves_none_that_has_never_served_keeps_the_vips():
+    """A single one was built and never configured: then sharing was asked for, and all are replaced while it is new."""
+    single = make_one("s", AmphoraRole.STANDALONE, 20, "three", status=AmphoraStatus.PENDING_CREATE)
+    rows = [single, *(msgspec.structs.replace(row, status=AmphoraStatus.PENDING_CREATE) for row in (MASTER, BACKUP))]
+    stands_by = see(MASTER, sandbox_digest="stands by", generation=2)
+    seen: dict[str, Sighting] = {"s": see(single, generation=0), "m": stands_by, "b": None}
+    for status in (AmphoraStatus.PENDING_CREATE, AmphoraStatus.PENDING_DELETE):
+        there = [msgspec.structs.replace(single, status=status), *rows[1:]]
+        world = look(make_pair(amphorae_to_replace=("s",)), *there)
+        plan = decide_plan(msgspec.structs.replace(world, sightings=seen))
+        begun = plan.steps[: names(plan).index("Configure")]
+        given = [(step.amphora_id, step.with_vips) for step in begun if isinstance(step, EnsureSandbox)]
+        removed = [step.amphora_id for step in begun if isinstance(step, RemoveSandbox)]
+        is_condemned = status == AmphoraStatus.PENDING_DELETE
+        assert (given, removed) == (([("m", True)], ["s"]) if is_condemned else ([("s", False), ("m", True)], []))
