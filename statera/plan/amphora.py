@@ -120,7 +120,7 @@ def _plan_sandbox(
 def take_vips(world: World, worn: Sequence[Amphora]) -> Iterator[AnyStep]:
     """Take the VIPs from amphorae that are to be replaced and do not keep them."""
     for row in worn:
-        if row.status != AmphoraStatus.PENDING_DELETE and is_seen(world, row) and has_ports(world, row):
+        if row.status != AmphoraStatus.PENDING_DELETE and is_seen(world, row):
             yield from prepare(plan_amphora(world, row, [], with_vips=False))
 
 

@@ -154,9 +154,12 @@ def _gather_vips(world: World, leaving: Sequence[Amphora]) -> Iterator[AnyStep]:
     if heir is None:
         return
     others = [row for row in leaving if row is not heir and not {row.role, heir.role} <= PRIORITIES.keys()]
+    # Those of a restored database may not know each other's addresses any more.
+    circle = [row for row in live if row not in others and row.status != AmphoraStatus.PENDING_DELETE]
     hindrances: list[Reason] = []
-    is_staying = heir.status != AmphoraStatus.PENDING_DELETE
-    steps = [*give_vips(world, heir, hindrances)] if others and is_staying else []
+    steps: list[AnyStep] = []
+    if others or len(circle) > 1:
+        steps = [step for row in circle for step in give_vips(world, row, hindrances)]
     if not hindrances:
         yield from steps
         yield from take_vips(world, others)

@@ -12,7 +12,7 @@ from statera.model.network import Port, PortAddress
 from statera.model.tree import Tree
 from statera.plan.plan import decide_plan
 from statera.plan.spec import decide_sandbox_spec
-from statera.plan.steps import EnsureSandbox, RemoveSandbox, Settle
+from statera.plan.steps import EnsurePorts, EnsureSandbox, RemoveSandbox, Settle
 from statera.plan.world import Sighting, Unseen, World
 from tests.unit.plan.test_plan import BUILT, NOW, make_row, make_tree, make_world, names, see
 from tests.unit.plan.test_spec import LIMITS, NETWORKS
@@ -208,7 +208,33 @@ def test_while_nobody_is_confirmed_one_that_is_live_has_the_vips_alone():
         assert {
             step.amphora_id for step in ensured if not step.with_vips and step.amphora_id in seen | {"s": 0}
         } == losers
-        assert [step.amphora_id for step in ensured if step.with_vips] == ["s" if holder is None else holder]
+        # Whoever shares with the holder learns of those that come, too.
+        assert [step.amphora_id for step in ensured if step.with_vips] == (["s"] if holder is None else ["m", "b"])
+
+
+def test_those_that_share_know_each_other_when_a_restored_database_has_forgotten_an_address():
+    """It was backed up before the one had its port. Both are live, and both are to be replaced."""
+    rows = [msgspec.structs.replace(row, status=AmphoraStatus.PENDING_CREATE) for row in (MASTER, BACKUP)]
+    tree = make_pair(amphorae_to_replace=("m", "b"))
+    bare = msgspec.structs.replace(rows[1], ports=())
+    seen = {"m": see(rows[0], sandbox_digest="forgotten", has_vips=True), "b": see(bare, sandbox_digest="forgotten")}
+    first = decide_plan(make_world(rows[0], bare, tree=tree, sightings=seen))
+    begun = first.steps[: names(first).index("Configure")]
+    assert [step.amphora_id for step in begun if isinstance(step, EnsurePorts)][:1] == ["b"]
+    # Known again, also where the pass was cut off after that.
+    for plan in (first, decide_plan(make_world(*rows, tree=tree, sightings=seen))):
+        begun = plan.steps[: names(plan).index("Configure")]
+        given = [step.amphora_id for step in begun if isinstance(step, EnsureSandbox) and step.with_vips]
+        assert given == ["m", "b"]
+
+
+def test_one_without_its_port_gives_the_vips_up_beside_those_that_serve():
+    single = make_one("s", AmphoraRole.STANDALONE, 20, "three", status=AmphoraStatus.PENDING_CREATE)
+    world = look(make_pair(), single, MASTER, BACKUP)
+    bare = msgspec.structs.replace(single, ports=())
+    plan = decide_plan(msgspec.structs.replace(world, amphorae=(bare, MASTER, BACKUP)))
+    first = next(step for step in plan.steps if isinstance(step, EnsureSandbox))
+    assert (first.amphora_id, first.with_vips) == ("s", False)
 
 
 def test_while_only_a_condemned_one_is_live_it_has_the_vips_alone():
