@@ -124,7 +124,7 @@ def describe(tree: Tree) -> dict[tuple[str, str], Any]:
     balancer = tree.load_balancer
     wanted = [one for one in (balancer, *list_rows(tree)) if not one.deleting]
     told: dict[tuple[str, str], Any] = {(one.id, "there"): True for one in wanted}
-    told[balancer.id, "admin_state_up"] = balancer.admin_state_up
+    told |= {(one.id, "admin_state_up"): one.admin_state_up for one in wanted}
     told[balancer.id, "topology"] = balancer.topology
     told |= {(one.id, "protocol_port"): one.protocol_port for one in tree.listeners if not one.deleting}
     told |= {(one.id, "weight"): one.weight for one in tree.members if not one.deleting}

@@ -1,8 +1,9 @@
 """What the operating statuses must be once nothing goes wrong any more: by the contract, and by what truly works.
 
-`shared/api/rules.md`, section 7: a member is OFFLINE when disabled or not in the configuration, ERROR when nobody
-reaches it, DRAINING with weight 0, else ONLINE. A pool is OFFLINE when disabled or unused, ERROR when no member works,
-DEGRADED when some fail; a load balancer the same, of its pools. What is switched off is OFFLINE with all it serves.
+`shared/api/rules.md`, section 7: a member is OFFLINE when disabled or not in the configuration, NO_MONITOR when not
+checked, ERROR when nobody reaches it, DRAINING with weight 0, else ONLINE. A pool is OFFLINE when disabled or unused,
+ERROR when no member works, DEGRADED when some fail; a load balancer the same, of its pools. What is switched off is
+OFFLINE with all it serves.
 """
 
 from collections.abc import Collection, Iterator
@@ -26,7 +27,9 @@ def _list_statuses(tree: Tree, reached: Reached) -> Iterator[tuple[str, str, Ope
     balancer, pools = tree.load_balancer, []
     for pool in tree.pools:
         served = balancer.admin_state_up and pool.admin_state_up and _is_used(tree, pool)
-        members = [(one, _judge_member(one, reached, served)) for one in tree.list_members(pool.id)]
+        checked = any(one.pool_id == pool.id and one.admin_state_up for one in tree.health_monitors)
+        judge = _judge_checked if checked else _judge_unchecked
+        members = [(one, judge(one, reached, served)) for one in tree.list_members(pool.id)]
         for member, status in members:
             yield "member", member.id, member.operating_status, status
         wanted = _judge_pool([status for _, status in members]) if served else OperatingStatus.OFFLINE
@@ -50,7 +53,13 @@ def _is_used(tree: Tree, pool: Pool) -> bool:
     return any(one.admin_state_up and one.default_pool_id == pool.id for one in tree.listeners)
 
 
-def _judge_member(member: Member, reached: Reached, served: bool) -> OperatingStatus:
+def _judge_unchecked(member: Member, _reached: Reached, served: bool) -> OperatingStatus:
+    if not member.admin_state_up:
+        return OperatingStatus.OFFLINE
+    return OperatingStatus.NO_MONITOR if member.weight or not served else OperatingStatus.DRAINING
+
+
+def _judge_checked(member: Member, reached: Reached, served: bool) -> OperatingStatus:
     if not served or not member.admin_state_up:
         return OperatingStatus.OFFLINE
     if f"{member.address}:{member.protocol_port}" not in reached:
@@ -59,6 +68,6 @@ def _judge_member(member: Member, reached: Reached, served: bool) -> OperatingSt
 
 
 def _judge_pool(members: list[OperatingStatus]) -> OperatingStatus:
-    if members and OperatingStatus.ONLINE not in members:
+    if members and not {OperatingStatus.ONLINE, OperatingStatus.NO_MONITOR} & set(members):
         return OperatingStatus.ERROR
     return OperatingStatus.DEGRADED if OperatingStatus.ERROR in members else OperatingStatus.ONLINE

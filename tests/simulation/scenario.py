@@ -47,6 +47,7 @@ from tests.simulation.operator import Operator
 from tests.simulation.outside import Hosts, Ports, ReachedPorts, SimCompute, decode_rejected
 from tests.simulation.processes import Process
 from tests.simulation.story import EPOCH, Story, tell_time
+from tests.simulation.switches import choose_part, switch_part
 from tests.simulation.twins import TwinBell, TwinStore, twins_in_place
 from tests.simulation.virtual import run_virtually
 
@@ -66,7 +67,7 @@ FRONT = NetworkSettings(
 MOST_BALANCERS = 4
 EDITS = (
     *("member", "member", "weight", "drop-member", "listener"),
-    *("bad", "switch", "topology", "fail-over", "delete"),
+    *("bad", "switch", "switch-part", "topology", "fail-over", "delete"),
 )
 
 
@@ -218,6 +219,12 @@ class Simulation:
             up = not balancer.admin_state_up
             decide = update_load_balancer(lambda row: msgspec.structs.replace(row, admin_state_up=up), terms)
             return _wish(tree, "switch on or off", decide, {(balancer.id, "admin_state_up"): up})
+        if kind == "switch-part":
+            part = choose_part(tree, rng)
+            up = not part.admin_state_up
+            what = f"switch a {type(part).__name__} {'on' if up else 'off'}"
+            asked = {(part.id, "there"): True, (part.id, "admin_state_up"): up}
+            return _wish(tree, what, switch_part(part, up, terms), asked)
         if kind == "topology":
             other = next(one for one in Topology if one != balancer.topology)
             decide = update_load_balancer(lambda row: msgspec.structs.replace(row, topology=other), terms)
@@ -229,12 +236,13 @@ class Simulation:
             decide = delete_load_balancer(cascade=True, terms=terms)
             return _wish(tree, "be deleted", decide, {(balancer.id, "there"): False})
         member = make_member(pool, rng.randint(1, 10_000))
-        return _wish(tree, "take a member", create_member(member, terms), _ask_for(member, member.weight))
+        asked = {**_ask_for(member, member.weight), (member.id, "admin_state_up"): True}
+        return _wish(tree, "take a member", create_member(member, terms), asked)
 
     def _wish_listener(self, tree: Tree, port: int, terms: Terms) -> Wish:
         fresh = make_listener(tree.load_balancer, protocol=ListenerProtocol.TCP, protocol_port=port)
         what = "listen where nobody can" if port == REJECTED_PORT else f"listen on {port}"
-        asked = {(fresh.id, "there"): True, (fresh.id, "protocol_port"): port}
+        asked = {(fresh.id, "there"): True, (fresh.id, "protocol_port"): port, (fresh.id, "admin_state_up"): True}
         return _wish(tree, what, create_listener(fresh, terms), asked)
 
     async def judge(self, process: Process) -> None:
@@ -253,13 +261,16 @@ class Simulation:
 
     def list_wanted_members(self, tree: Tree) -> set[tuple[str, str, str]]:
         """Return id, place and weight of the members that are to stand in the configuration."""
-        members = tree.members if tree.load_balancer.admin_state_up else ()
+        served = {one.default_pool_id for one in tree.listeners if one.admin_state_up}
+        served &= {one.id for one in tree.pools if one.admin_state_up and tree.load_balancer.admin_state_up}
+        members = [one for one in tree.members if one.pool_id in served]
         return {(one.id, f"{one.address}:{one.protocol_port}", str(one.weight)) for one in members}
 
     def list_wanted_words(self, tree: Tree) -> dict[str, bool]:
         """Return the ports that are to stand in the configuration, and those of no listener any more that are not."""
         up = tree.load_balancer.admin_state_up
-        return {f"{tree.load_balancer.vip.address}:{one.protocol_port}": up for one in tree.listeners}
+        address = tree.load_balancer.vip.address
+        return {f"{address}:{one.protocol_port}": up and one.admin_state_up for one in tree.listeners}
 
     # Fate
 
