@@ -40,7 +40,9 @@ class Drainer:
         if not stays:
             return
         hosts = mark_draining(await self._compute.observe_hosts(), drains)
-        moves = decide_moves(stays, hosts, await count_placed(self._store), at_once=self._at_once)
+        placed = await count_placed(self._store)
+        gone = {drain.host for drain in drains.values() if drain.is_gone}
+        moves = decide_moves(stays, hosts, placed, at_once=self._at_once, gone=gone)
         await explain_drains(self._store, moves.blocked)
         for stay in moves.start:
             await self._ask(stay, drains[stay.host].actor)

@@ -51,6 +51,16 @@ def test_one_amphora_of_a_load_balancer_at_a_time() -> None:
     assert numbers(decide_moves(stays, hosts, {}, at_once=9).start) == ["1"]
 
 
+def test_on_a_host_that_is_gone_nobody_waits_for_its_twin() -> None:
+    """It is out of reach for good: the first one's successor could never take over from it."""
+    hosts = [DRAINED, Host(name="b", reachable=True), Host(name="c", reachable=True)]
+    twins = [make_stay(1, asked=True), make_stay(2, load_balancer_id="balancer 1"), make_stay(3)]
+    assert numbers(decide_moves(twins, hosts, {}, at_once=1).start) == []
+    assert numbers(decide_moves(twins, hosts, {}, at_once=1, gone={"a"}).start) == ["2"]
+    elsewhere = [twins[0], make_stay(2, load_balancer_id="balancer 1", host="c")]
+    assert numbers(decide_moves(elsewhere, hosts, {}, at_once=1, gone={"a"}).start) == []
+
+
 def test_no_more_than_there_is_room_for() -> None:
     hosts = [DRAINED, Host(name="b", reachable=True, amphora_count=8, amphora_limit=10)]
     moves = decide_moves([make_stay(number) for number in range(5)], hosts, {}, at_once=9)
