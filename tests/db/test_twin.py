@@ -51,7 +51,7 @@ DATES = ("since", "created_at", "updated_at", "held_since")
 NAMES = ("sweep", "trim")
 HOSTS = ("one", "two")
 ROOMS = (claims, failover, amphorae, chores, spares, drains, deployment, generations, observations, trees)
-OWN = {"after", "check_claim", "come_back", "leave", "list_balancers", "ring", "wake"}
+OWN = {"after", "check_claim", "come_back", "leave", "list_balancers", "ring_bell", "wake"}
 """What the database in memory is not asked by a process."""
 UNORDERED = ("list_voices",)
 LIMITS = Limits(per_minute=3, fleet_percent=50.0)

@@ -66,7 +66,7 @@ class Database(Fleet):
         """Answer again; nobody hears the bell for a while."""
         self.waits_s, self.deaf_until = None, self.after(deaf_s)
 
-    def ring(self) -> None:
+    def ring_bell(self) -> None:
         if self.deaf_until is None or self.deaf_until <= self.now():
             self.rings()
 
@@ -79,7 +79,7 @@ class Database(Fleet):
         for row in woken:
             row.due_at = min(row.due_at, now)
         if woken:
-            self.ring()
+            self.ring_bell()
 
     def check_claim(self, claim: Claim) -> None:
         self._held(claim)
@@ -96,7 +96,7 @@ class Database(Fleet):
         if tree.load_balancer.id in self.balancers:
             raise Refused(Refusal.CONFLICT, "Already an entity with that specified id.")
         self.balancers[tree.load_balancer.id] = BalancerRow(tree=tree, due_at=self.now())
-        self.ring()
+        self.ring_bell()
 
     def edit(self, load_balancer_id: str, decide: Decide) -> Tree:
         row = self.balancers.get(load_balancer_id)
@@ -111,7 +111,7 @@ class Database(Fleet):
                 after, _drop_reason(after.load_balancer, bare), lambda one: _drop_reason(one, bare)
             )
             row.due_at, row.failures, row.failing_since = self.now(), 0, None
-            self.ring()
+            self.ring_bell()
         return after
 
     def load_tree(self, load_balancer_id: str) -> Tree | None:
@@ -271,7 +271,7 @@ class Database(Fleet):
         row = self.balancers.get(claim.load_balancer_id)
         if row is not None and row.epoch == claim.epoch:
             row.lease_owner, row.lease_until, row.due_at = None, None, self.now()
-            self.ring()
+            self.ring_bell()
 
     def lift_epoch(self, claim: Claim, seen: int) -> None:
         row = self._held(claim)
@@ -289,7 +289,7 @@ class Database(Fleet):
         for row in marked:
             row.due_at = now
         if marked:
-            self.ring()
+            self.ring_bell()
 
 
 def list_rows(tree: Tree) -> Iterator[Resource]:
