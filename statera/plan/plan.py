@@ -121,7 +121,8 @@ def _find_keeper(world: World, amphora: Amphora | None, seat: Seat) -> Amphora |
     heir = find_heir(world, rows)
     if heir is not None and (heir.status == AmphoraStatus.ALLOCATED or _list_seen(world, seat.condemned)):
         return heir
-    former = find_heir(world, seat.condemned)
+    # The newest of several: it has been given what was accepted last.
+    former = find_heir(world, seat.condemned[::-1])
     if former is not None:
         return former
     there = [row for row in _list_seen(world, rows) if row in seat.worn or row.status == AmphoraStatus.ALLOCATED]
@@ -135,9 +136,12 @@ def _list_outlived(world: World, amphora: Amphora | None, seat: Seat, keeper: Am
     A configuration that is rejected then keeps the VIP from being on two of them for as long as it is wanted.
     """
     heir = amphora if keeper is None else keeper
-    # Of several that are condemned nobody knows which one has the VIP: all wait for the successor.
-    if heir is None or heir in seat.condemned or not is_live(world, heir):
+    if heir is None or not is_live(world, heir):
         return []
+    if heir in seat.condemned:
+        # Several may have the VIP: one of them serves on, unless one that is out of reach may serve.
+        is_doubtful = any(doubt_end(world, row) for row in seat.worn)
+        return [row for row in _list_seen(world, seat.condemned) if row is not heir and not is_doubtful]
     return [row for row in seat.condemned if not isinstance(world.sightings.get(row.id), Unseen)]
 
 
@@ -159,7 +163,7 @@ def _plan_seat(
     doubts = [reason for row in worn if (reason := doubt_end(world, row)) is not None]
     stands_by = keeper not in (None, amphora) or (keeper is None and bool(doubts))
     hindrances: list[Reason] = []
-    if outlived and keeper in worn:
+    if outlived and keeper is not None and keeper is not amphora:
         yield from give_vips(world, keeper, hindrances)
     yield from _plan_server(world, amphora, troubles, outlived if not hindrances else (), with_vips=not stands_by)
     troubles += doubts

@@ -350,6 +350,31 @@ def test_one_that_is_to_go_finishes_its_take_over_while_there_is_no_room():
     assert names(plan) == ["EnsureSandbox", *REMOVED, "Configure", "ConfirmAmphora", "Wait"]
 
 
+def test_of_two_that_are_condemned_the_newer_serves_on_alone():
+    """A pass was cut off while the VIP moved, and the host of the one that it moved to was away for a while."""
+    older, newer = (make_row(name, status=AmphoraStatus.PENDING_DELETE) for name in ("older", "newer"))
+    new = make_row("new", status=AmphoraStatus.PENDING_CREATE)
+    standing_by = decide_sandbox_spec(make_tree(), new, NETWORKS, LIMITS, with_vips=False).digest()
+    unready = see(new, generation=0, configuration_digest="", sandbox_digest=standing_by)
+    sightings: dict[str, Sighting] = {
+        "older": see(older, generation=2),
+        "newer": see(newer, generation=3, sandbox_digest="since then others have gone"),
+        "new": unready,
+    }
+    plan = decide_plan(make_world(older, newer, new, sightings=sightings))
+    before = plan.steps[: names(plan).index("Configure")]
+    assert [(type(step), step.amphora_id) for step in before if isinstance(step, EnsureSandbox | RemoveSandbox)] == [
+        (EnsureSandbox, "newer"),
+        (RemoveSandbox, "older"),
+    ]
+    # Not while a third one may serve.
+    away = make_row("away", last_heartbeat_at=NOW)
+    tree = make_tree(amphorae_to_replace=("away",))
+    silent = Unseen(Reason(slug="agent-unreachable", sentence="Host one does not answer."))
+    plan = decide_plan(make_world(older, newer, away, new, tree=tree, sightings={**sightings, "away": silent}))
+    assert "RemoveSandbox" not in names(plan)
+
+
 def test_one_that_took_over_and_serves_nothing_gives_the_vip_back():
     """Its host lied about its configuration; whoever is condemned serves on until the next one is ready."""
     former = make_row("former", status=AmphoraStatus.PENDING_DELETE)
