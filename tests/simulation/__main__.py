@@ -41,7 +41,7 @@ def play_many(seeds: range) -> int:
         for count, (seed, story) in enumerate(pool.imap_unordered(play, seeds, chunksize=10), start=1):
             if story:
                 failed.append(seed)
-                print(story if len(failed) <= 3 else story.splitlines()[-2], flush=True)
+                print(story if len(failed) <= 3 else f"{seed}: {story.splitlines()[-2]}", flush=True)
             if count % 1000 == 0:
                 print(f"{count} seeds played, {len(failed)} failed, {time.monotonic() - began:.0f} s", flush=True)
     print(f"{len(seeds)} seeds, {len(failed)} failed{': ' if failed else ''}{sorted(failed)[:50] if failed else ''}")
