@@ -49,6 +49,10 @@ def plan_sharing(world: World) -> Iterator[AnyStep]:
     refresh = is_new or not all(has_ports(world, row) for row in told)
     kept = [row for row in members if _has_taken_over(world, row)]
     doubts = [reason for row in leaving if (reason := _doubt(world, row)) is not None]
+    is_lost = not serving and not doubts and not any(is_live(world, row) for row in kept)
+    if is_lost and any(is_live(world, row) for row in leaving if row.id not in lost):
+        # What they served is lost: who is live has the VIPs until they are configured anew.
+        kept = []
     substitute = None if serving or kept or doubts else _find_substitute(world, members, leaving)
     if serving or substitute is not None or any(is_live(world, row) for row in kept):
         yield from take_vips(world, [row for row in leaving if row not in serving])
@@ -57,36 +61,42 @@ def plan_sharing(world: World) -> Iterator[AnyStep]:
     followed = kept if substitute is None else [substitute]
     sharing = [*followed, *(row for row in serving if row.role in PRIORITIES)]
     finish, outlived = _finish_takeover(world, leaving, sharing, is_doubtful=bool(doubts))
-    yield from finish
+    if substitute is None:
+        yield from finish
     for row in told:
         yield from ensure_ports(world, row)
 
     troubles: dict[str, list[Reason]] = {row.id: [] for row in (*serving, *members)}
     rests: dict[str, list[AnyStep]] = {}
-    for row in (*serving, *kept):
+    for row in (*serving, *followed):
         steps = [*plan_amphora(world, row, troubles[row.id], refresh=refresh)]
         # Who was away learns with whom it shares before anything is configured, which may be rejected for long.
         begun = [*prepare(steps)]
         yield from begun
         rests[row.id] = steps[len(begun) :]
+    if substitute is not None and not troubles[substitute.id]:
+        # It has the VIPs now.
+        yield from finish
+    elif substitute is not None:
+        outlived = []
     for row in serving:
         # What stands in its way holds nobody up: it is to go.
         yield from rests[row.id]
+    joined = [row for row in members if row in followed or (is_live(world, row) and _has_joined(world, row))]
     ready: list[Amphora] = []
     absent: list[Reason] = []
-    for row in [*kept, *(member for member in members if member not in kept)]:
-        if row in kept:
+    for row in [*followed, *(member for member in members if member not in followed)]:
+        if row in followed:
             yield from rests[row.id]
         else:
-            joined = row is substitute or _has_joined(world, row)
-            yield from plan_amphora(world, row, troubles[row.id], refresh=refresh, with_vips=joined)
+            yield from plan_amphora(world, row, troubles[row.id], refresh=refresh, with_vips=row in joined)
         if not troubles[row.id]:
             ready.append(row)
         elif row.status == AmphoraStatus.ALLOCATED and isinstance(world.sightings.get(row.id), Unseen):
             absent += troubles[row.id]
         else:
             blocked += troubles[row.id]
-    fresh = [row for row in ready if row not in (*kept, substitute) and not _has_joined(world, row)]
+    fresh = [row for row in ready if row not in joined]
     doubts += [reason for row in members if fresh and (reason := _doubt_hearing(world, row)) is not None]
     for row in fresh if not doubts else ():
         yield join(world, row, f"Amphora {row.id} takes part in sharing the VIPs.")
@@ -168,9 +178,11 @@ def _gather_vips(world: World, leaving: Sequence[Amphora]) -> Iterator[AnyStep]:
 def _find_substitute(world: World, members: Sequence[Amphora], leaving: Sequence[Amphora]) -> Amphora | None:
     """Return who has the VIPs although it is not confirmed, and the others are not ready: nobody else can serve.
 
-    All that served were lost while what is wanted now is rejected, and it was given what was live last.
+    All that served were lost while what is wanted now is rejected, and it was given what was live last. Those that are
+    condemned and come back are removed.
     """
-    if any(is_live(world, row) for row in leaving) or any(_doubt_hearing(world, row) for row in members):
+    others = [row for row in leaving if row.status != AmphoraStatus.PENDING_DELETE]
+    if any(is_live(world, row) for row in others) or any(_doubt_hearing(world, row) for row in members):
         return None
     return next((row for row in members if is_live(world, row)), None)
 

@@ -331,3 +331,32 @@ def test_where_one_that_is_not_confirmed_serves_none_that_has_never_served_keeps
         removed = [step.amphora_id for step in begun if isinstance(step, RemoveSandbox)]
         is_condemned = status == AmphoraStatus.PENDING_DELETE
         assert (given, removed) == (([("m", True)], ["s"]) if is_condemned else ([("s", False), ("m", True)], []))
+
+
+def test_one_that_is_condemned_and_comes_back_goes_where_one_that_is_not_confirmed_serves():
+    """The successor was given the VIPs while that one was out of reach; what is wanted now is rejected."""
+    former = make_one("f", AmphoraRole.MASTER, 20, "three", status=AmphoraStatus.PENDING_DELETE)
+    rows = [former, *(msgspec.structs.replace(row, status=AmphoraStatus.PENDING_CREATE) for row in (MASTER, BACKUP))]
+    world = look(make_pair(), *rows)
+    serves = see(MASTER, sandbox_digest=world.sightings["m"].sandbox_digest, generation=2)  # type: ignore[union-attr]
+    seen: dict[str, Sighting] = {"f": see(former, generation=2), "m": serves, "b": None}
+    plan = decide_plan(msgspec.structs.replace(world, sightings=seen))
+    begun = plan.steps[: names(plan).index("Configure")]
+    assert [step.amphora_id for step in begun if isinstance(step, RemoveSandbox)] == ["f"]
+    assert [step.amphora_id for step in begun if isinstance(step, EnsureSandbox) and not step.with_vips] == []
+
+
+def test_one_that_has_lost_what_it_served_has_no_vips_while_another_one_is_live():
+    """It was rebuilt with nothing, and what is wanted now is rejected. Whoever is condemned serves on."""
+    former = make_one("f", AmphoraRole.STANDALONE, 20, "three", status=AmphoraStatus.PENDING_DELETE)
+    empty = make_one("s", AmphoraRole.STANDALONE, 23, "two")
+    worn = make_one("b", AmphoraRole.BACKUP, 22, "one", status=AmphoraStatus.PENDING_CREATE)
+    world = look(make_tree(), former, empty, worn)
+    lost = see(empty, sandbox_digest=world.sightings["s"].sandbox_digest, generation=0, configuration_digest="")  # type: ignore[union-attr]
+    seen: dict[str, Sighting] = {"f": see(former), "s": lost, "b": None}
+    plan = decide_plan(msgspec.structs.replace(world, sightings=seen))
+    begun = plan.steps[: names(plan).index("Configure")]
+    changed = [(step.amphora_id, step.with_vips) for step in begun if isinstance(step, EnsureSandbox)]
+    assert (changed, [step for step in begun if isinstance(step, RemoveSandbox)]) == ([("s", False)], [])
+    after = names(plan)[names(plan).index("Configure") :]
+    assert after[:3] == ["Configure", "EnsureSandbox", "ConfirmAmphora"]
