@@ -465,11 +465,12 @@ def _read_secret(kind: type, value: Any) -> Any:
         raise NotImplementedError(f"no option is a {kind}")
     if not isinstance(value, str):
         raise TypeError(f"Expected `str`, got `{type(value).__name__}`")
-    return DatabaseUrl(value) if kind is DatabaseUrl else Secret(value)
+    return kind(value)
 
 
 def _is_secret(kind: Any) -> bool:
-    return get_origin(kind) is Secret or kind is DatabaseUrl
+    plain = get_origin(kind) or kind
+    return isinstance(plain, type) and issubclass(plain, Secret)
 
 
 def _override(values: dict[str, Any], name: str, text: str) -> None:
