@@ -2,7 +2,9 @@
 
 from rich.text import Text
 
+from statera.base.printable import make_printable
+
 
 def plain(text: str) -> Text:
     """Return it as it is, with `?` for what cannot be printed."""
-    return Text("".join(letter if letter.isprintable() else "?" for letter in text))
+    return Text(make_printable(text, len(text)))
