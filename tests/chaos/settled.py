@@ -10,8 +10,9 @@ import httpx
 
 from statera.base.errors import Lasting
 from tests.chaos.engines import list_unserved
-from tests.chaos.statuses import WORKING, list_untrue
+from tests.chaos.statuses import list_untrue
 from tests.chaos.tenants import BALANCERS
+from tests.fixtures.operating import WORKING
 from tests.hosts.ground import Ground
 
 

@@ -1,16 +1,16 @@
-"""Which operating statuses are true, by what runs and by the API's own rules, beside those that the API shows.
+"""Which operating statuses are true, by what runs and by the contract, beside those that the API shows.
 
-The rules are those of the contract (rules.md section 7). Entry: `list_untrue`.
+Entry: `list_untrue`.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
 
+from statera.model.enums import OperatingStatus
+from tests.fixtures.operating import judge_balancer, judge_member, judge_pool, judge_switch
 from tests.hosts.ground import Ground
-
-WORKING = ("ONLINE", "NO_MONITOR")
 
 
 class Shown(msgspec.Struct, kw_only=True):
@@ -58,43 +58,25 @@ def compare_statuses(shown: Shown, dead: Collection[str]) -> list[str]:
     ]
 
 
-def _tell_true(shown: Shown, dead: Collection[str]) -> dict[str, str]:
+def _tell_true(shown: Shown, dead: Collection[str]) -> dict[str, OperatingStatus]:
     """Return the status of each object by its id."""
     used = {one["default_pool_id"] for one in shown.listeners if one["admin_state_up"]}
-    true = {one["id"]: _tell_enabled(one) for one in (*shown.listeners, *shown.monitors)}
+    true = {one["id"]: judge_switch(up=one["admin_state_up"]) for one in (*shown.listeners, *shown.monitors)}
     for pool in shown.pools:
         members = shown.members[pool["id"]]
-        is_used = pool["admin_state_up"] and pool["id"] in used
-        true |= {one["id"]: _tell_member(one, pool, dead, is_used=is_used) for one in members}
-        true[pool["id"]] = _tell_pool([true[one["id"]] for one in members], is_used=is_used)
+        is_served = pool["admin_state_up"] and pool["id"] in used
+        true |= {one["id"]: _tell_member(one, pool, dead, is_served=is_served) for one in members}
+        true[pool["id"]] = judge_pool([true[one["id"]] for one in members], is_served=is_served)
     for one in shown.balancers:
-        true[one["id"]] = _tell_balancer([true[pool["id"]] for pool in one["pools"]])
+        true[one["id"]] = judge_balancer([true[pool["id"]] for pool in one["pools"]], up=one["admin_state_up"])
     return true
 
 
-def _tell_enabled(one: Any) -> str:
-    return "ONLINE" if one["admin_state_up"] else "OFFLINE"
-
-
-def _tell_member(member: Any, pool: Any, dead: Collection[str], *, is_used: bool) -> str:
-    if not member["admin_state_up"]:
-        return "OFFLINE"
-    if "healthmonitor_id" not in pool:
-        return "NO_MONITOR"
-    if not is_used:
-        return "OFFLINE"
-    if member["address"] in dead:
-        return "ERROR"
-    return "ONLINE" if member["weight"] else "DRAINING"
-
-
-def _tell_pool(members: Sequence[str], *, is_used: bool) -> str:
-    if not is_used:
-        return "OFFLINE"
-    if members and not any(status in WORKING for status in members):
-        return "ERROR"
-    return "DEGRADED" if "ERROR" in members else "ONLINE"
-
-
-def _tell_balancer(pools: Sequence[str]) -> str:
-    return next((status for status in ("ERROR", "DEGRADED") if status in pools), "ONLINE")
+def _tell_member(member: Any, pool: Any, dead: Collection[str], *, is_served: bool) -> OperatingStatus:
+    return judge_member(
+        up=member["admin_state_up"],
+        weight=member["weight"],
+        is_checked="healthmonitor_id" in pool,
+        is_served=is_served,
+        works=member["address"] not in dead,
+    )

@@ -1,15 +1,13 @@
 """What the operating statuses must be once nothing goes wrong any more: by the contract, and by what truly works.
 
-`shared/api/rules.md`, section 7: a member is OFFLINE when disabled or not in the configuration, NO_MONITOR when not
-checked, ERROR when nobody reaches it, DRAINING with weight 0, else ONLINE. A pool is OFFLINE when disabled or unused,
-ERROR when no member works, DEGRADED when some fail; a load balancer the same, of its pools. What is switched off is
-OFFLINE with all it serves.
+What is switched off is OFFLINE with all it serves.
 """
 
 from collections.abc import Collection, Iterator
 
 from statera.model.enums import OperatingStatus
-from statera.model.tree import Member, Pool, Tree
+from statera.model.tree import Pool, Tree
+from tests.fixtures.operating import judge_balancer, judge_member, judge_pool, judge_switch
 
 Reached = Collection[str]
 """The places of members that at least one of the amphorae reaches."""
@@ -28,46 +26,24 @@ def _list_statuses(tree: Tree, reached: Reached) -> Iterator[tuple[str, str, Ope
     for pool in tree.pools:
         served = balancer.admin_state_up and pool.admin_state_up and _is_used(tree, pool)
         checked = any(one.pool_id == pool.id and one.admin_state_up for one in tree.health_monitors)
-        judge = _judge_checked if checked else _judge_unchecked
-        members = [(one, judge(one, reached, served)) for one in tree.list_members(pool.id)]
-        for member, status in members:
-            yield "member", member.id, member.operating_status, status
-        wanted = _judge_pool([status for _, status in members]) if served else OperatingStatus.OFFLINE
-        pools.append(wanted)
-        yield "pool", pool.id, pool.operating_status, wanted
+        members = []
+        for one in tree.list_members(pool.id):
+            works = f"{one.address}:{one.protocol_port}" in reached
+            status = judge_member(
+                up=one.admin_state_up, weight=one.weight, is_checked=checked, is_served=served, works=works
+            )
+            members.append(status)
+            yield "member", one.id, one.operating_status, status
+        pools.append(judge_pool(members, is_served=served))
+        yield "pool", pool.id, pool.operating_status, pools[-1]
     for listener in tree.listeners:
         up = balancer.admin_state_up and listener.admin_state_up
-        yield "listener", listener.id, listener.operating_status, _on_or_off(up)
+        yield "listener", listener.id, listener.operating_status, judge_switch(up=up)
     for monitor in tree.health_monitors:
-        yield "monitor", monitor.id, monitor.operating_status, _on_or_off(monitor.admin_state_up)
-    worst = next((one for one in (OperatingStatus.ERROR, OperatingStatus.DEGRADED) if one in pools), None)
-    status = OperatingStatus.OFFLINE if not balancer.admin_state_up else worst or OperatingStatus.ONLINE
+        yield "monitor", monitor.id, monitor.operating_status, judge_switch(up=monitor.admin_state_up)
+    status = judge_balancer(pools, up=balancer.admin_state_up)
     yield "load balancer", balancer.id, balancer.operating_status, status
-
-
-def _on_or_off(up: bool) -> OperatingStatus:
-    return OperatingStatus.ONLINE if up else OperatingStatus.OFFLINE
 
 
 def _is_used(tree: Tree, pool: Pool) -> bool:
     return any(one.admin_state_up and one.default_pool_id == pool.id for one in tree.listeners)
-
-
-def _judge_unchecked(member: Member, _reached: Reached, served: bool) -> OperatingStatus:
-    if not member.admin_state_up:
-        return OperatingStatus.OFFLINE
-    return OperatingStatus.NO_MONITOR if member.weight or not served else OperatingStatus.DRAINING
-
-
-def _judge_checked(member: Member, reached: Reached, served: bool) -> OperatingStatus:
-    if not served or not member.admin_state_up:
-        return OperatingStatus.OFFLINE
-    if f"{member.address}:{member.protocol_port}" not in reached:
-        return OperatingStatus.ERROR
-    return OperatingStatus.ONLINE if member.weight else OperatingStatus.DRAINING
-
-
-def _judge_pool(members: list[OperatingStatus]) -> OperatingStatus:
-    if members and not {OperatingStatus.ONLINE, OperatingStatus.NO_MONITOR} & set(members):
-        return OperatingStatus.ERROR
-    return OperatingStatus.DEGRADED if OperatingStatus.ERROR in members else OperatingStatus.ONLINE
