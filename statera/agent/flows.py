@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from statera.agent.nft import run_nft
+from statera.agent.nft import FAMILIES, find_family, run_nft
 from statera.agent.parting import Parting, read_connected
 from statera.base.files import write_whole
 from statera.base.logging import get_logger
@@ -129,10 +129,10 @@ def list_rules(document: DatagramDocument) -> Iterator[str]:
             yield f"add counter inet {TABLE} {word}_{key}"
         idle_s = min(max(1, listener.timeout_ms // 1000), MOST_S)
         for address in listener.addresses:
-            family, bits = ("ip6", "ipv6_addr") if ":" in address else ("ip", "ipv4_addr")
+            family = find_family(address)
             place, known = f"{family} daddr {address} {protocol} dport {listener.port}", f"{family}_{key}"
             yield (
-                f"add set inet {TABLE} {known} {{ type {bits} . inet_service; flags dynamic,timeout; "
+                f"add set inet {TABLE} {known} {{ type {FAMILIES[family]} . inet_service; flags dynamic,timeout; "
                 f"size {MOST_FLOWS}; timeout {idle_s}s; }}"
             )
             yield f"add rule inet {TABLE} input {place} counter name in_{key}"

@@ -7,6 +7,13 @@ from collections.abc import Sequence
 from statera.agent import namespace
 
 ASK_WITHIN_S = 5.0
+FAMILIES = {"ip": "ipv4_addr", "ip6": "ipv6_addr"}
+"""As rules name them, with the types of their addresses."""
+
+
+def find_family(address: str) -> str:
+    """Return the one that an address is of."""
+    return "ip6" if ":" in address else "ip"
 
 
 def run_nft(amphora_id: str, words: Sequence[str], given: str = "") -> str | None:

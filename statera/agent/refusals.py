@@ -19,7 +19,7 @@ from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from statera.agent import namespace
-from statera.agent.nft import run_nft
+from statera.agent.nft import FAMILIES, find_family, run_nft
 
 SOL_RAW, ICMP_FILTER, ICMP6_FILTER = 255, 1, 1
 UNREACHABLE, UNREACHABLE_V6 = 3, 1
@@ -35,8 +35,6 @@ MOST_BYTES = 2048
 MOST_SOURCES = 4
 """Refused datagrams of a member that are looked for, the last ones. Who makes them up has so many tries at a look."""
 TABLE = "statera_refusals"
-FAMILIES = {"ip": "ipv4_addr", "ip6": "ipv6_addr"}
-"""With the names of their addresses' types in nft(8)."""
 REMEMBERED_S, MOST_REMEMBERED = 10, 65_536
 """Of what was sent to members; what is beyond is not remembered, and no refusal of it counts."""
 
@@ -110,7 +108,7 @@ class Refusals:
 def tell_lookup(source: Endpoint, member: Endpoint) -> list[str]:
     """Return the words for `nft` that fail unless the first has asked the second."""
     key = f"{source[0]} . {source[1]} . {member[0]} . {member[1]}"
-    return ["get", "element", "inet", TABLE, f"asked_{_family(member)}", f"{{ {key} }}"]
+    return ["get", "element", "inet", TABLE, f"asked_{find_family(member[0])}", f"{{ {key} }}"]
 
 
 def list_rules(members: Collection[Endpoint]) -> Iterator[str]:
@@ -122,7 +120,7 @@ def list_rules(members: Collection[Endpoint]) -> Iterator[str]:
     for family, address in FAMILIES.items():
         yield f"add set inet {TABLE} members_{family} {{ type {address} . inet_service; }}"
         yield f"flush set inet {TABLE} members_{family}"
-        if keys := ", ".join(f"{member[0]} . {member[1]}" for member in members if _family(member) == family):
+        if keys := ", ".join(f"{member[0]} . {member[1]}" for member in members if find_family(member[0]) == family):
             yield f"add element inet {TABLE} members_{family} {{ {keys} }}"
         yield (
             f"add set inet {TABLE} asked_{family} {{ type {address} . inet_service . {address} . inet_service; "
@@ -132,10 +130,6 @@ def list_rules(members: Collection[Endpoint]) -> Iterator[str]:
             f"add rule inet {TABLE} output {family} daddr . udp dport @members_{family} "
             f"update @asked_{family} {{ {family} saddr . udp sport . {family} daddr . udp dport }}"
         )
-
-
-def _family(member: Endpoint) -> str:
-    return "ip6" if ":" in member[0] else "ip"
 
 
 def _open_v4() -> socket.socket:
