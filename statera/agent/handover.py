@@ -65,11 +65,11 @@ def take_from_loopback(spec: SandboxSpec) -> None:
 
 def is_on_loopback(spec: SandboxSpec) -> bool:
     """Say whether one of the VIPs is there."""
-    vips = {str(ipaddress.ip_address(text)) for text in _list_vips(spec)}
+    vips = _list_vips(spec)
     if not vips:
         return False
     with namespace.entered(spec.amphora_id):
-        return not vips.isdisjoint(list_addresses("lo"))
+        return not list_addresses("lo").isdisjoint(vips)
 
 
 def clear_loopback(spec: SandboxSpec) -> None:
@@ -79,7 +79,7 @@ def clear_loopback(spec: SandboxSpec) -> None:
     """
     with namespace.entered(spec.amphora_id):
         there = {text for text in list_addresses("lo") if not ipaddress.ip_address(text).is_loopback}
-        left = there - {str(ipaddress.ip_address(text)) for text in _list_vips(spec)}
+        left = there.difference(_list_vips(spec))
         if left:
             with IPRoute() as inside:
                 for text in left:
@@ -87,7 +87,8 @@ def clear_loopback(spec: SandboxSpec) -> None:
 
 
 def _list_vips(spec: SandboxSpec) -> list[str]:
-    return [text for interface in spec.interfaces for text in interface.vips]
+    """Return them as the kernel writes them."""
+    return [str(ipaddress.ip_address(text)) for interface in spec.interfaces for text in interface.vips]
 
 
 def _take(inside: Any, index: int, vip: str) -> None:
