@@ -43,22 +43,24 @@ def plan_sharing(world: World) -> Iterator[AnyStep]:
     yield from steps
     leaving = [row for row in world.amphorae if row not in members]
     lost = {row_id for seat in seats.values() for row_id in seat.lost}
-    serving = [row for row in leaving if _has_taken_over(world, row) and row.id not in lost]
+    left = [row for row in leaving if row.id not in lost]
+    serving = [row for row in left if _has_taken_over(world, row)]
     told = [row for row in (*serving, *members) if not isinstance(world.sightings.get(row.id), Unseen)]
     is_new = any(isinstance(step, AddAmphora) for step in steps)
     refresh = is_new or not all(has_ports(world, row) for row in told)
     kept = [row for row in members if _has_taken_over(world, row)]
     doubts = [reason for row in leaving if (reason := _doubt(world, row)) is not None]
-    is_lost = not serving and not doubts and not any(is_live(world, row) for row in kept)
-    if is_lost and any(is_live(world, row) for row in leaving if row.id not in lost):
-        # What they served is lost: who is live has the VIPs until they are configured anew.
-        kept = []
-    substitute = None if serving or kept or doubts else _find_substitute(world, members, leaving)
-    if serving or substitute is not None or any(is_live(world, row) for row in kept):
+    substitute: Amphora | None = None
+    if not serving and not doubts:
+        if not _has_live(world, kept) and _has_live(world, left):
+            # What they served is lost: who is live has the VIPs until they are configured anew.
+            kept = []
+        substitute = None if kept else _find_substitute(world, members, leaving)
+    followed = kept if substitute is None else [substitute]
+    if serving or _has_live(world, followed):
         yield from take_vips(world, [row for row in leaving if row not in serving])
     elif not doubts:
-        yield from _gather_vips(world, [row for row in leaving if row.id not in lost])
-    followed = kept if substitute is None else [substitute]
+        yield from _gather_vips(world, left)
     sharing = [*followed, *(row for row in serving if row.role in PRIORITIES)]
     finish, outlived = _finish_takeover(world, leaving, sharing, is_doubtful=bool(doubts))
     if substitute is None:
@@ -74,11 +76,10 @@ def plan_sharing(world: World) -> Iterator[AnyStep]:
         begun = [*prepare(steps)]
         yield from begun
         rests[row.id] = steps[len(begun) :]
-    if substitute is not None and not troubles[substitute.id]:
-        # It has the VIPs now.
+    if substitute is not None:
+        # Only once it has the VIPs.
+        finish, outlived = ([], []) if troubles[substitute.id] else (finish, outlived)
         yield from finish
-    elif substitute is not None:
-        outlived = []
     for row in serving:
         # What stands in its way holds nobody up: it is to go.
         yield from rests[row.id]
@@ -139,7 +140,7 @@ def _finish_takeover(
     sharing was asked for. `is_doubtful`: one that is out of reach may have the VIPs.
     """
     condemned = [row for row in leaving if row.status == AmphoraStatus.PENDING_DELETE and is_seen(world, row)]
-    if any(is_live(world, row) for row in sharing):
+    if _has_live(world, sharing):
         last = sorted(condemned, key=lambda row: _has_vips(world, row))
         return [step for row in last for step in remove_amphora(row, hands_over=True)], condemned
     singles = [row for row in leaving if row.role not in PRIORITIES]
@@ -182,7 +183,7 @@ def _find_substitute(world: World, members: Sequence[Amphora], leaving: Sequence
     condemned and come back are removed.
     """
     others = [row for row in leaving if row.status != AmphoraStatus.PENDING_DELETE]
-    if any(is_live(world, row) for row in others) or any(_doubt_hearing(world, row) for row in members):
+    if _has_live(world, others) or any(_doubt_hearing(world, row) for row in members):
         return None
     return next((row for row in members if is_live(world, row)), None)
 
@@ -207,6 +208,10 @@ def _doubt_hearing(world: World, row: Amphora) -> Reason | None:
 
 def _has_taken_over(world: World, row: Amphora) -> bool:
     return row.status == AmphoraStatus.ALLOCATED and is_seen(world, row)
+
+
+def _has_live(world: World, rows: Iterable[Amphora]) -> bool:
+    return any(is_live(world, row) for row in rows)
 
 
 def _has_vips(world: World, row: Amphora) -> bool:
