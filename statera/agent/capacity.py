@@ -1,11 +1,13 @@
 """How many amphorae this machine can carry beside `agent.amphora_limit`: what is left of descriptors, processes,
-network namespaces and entries of the kernel's tables of neighbours.
+memory, network namespaces and entries of the kernel's tables of neighbours.
 
 Whoever notices only when the kernel refuses has half a sandbox then, and can tell a tenant nothing but an error number.
+Of memory it would not even refuse: it ends the HAProxies of others.
 """
 
 import contextlib
 import os
+import re
 import resource
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,6 +22,8 @@ FILES_OF_ONE, FILES_KEPT = 128, 2048
 """Of all processes of the machine: those of an idle amphora, and what is left to others."""
 PROCESSES_OF_ONE, PROCESSES_KEPT = 6, 128
 """HAProxy and keepalived are two each, and an old worker stays while it has connections."""
+MEMORY_OF_ONE_MIB, MEMORY_KEPT_MIB = 10, 256
+"""An amphora alone takes 8 MiB and its keepalived 4, among many less; the control processes are there already."""
 NAMESPACES, NAMESPACES_LIMIT = Path("/run/netns"), Path("/proc/sys/user/max_net_namespaces")
 NAMESPACES_KEPT = 16
 """Those without a name, such as containers', are not counted: the kernel tells at last (`namespace.py`)."""
@@ -60,6 +64,15 @@ def read_capacity(count: int, configured: int) -> Capacity:
     return decide_capacity(count, configured, list(_list_left(count)))
 
 
+def judge_memory(told: str) -> Iterator[Left]:
+    """Yield what `/proc/meminfo` says is left, nothing if it does not. What could be swapped out does not count."""
+    found = dict(re.findall(r"^(MemTotal|MemAvailable):\s+([0-9]{1,18}) kB$", told, re.MULTILINE))
+    if len(found) == 2:
+        limit = f"the machine has {int(found['MemTotal']) // 1024} MiB of memory (MemAvailable)"
+        free = int(found["MemAvailable"]) // 1024
+        yield Left(limit=limit, free=free, of_one=MEMORY_OF_ONE_MIB, kept=MEMORY_KEPT_MIB)
+
+
 def judge_neighbours(tables: Sequence[Table], count: int) -> list[Left]:
     """Return what `count` amphorae leave of the tables. They may use less now: until all are asked at once."""
     return [
@@ -92,6 +105,8 @@ def _list_left(count: int) -> Iterator[Left]:
         yield Left(limit=limit, free=most - used, of_one=FILES_OF_ONE, kept=FILES_KEPT)
     for limit, free in _list_free_processes():
         yield Left(limit=limit, free=free, of_one=PROCESSES_OF_ONE, kept=PROCESSES_KEPT)
+    with contextlib.suppress(OSError, ValueError):
+        yield from judge_memory(_read("/proc/meminfo"))
     with contextlib.suppress(OSError, ValueError):
         most = int(_read(NAMESPACES_LIMIT))
         limit = f"the machine may have {most} network namespaces (user.max_net_namespaces)"

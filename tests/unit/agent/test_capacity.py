@@ -1,10 +1,18 @@
 """How many amphorae a machine carries follows from what is left of it."""
 
 import resource
+from pathlib import Path
 
 import pytest
 
-from statera.agent.capacity import Capacity, Left, decide_capacity, raise_descriptors, read_capacity
+from statera.agent.capacity import (
+    Capacity,
+    Left,
+    decide_capacity,
+    judge_memory,
+    raise_descriptors,
+    read_capacity,
+)
 
 
 def left(free: int, *, limit: str = "files", of_one: int = 8, kept: int = 100) -> Left:
@@ -30,7 +38,28 @@ def test_the_scarcest_decides_unless_the_option_does(count: int, given: tuple[Le
     assert decide_capacity(count, 50, given) == Capacity(limit=limit, why=why)
 
 
+def tell_memory(available_mib: int) -> str:
+    names = ("MemTotal", "MemFree", "MemAvailable", "SwapFree")
+    figures = (2048, 100, available_mib, 4096)
+    return "".join(f"{name}:{mib * 1024:>15} kB\n" for name, mib in zip(names, figures, strict=True))
+
+
+@pytest.mark.parametrize(("available_mib", "limit"), [(2000, 50), (286, 13), (265, 10), (100, 10)])
+def test_a_machine_without_memory_takes_no_more(available_mib: int, limit: int) -> None:
+    found = decide_capacity(10, 50, list(judge_memory(tell_memory(available_mib))))
+    assert found.limit == limit
+    why = f"the machine has 2048 MiB of memory (MemAvailable), and {available_mib} are left"
+    assert found.why == (why if limit < 50 else "")
+
+
+@pytest.mark.parametrize("told", ["", "MemTotal: 12 kB", "MemTotal: x kB\nMemAvailable: y kB"])
+def test_memory_that_nobody_tells_of_bounds_nothing(told: str) -> None:
+    assert list(judge_memory(told)) == []
+
+
 def test_this_machine_tells_what_it_has() -> None:
+    told = Path("/proc/meminfo").read_text(encoding="ascii")
+    assert [one.free > 0 for one in judge_memory(told)] == [True]
     assert read_capacity(3, 3) == Capacity(limit=3)
     endless = read_capacity(0, 2**62)
     assert 0 < endless.limit < 2**62
