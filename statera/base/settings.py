@@ -406,6 +406,14 @@ class Settings(Section, frozen=True, kw_only=True):
             "it again; 0: never, for a debugger.",
         ),
     ] = 60.0
+    watchdog_start_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="Seconds that one of them may take from its start to its first sign of life; 0: as long as it "
+            "likes.",
+        ),
+    ] = 300.0
     database: DatabaseSettings = DatabaseSettings()
     api: ApiSettings = ApiSettings()
     identity: IdentitySettings = IdentitySettings()

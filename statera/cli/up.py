@@ -28,7 +28,7 @@ from statera.base.settings import Settings
 from statera.base.watchdog import READY, Supervisor
 from statera.cli.preflight import check_ready, describe_faults
 from statera.cli.wards import find_account, find_prefix, hand_over
-from statera.cli.watchdog import Watchdog, listening_for_life, without_watchdog
+from statera.cli.watchdog import Hang, Patience, Watchdog, listening_for_life, without_watchdog
 
 log = get_logger("cli")
 
@@ -94,10 +94,11 @@ def _run_alone(settings: Settings, config: Path | None) -> None:
         hand_over(settings, account)
         prefix = find_prefix(settings, account, _command(["config", "show"], config))
         _upgrade(config)
+        patience = Patience(settings.watchdog_s, settings.watchdog_start_s)
         place, user_id = Path(settings.run_dir) / "up.sock", account.uid if account is not None else None
         with (
             keep_page(settings, "up") as page,
-            listening_for_life(place, settings.watchdog_s, user_id) as watchdog,
+            listening_for_life(place, patience, user_id) as watchdog,
         ):
             _supervise(_list_roles(settings, prefix), config, postgres, stopping, page, watchdog)
     finally:
@@ -154,7 +155,7 @@ def _supervise(
             hung = watchdog.turn(time.monotonic())
             for role in roles:
                 if role.process is not None and role.process.pid in hung:
-                    _end_hung(role, role.process, hung[role.process.pid] - watchdog.patience_s)
+                    _end_hung(role, role.process, hung[role.process.pid])
                 _keep_running(role, config, time.monotonic(), watchdog)
             pids = [role.process.pid if role.process is not None else None for role in roles]
             if page is not None and pids != told:
@@ -188,12 +189,12 @@ def _wait_for_change(timeout_s: float) -> None:
     signal.sigtimedwait({signal.SIGCHLD}, timeout_s)
 
 
-def _end_hung(role: Role, process: subprocess.Popen[bytes], late_s: float) -> None:
-    if late_s >= KILL_AFTER_S:
+def _end_hung(role: Role, process: subprocess.Popen[bytes], hang: Hang) -> None:
+    if hang.late_s >= KILL_AFTER_S:
         process.kill()
     elif not role.is_hung:
         role.is_hung = True
-        log.error("process hangs", role=role.name, pid=process.pid)
+        log.error("process hangs", role=role.name, pid=process.pid, why=hang.why)
         HANGS.labels(role.name).inc()
         process.send_signal(signal.SIGABRT)
 

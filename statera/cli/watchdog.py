@@ -10,6 +10,8 @@ import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import msgspec
+
 from statera.base.listening import short_path
 from statera.base.watchdog import MEANT, PATIENCE, PLACE, SIGN
 
@@ -22,54 +24,78 @@ _CREDENTIALS = struct.Struct("3i")
 _MOST_BYTES = 4096
 
 
+class Patience(msgspec.Struct, frozen=True):
+    """For how many seconds a process may be silent before it counts as hung; 0: for ever."""
+
+    turning_s: float
+    """Since its last sign of life."""
+    starting_s: float
+    """Since its start, while it has given none."""
+
+
+class Hang(msgspec.Struct, frozen=True):
+    """What is known of a process that hangs."""
+
+    late_s: float
+    """How long it has been silent beyond what it may be."""
+    why: str
+
+
 class Watchdog:
     """Hears signs of life, and counts for how long each process has been silent."""
 
-    def __init__(self, place: Path, patience_s: float, user_id: int | None) -> None:
-        """`patience_s`: seconds of silence after which a process counts as hung, 0 for never. Raises `OSError`."""
+    def __init__(self, place: Path, patience: Patience, user_id: int | None) -> None:
+        """Raises `OSError`."""
         self._place = place
         self._user_id = user_id
-        self.patience_s = patience_s
+        self._patience = patience
         self._listening = _listen_at(place, user_id)
         self._inode = place.lstat().st_ino
-        self._silent_s: dict[int, float | None] = {}
+        self._silent_s: dict[int, float] = {}
+        self._starting: set[int] = set()
+        """Who has not spoken yet."""
         self._turned_at: float | None = None
 
     def environment(self) -> dict[str, str]:
         """Return the variables for a process that is started."""
-        if not self.patience_s:
+        if not self._patience.turning_s:
             return {}
-        return {PLACE: str(self._place), PATIENCE: str(int(self.patience_s * 1_000_000))}
+        return {PLACE: str(self._place), PATIENCE: str(int(self._patience.turning_s * 1_000_000))}
 
-    def turn(self, now_s: float) -> dict[int, float]:
-        """Hear who has spoken since the last turn; return the seconds of silence of those that hang, by pid.
-
-        Who has never spoken is not waited for: it may still begin.
-        """
+    def turn(self, now_s: float) -> dict[int, Hang]:
+        """Hear who has spoken since the last turn; return those that hang, by pid."""
         passed_s = min(now_s - self._turned_at, TURN_MOST_S) if self._turned_at is not None else 0.0
         self._turned_at = now_s
         is_reachable = self._is_reachable()
         if not is_reachable:
             self._listen_anew()
         for pid, silent_s in self._silent_s.items():
-            if silent_s is not None:
-                self._silent_s[pid] = silent_s + passed_s if is_reachable else 0.0
+            self._silent_s[pid] = silent_s + passed_s if is_reachable else 0.0
         for pid in self._hear():
             if pid in self._silent_s:
                 self._silent_s[pid] = 0.0
-        return {
-            pid: silent_s
-            for pid, silent_s in self._silent_s.items()
-            if silent_s is not None and silent_s >= self.patience_s
-        }
+                self._starting.discard(pid)
+        return {pid: hang for pid in self._silent_s if (hang := self._judge(pid)) is not None}
+
+    def _judge(self, pid: int) -> Hang | None:
+        is_starting = pid in self._starting
+        most_s = self._patience.starting_s if is_starting else self._patience.turning_s
+        late_s = self._silent_s[pid] - most_s
+        # Who is not asked for signs of life gives none.
+        if not most_s or not self._patience.turning_s or late_s < 0:
+            return None
+        since, option = ("since its start", "watchdog_start_s") if is_starting else ("any more", "watchdog_s")
+        return Hang(late_s, f"It has given no sign of life {since} for {most_s:g} s ({option}).")
 
     def expect(self, pid: int) -> None:
         """Listen to a process that was started; what others send does not count."""
-        self._silent_s[pid] = None
+        self._silent_s[pid] = 0.0
+        self._starting.add(pid)
 
     def forget(self, pid: int) -> None:
         """Wait no more for a process that has ended: another may get its number."""
         self._silent_s.pop(pid, None)
+        self._starting.discard(pid)
 
     def close(self) -> None:
         """Hear nobody any more."""
@@ -102,9 +128,9 @@ class Watchdog:
 
 
 @contextlib.contextmanager
-def listening_for_life(place: Path, patience_s: float, user_id: int | None) -> Iterator[Watchdog]:
+def listening_for_life(place: Path, patience: Patience, user_id: int | None) -> Iterator[Watchdog]:
     """Give a watchdog that hears on the path; `user_id`: who may write there beside this user. Raises `OSError`."""
-    with contextlib.closing(Watchdog(place, patience_s, user_id)) as watchdog:
+    with contextlib.closing(Watchdog(place, patience, user_id)) as watchdog:
         yield watchdog
 
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from statera.cli.up import RESTART_FIRST_S, Role, _keep_running, _start_again
-from statera.cli.watchdog import listening_for_life
+from statera.cli.watchdog import Patience, listening_for_life
 from statera.drivers.postgres_embedded import EmbeddedPostgres
 
 
@@ -26,7 +26,7 @@ def test_a_disk_that_is_full_does_not_end_the_others() -> None:
 
 def test_a_process_that_cannot_be_started_is_tried_again_later(tmp_path: Path) -> None:
     role = Role(name="worker", prefix=(str(tmp_path / "nowhere"),))
-    with listening_for_life(tmp_path / "up.sock", 60.0, None) as watchdog:
+    with listening_for_life(tmp_path / "up.sock", Patience(60.0, 60.0), None) as watchdog:
         _keep_running(role, None, 10.0, watchdog)
         assert (role.process, role.restart_at) == (None, 10.0 + 2 * RESTART_FIRST_S)
         _keep_running(role, None, role.restart_at - 0.01, watchdog)
