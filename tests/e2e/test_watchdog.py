@@ -41,12 +41,14 @@ if sys.orig_argv[1:4] == ["-m", "statera", "worker"]:
 def test_who_hangs_before_its_first_sign_is_killed_and_started_again(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    deep = tmp_path.joinpath(*["a-folder-with-a-long-name"] * 5)
+    deep.mkdir(parents=True)
     (tmp_path / "sitecustomize.py").write_text(HANG_ONCE, encoding="ascii")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with run_noop(tmp_path, database_url, "watchdog_s = 5\nwatchdog_start_s = 10\n") as noop:
+    with run_noop(deep, database_url, "watchdog_s = 5\nwatchdog_start_s = 10\n") as noop:
         hung = int(wait_for(lambda: (tmp_path / "hung").exists() and (tmp_path / "hung").read_text(), "The hang"))
         wait_for(lambda: noop.list_roles().get("worker", hung) != hung, "Another worker")
-        told = (tmp_path / "log").read_text(encoding="utf-8")
+        told = (deep / "log").read_text(encoding="utf-8")
         line = next(line for line in told.splitlines() if "process hangs" in line and f"pid={hung} " in line)
         assert "since its start for 10 s (watchdog_start_s)" in line
 

@@ -67,6 +67,17 @@ def test_who_never_begins_has_a_time_of_its_own(tmp_path: Path, starting_s: floa
         assert [bool(watchdog.turn(float(second))) for second in (12, 13, 14)] == [False, False, True]
 
 
+def test_signs_are_heard_however_deep_the_folder_is(tmp_path: Path) -> None:
+    place = tmp_path.joinpath(*["a-folder-with-a-long-name"] * 8, "up.sock")
+    assert len(str(place)) > 107 + 100
+    with listening_for_life(place, Patience(3.0, 3.0), None) as watchdog:
+        watchdog.expect(os.getpid())
+        own = Supervisor({**watchdog.environment(), "WATCHDOG_PID": str(os.getpid())})
+        for second in range(9):
+            own.tell(SIGN)
+            assert watchdog.turn(float(second)) == {}
+
+
 async def test_who_turns_is_heard_again_and_again(tmp_path: Path) -> None:
     with listening_for_life(tmp_path / "up.sock", Patience(0.3, 0.0), None) as watchdog:
         watchdog.expect(os.getpid())
