@@ -22,7 +22,10 @@ from statera.render.paths import SANDBOX_PATHS
 log = get_logger("agent")
 
 REQUEST_WITHIN_S = 5.0
+"""So long a request may take to come, and an answer to be taken."""
 MOST_REQUEST_BYTES = 65_536
+MOST_AT_ONCE = 16
+"""Of one amphora: its HAProxy may open thousands, and the descriptors of the agent are there for all."""
 FRESH_S = 1.0
 """Scrapes within this time get one answer: a tenant cannot keep the agent busy."""
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -75,8 +78,10 @@ def _exports(sandbox: Sandbox) -> bool:
 class _Listening:
     """The socket of one amphora."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, sandbox: Sandbox, within_s: float = REQUEST_WITHIN_S) -> None:
         self._sandbox = sandbox
+        self._within_s = within_s
+        self._served = 0
         self._path = sandbox.folders.run / Path(SANDBOX_PATHS.metrics_socket).name
         self._inode = 0
         self._server: asyncio.Server | None = None
@@ -108,19 +113,28 @@ class _Listening:
             self._server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._served += 1
         try:
-            async with asyncio.timeout(REQUEST_WITHIN_S):
-                await reader.readuntil(b"\r\n\r\n")
-            writer.write(await self._fresh_answer())
-            await writer.drain()
+            if self._served <= MOST_AT_ONCE:
+                await self._exchange(reader, writer)
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            # Whoever asked has gone, or asks nothing.
+            # Whoever asked has gone, asks nothing or does not listen.
             pass
         except Exception:
             # The edge of a request.
             log.exception("metrics not told", **self._sandbox.about)
         finally:
-            writer.close()
+            self._served -= 1
+            # To close would wait until all is taken.
+            writer.transport.abort()
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async with asyncio.timeout(self._within_s):
+            await reader.readuntil(b"\r\n\r\n")
+        writer.transport.set_write_buffer_limits(high=0)
+        writer.write(await self._fresh_answer())
+        async with asyncio.timeout(self._within_s):
+            await writer.drain()
 
     async def _fresh_answer(self) -> bytes:
         async with self._answering:

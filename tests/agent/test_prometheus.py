@@ -5,16 +5,19 @@ import os
 import re
 import shutil
 import signal
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from statera.agent.exporter import MOST_AT_ONCE, _Listening
 from statera.agent.host import AmphoraHost
 from statera.base.ids import new_id
 from statera.model.document import Document
 from statera.model.enums import ListenerProtocol, MonitorType
 from statera.model.heartbeat import ListenerState
+from statera.render.paths import SANDBOX_PATHS
 from tests.agent.ground import Ground, eventually, fetch, means, web_server
 from tests.agent.specs import make_document, make_listener, make_monitor, make_pool
 from tests.contract.tables import read_table
@@ -22,6 +25,7 @@ from tests.contract.tables import read_table
 pytestmark = pytest.mark.root
 
 METRICS_ID = new_id()
+METRICS = Path(SANDBOX_PATHS.metrics_socket).name
 SAMPLE = re.compile(r"(\w+)(?:\{(.*)\})? (\S+)")
 TABLE = {row["metric"]: row for row in read_table("prometheus_metrics")}
 
@@ -101,6 +105,58 @@ async def test_only_scrapes_are_answered(host: AmphoraHost, ground: Ground) -> N
     # No such listener, no socket.
     await host.apply(ground.amphora_id, ground.configuration(ground.document([1]), 3))
     assert host._exporter._open == {}
+
+
+async def test_a_haproxy_that_was_taken_over_gets_few_connections(host: AmphoraHost, ground: Ground) -> None:
+    await host.ensure(ground.request())
+    await host.apply(ground.amphora_id, ground.configuration(document(ground, [1])))
+    place = str(host.sandboxes[ground.amphora_id].folders.run / METRICS)
+    before = len(os.listdir("/proc/self/fd"))
+    held = [await asyncio.open_unix_connection(place) for _ in range(5 * MOST_AT_ONCE)]
+
+    async def are_few() -> bool:
+        return len(os.listdir("/proc/self/fd")) == before + len(held) + MOST_AT_ONCE
+
+    await eventually(are_few, "The end of those that are too many")
+    for reader, _ in held[MOST_AT_ONCE:]:
+        assert await reader.read() == b""
+    for _, writer in held:
+        writer.close()
+
+    async def is_told() -> bool:
+        return (await ask(ground)).status_code == 200
+
+    await eventually(is_told, "Metrics for the next one")
+
+
+class Long(_Listening):
+    """Its answers are too long for what the kernel keeps of them."""
+
+    async def _fresh_answer(self) -> bytes:
+        return bytes(10_000_000)
+
+
+async def test_who_does_not_take_the_answer_is_not_waited_for(host: AmphoraHost, ground: Ground) -> None:
+    await host.ensure(ground.request())
+    listening = Long(host.sandboxes[ground.amphora_id], within_s=0.2)
+    await listening.start()
+    place = str(host.sandboxes[ground.amphora_id].folders.run / METRICS)
+    before = len(os.listdir("/proc/self/fd"))
+    reader, writer = await asyncio.open_unix_connection(place, limit=1)
+    writer.write(b"GET /metrics HTTP/1.1\r\n\r\n")
+
+    async def is_let_go() -> bool:
+        # What the client itself has open stays.
+        return listening._served == 0 and len(os.listdir("/proc/self/fd")) == before + 1
+
+    async def is_served() -> bool:
+        return listening._served == 1
+
+    await eventually(is_served, "The request")
+    await eventually(is_let_go, "The end of waiting")
+    assert len(await reader.read()) < 10_000_000
+    writer.close()
+    listening.stop()
 
 
 async def test_two_that_look_after_it_at_once_listen_once(ground: Ground) -> None:
