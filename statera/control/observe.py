@@ -30,6 +30,7 @@ from statera.plan.world import Sighting, Unseen, World
 from statera.render.document import render_document
 from statera.render.engine import EngineCapabilities, read_capabilities
 from statera.render.paths import SANDBOX_PATHS
+from statera.render.tokens import BadToken
 from statera.store.amphorae import count_placed
 from statera.store.drains import is_host_gone, list_drains
 from statera.store.failover import load_lookout
@@ -107,12 +108,23 @@ class Observer:
         that cannot be rendered.
         """
         if amphora.id not in run.documents:
-            if run.bundles is None:
-                run.bundles = await self._certificates.load(list_references(run.tree))
+            bundles = await self._load_bundles(run)
             engine = await self.find_engine(run, amphora, assumed)
             rows = tuple(run.amphorae.values())
-            run.documents[amphora.id] = self.render_with(run.tree, amphora.id, run.bundles, engine, rows)
+            run.documents[amphora.id] = self.render_with(run.tree, amphora.id, bundles, engine, rows)
         return run.documents[amphora.id]
+
+    async def _load_bundles(self, run: Run) -> dict[str, Bundle]:
+        """Ask for certificates once a pass, also where that fails: a store that hangs is not waited for again."""
+        if run.unread is not None:
+            raise run.unread
+        if run.bundles is None:
+            try:
+                run.bundles = await self._certificates.load(list_references(run.tree))
+            except (Transient, Lasting) as error:
+                run.unread = error
+                raise
+        return run.bundles
 
     async def render_last(self, run: Run, amphora: Amphora, last: Tree) -> Configuration:
         """Return the configuration of an earlier tree of the same load balancer. Raises as `render`."""
@@ -192,9 +204,11 @@ class Observer:
             try:
                 document = await self.render(run, amphora)
             except (Transient, Lasting) as error:
-                if isinstance(error, Lasting) and seen.generation:
+                # No plan can be made for an address that is none.
+                if isinstance(error, BadToken) and seen.generation:
                     raise
-                # Unknown: the plan configures it, and that step says why it cannot; or another host builds it.
+                # Unknown: the plan configures it, and that step says why it cannot; or another host builds it. What
+                # comes before that step is not held up, such as the end of another one that has the VIPs.
                 continue
             digests[amphora.id] = document.digest() if document is not None else ""
         return digests

@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import Mapping
 
+from statera.base.errors import StateraError
 from statera.base.reason import Reason
 from statera.model.amphora import Amphora
 from statera.model.certificates import Bundle
@@ -26,6 +27,8 @@ class Run:
         """What has been rendered, by amphora; None: no engine is needed."""
         self.bundles: dict[str, Bundle] | None = None
         """What references to certificates lead to; None until they have been read."""
+        self.unread: StateraError | None = None
+        """Why they could not be read."""
         self.is_served = True
         """Whether some amphora has a configuration live, as far as one can see."""
         self.history: list[Event] = []
