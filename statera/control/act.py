@@ -16,6 +16,7 @@ from statera.model.amphora import Amphora, AppliedConfiguration
 from statera.model.enums import AmphoraStatus
 from statera.model.statistics import Counted
 from statera.plan.amphora import with_networks
+from statera.plan.spares import is_spare
 from statera.plan.spec import decide_sandbox_spec
 from statera.plan.steps import (
     AddAmphora,
@@ -40,7 +41,7 @@ from statera.store.deployment import load_deployment
 from statera.store.drains import is_host_gone
 from statera.store.failover import save_given_up
 from statera.store.generations import load_newest_generation
-from statera.store.spares import take_spare
+from statera.store.spares import condemn_spare, take_spare
 from statera.store.statistics import save_counted
 
 log = get_logger("control")
@@ -49,10 +50,12 @@ GIVEN_UP = counter("statera_amphorae_given_up_total", "Amphorae replaced without
 
 
 class SpareTaken(Transient):
-    """Another worker was faster: a new plan finds another spare, or does without."""
+    """Another worker was faster, or it is none any more: a new plan finds another spare, or does without."""
 
     def __init__(self, amphora_id: str) -> None:
-        super().__init__("spare-taken", f"Spare amphora {amphora_id} has just been taken by another load balancer.")
+        super().__init__(
+            "spare-taken", f"Spare amphora {amphora_id} is none any more: another has it, or its host lost it."
+        )
 
 
 class Actor:
@@ -77,9 +80,7 @@ class Actor:
                 run.note(step.sentence, self._clock.now(), step.reason)
                 return
             case AddAmphora(is_spare=True):
-                if not await take_spare(self._store, run.claim, step.amphora):
-                    raise SpareTaken(step.amphora.id)
-                run.amphorae[step.amphora.id] = step.amphora
+                await self._take_spare(run, step.amphora)
             case AddAmphora():
                 await self._save(run, step.amphora)
             case EnsurePorts():
@@ -110,6 +111,15 @@ class Actor:
             case _:
                 assert_never(step)
         run.note(f"{step.sentence}{added}", self._clock.now())
+
+    async def _take_spare(self, run: Run, amphora: Amphora) -> None:
+        """Take a spare that stands on its host: since the database's backup others may have taken it, or lost it."""
+        if not is_spare(await self._compute.observe_amphora(amphora.host, amphora.id)):
+            await condemn_spare(self._store, amphora.id)
+            raise SpareTaken(amphora.id)
+        if not await take_spare(self._store, run.claim, amphora):
+            raise SpareTaken(amphora.id)
+        run.amphorae[amphora.id] = amphora
 
     async def _give_up(self, run: Run, step: GiveUpAmphora) -> None:
         now = self._clock.now()

@@ -9,7 +9,7 @@ from statera.control.draining import mark_draining
 from statera.control.surroundings import Surroundings
 from statera.model.amphora import Spare
 from statera.model.network import Network
-from statera.plan.spares import choose_home, decide_spare_sandbox, decide_spares
+from statera.plan.spares import choose_home, decide_spare_sandbox, decide_spares, is_spare
 from statera.store.amphorae import count_placed
 from statera.store.deployment import load_deployment
 from statera.store.drains import is_host_gone, list_drains
@@ -68,7 +68,7 @@ class SparePool:
             except StateraError:
                 # A host that does not answer has lost nothing as far as anybody knows.
                 return
-            if seen is None or seen.load_balancer_id:
+            if not is_spare(seen):
                 log.info("spare lost", host=spare.host, amphora_id=spare.id)
                 await condemn_spare(self._store, spare.id)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from statera.model.amphora import Host, Spare
+from statera.model.amphora import AmphoraObserved, Host, Spare
 from statera.model.network import Network, derive_mac_address
 from statera.model.spec import InterfaceSpec, LimitsSpec, SandboxSpec
 
@@ -42,6 +42,11 @@ def decide_spares(
         load = max(host.amphora_count, placed.get(host.name, 0))
         add += [host.name] * max(0, min(wanted - len(kept), host.amphora_limit - load - 1))
     return SpareMoves(build=tuple(build), add=tuple(add), remove=tuple(remove))
+
+
+def is_spare(seen: AmphoraObserved | None) -> bool:
+    """Say whether what its host has under the id of a spare is one: not lost, and without a load balancer."""
+    return seen is not None and not seen.load_balancer_id
 
 
 def decide_spare_sandbox(spare_id: str, home: Network | None, limits: LimitsSpec) -> SandboxSpec:

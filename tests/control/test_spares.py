@@ -15,7 +15,7 @@ from statera.model.listing import ListQuery
 from statera.store.amphorae import list_amphorae, remove_amphora
 from statera.store.claims import mark_due
 from statera.store.drains import forget_host
-from statera.store.spares import add_spare, confirm_spare, list_spares
+from statera.store.spares import add_spare, condemn_spare, confirm_spare, list_spares
 from statera.store.views import list_views
 from tests.control.room import Room, is_active
 from tests.control.test_chores import make_chores
@@ -98,6 +98,43 @@ async def test_a_spare_that_was_removed_since_the_backup_makes_room_for_another(
 async def test_a_spare_that_was_taken_since_the_backup_is_left_to_the_operator(room: Room) -> None:
     """The database is set back to when it was a spare: it serves, so it stays, but nobody takes it for a spare."""
     pool = ask_for(room, 1)
+    amphora = await take_and_forget(room, pool)
+    await pool.drop_lost()
+    await pool.refill()
+    assert amphora.id not in {spare.id for spare in await list_spares(room.store)}
+    assert amphora.id in room.compute.list_sandboxes()
+    await pool.refill()
+    assert await count_ready(room) == {"one": 1, "two": 1}
+
+
+async def test_nobody_takes_a_spare_that_was_taken_since_the_backup(room: Room) -> None:
+    """Not even before its host was asked for all that it has: the VIP of the first would be left on it."""
+    amphora = await take_and_forget(room, ask_for(room, 1))
+    for spare in await list_spares(room.store):
+        if spare.id != amphora.id:
+            await condemn_spare(room.store, spare.id)
+    tree = await room.create()
+    await room.run_pass()
+    assert is_active(await room.show(tree))
+    assert amphora.id not in {one.id for one in await room.amphorae(tree)}
+    assert room.compute.list_sandboxes()[amphora.id].spec.load_balancer_id == amphora.load_balancer_id
+    assert not any(spare.is_ready for spare in await list_spares(room.store) if spare.id == amphora.id)
+
+
+async def test_nobody_takes_a_spare_that_its_host_has_lost(room: Room) -> None:
+    pool = ask_for(room, 1)
+    await pool.refill()
+    for host in room.compute.hosts.values():
+        host.sandboxes.clear()
+    lost = {spare.id for spare in await list_spares(room.store)}
+    tree = await room.create()
+    await room.run_pass()
+    assert is_active(await room.show(tree))
+    assert lost.isdisjoint(one.id for one in await room.amphorae(tree))
+
+
+async def take_and_forget(room: Room, pool: SparePool) -> Amphora:
+    """Have a load balancer take a spare, and set the database back to before; return what it was when it served."""
     await pool.refill()
     tree = await room.create()
     await room.run_pass()
@@ -106,12 +143,7 @@ async def test_a_spare_that_was_taken_since_the_backup_is_left_to_the_operator(r
     await remove_amphora(room.store, await room.claim(), amphora.id)
     await add_spare(room.store, amphora.id, amphora.host)
     await confirm_spare(room.store, amphora.id)
-    await pool.drop_lost()
-    await pool.refill()
-    assert amphora.id not in {spare.id for spare in await list_spares(room.store)}
-    assert amphora.id in room.compute.list_sandboxes()
-    await pool.refill()
-    assert await count_ready(room) == {"one": 1, "two": 1}
+    return amphora
 
 
 async def ask_for_none(room: Room) -> None:
