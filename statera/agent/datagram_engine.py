@@ -6,7 +6,11 @@ from pathlib import Path
 from statera.agent import process
 from statera.agent.lifeline import holds_lifeline
 from statera.agent.process import Launch
+from statera.agent.silence import Silence
 from statera.model.datagrams import DatagramDocument
+
+MOST_SILENCES = 3
+"""Questions in a row that it leaves alone, each for seconds, before it is taken for hung."""
 
 
 class DatagramEngine(abc.ABC):
@@ -18,6 +22,29 @@ class DatagramEngine(abc.ABC):
         self.launch = launch
         self.takes_lifeline = False
         """Whether it is the one that keeps the VIPs here: nothing else serves."""
+        self._silence = Silence(MOST_SILENCES)
+        self._asked: int | None = None
+
+    @property
+    def is_hung(self) -> bool:
+        """Say whether it runs and takes nothing in any more."""
+        return self._silence.is_hung and self._asked == self.find_pid()
+
+    def ask(self) -> None:
+        """Ask it for a sign of life, and note whether it has given the one that was asked for by the last call.
+
+        It blocks for a moment, and needs no lock.
+        """
+        pid = self.find_pid()
+        if pid is None or pid != self._asked:
+            self._asked = pid
+            self._silence.end()
+        if pid is not None:
+            self._silence.note(is_answer=self.ask_for_life(pid))
+
+    @abc.abstractmethod
+    def ask_for_life(self, pid: int) -> bool:
+        """Ask its processes, of which this is the first; say whether they took in what the call before has asked."""
 
     @property
     def is_misheld(self) -> bool:
@@ -29,6 +56,11 @@ class DatagramEngine(abc.ABC):
         """Say whether it runs as another user than the sandbox's: it was started before the sandbox had its own."""
         pid = self.find_pid()
         return pid is not None and not process.runs_as(pid, self.launch.user)
+
+    @property
+    def must_start(self) -> bool:
+        """Say whether the one that runs, if any, cannot be told of another file."""
+        return self.find_pid() is None or self.is_misheld or self.is_anothers or self.is_hung
 
     @property
     @abc.abstractmethod

@@ -81,6 +81,16 @@ class Datagrams:
     def is_running(self) -> bool:
         return self.find_pid() is not None
 
+    @property
+    def is_hung(self) -> bool:
+        """Say whether what should serve runs and takes nothing in any more."""
+        return self._document is not None and self.engine.is_hung
+
+    def ask(self) -> None:
+        """Ask what should serve for a sign of life; not while it is being changed, when it may be busy with that."""
+        if self._document is not None and not self._lock.locked():
+            self.engine.ask()
+
     # Requests; the caller holds the lock
 
     async def apply(self, wanted: DatagramDocument | None) -> AppliedConfiguration:
@@ -103,7 +113,7 @@ class Datagrams:
 
     async def _bring_live(self, wanted: DatagramDocument, text: str) -> AppliedConfiguration:
         was_running = self.is_running
-        if was_running and self._read_live() == text and not self.engine.is_misheld:
+        if was_running and self._read_live() == text and not self.engine.is_misheld and not self.engine.is_hung:
             is_same = wanted == self._document or not await self._surround(wanted)
             return AppliedConfiguration(means="unchanged" if is_same else "runtime")
         told = await self.engine.check(text)
@@ -169,7 +179,7 @@ class Datagrams:
     async def resume(self, document: DatagramDocument) -> None:
         """Take up a document that is live already, or start what serves it. Raises `Lasting`, `Transient`."""
         self._adopt(document)
-        if not self.is_running:
+        if not self.is_running or self.is_hung:
             self.launch.folders.write(self.engine.file.name, self._render(document))
             await self.engine.prepare(document)
             await self.engine.start()

@@ -7,15 +7,14 @@ nothing. Named counters keep their values when the rules around them are made an
 
 import asyncio
 import contextlib
-import ipaddress
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 
 from statera.agent.nft import FAMILIES, find_family, run_nft
-from statera.agent.parting import Parting, read_connected
+from statera.agent.parting import Parting
+from statera.agent.sockets import hex_address, read_connected
 from statera.base.files import write_whole
 from statera.base.logging import get_logger
 from statera.base.unreadable import UNREADABLE
@@ -178,7 +177,7 @@ def count_active(document: DatagramDocument, nginx: int, parting: Parting) -> di
         pool = document.find_pool(listener.pool_id)
         for server in pool.servers if pool is not None else ():
             # A member of two listeners is told with the first.
-            owners.setdefault((_hex_address(server.address), server.port), listener.id)
+            owners.setdefault((hex_address(server.address), server.port), listener.id)
     active: dict[str, int] = {}
     left = parting.list_flows()
     for address, port, inode in read_connected(nginx):
@@ -186,10 +185,3 @@ def count_active(document: DatagramDocument, nginx: int, parting: Parting) -> di
         if owner is not None and inode not in left:
             active[owner] = active.get(owner, 0) + 1
     return active
-
-
-def _hex_address(text: str) -> str:
-    """Return an address as `/proc/net/udp` has it: 32-bit groups in this machine's byte order."""
-    packed = ipaddress.ip_address(text).packed
-    groups = [packed[place : place + 4] for place in range(0, len(packed), 4)]
-    return "".join(f"{int.from_bytes(group, sys.byteorder):08X}" for group in groups)

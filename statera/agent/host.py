@@ -367,8 +367,8 @@ class AmphoraHost:
         sandboxes = list(self.sandboxes.values())
         inside = [one for one in sandboxes if has_turn(one.id, turn, INSIDE_EVERY) and one.may_look_inside]
         damaged = await asyncio.to_thread(list_damaged, [one.record.sandbox for one in inside])
-        asked = [one for one in sandboxes if has_turn(one.id, turn, ASK_EVERY) and is_sharing(one.record.sandbox)]
-        await asyncio.to_thread(_ask_keepalived, asked)
+        asked = [one for one in sandboxes if has_turn(one.id, turn, ASK_EVERY)]
+        await asyncio.to_thread(_ask_all, asked)
         needy = [one for one in sandboxes if one.id in damaged or self._needs_more(one, turn)]
         await asyncio.gather(*(self._look_in_turn(one, turn, is_damaged=one.id in damaged) for one in needy))
         # A neighbour that missed the first announcement learns it from a later one.
@@ -387,8 +387,7 @@ class AmphoraHost:
 
     def _may_be_broken(self, sandbox: Sandbox, turn: int) -> bool:
         has_ended = sandbox.id in self._untaken or not turn or not self._watches_all(sandbox)
-        is_hung = sandbox.is_hung or sandbox.vrrp.is_hung
-        return has_ended or has_turn(sandbox.id, turn, LOOK_EVERY) or is_hung or not sandbox.is_whole
+        return has_ended or has_turn(sandbox.id, turn, LOOK_EVERY) or bool(sandbox.list_hung()) or not sandbox.is_whole
 
     def _watches_all(self, sandbox: Sandbox) -> bool:
         """Say whether the end of each process would be told, of one that has ended already as well."""
@@ -484,9 +483,9 @@ class AmphoraHost:
             os.close(descriptor)
 
 
-def _ask_keepalived(sandboxes: Sequence[Sandbox]) -> None:
+def _ask_all(sandboxes: Sequence[Sandbox]) -> None:
     for sandbox in sandboxes:
-        sandbox.vrrp.ask()
+        sandbox.ask()
 
 
 def _tell_fault(what: str, error: Exception, **about: str) -> None:

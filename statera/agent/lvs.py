@@ -68,6 +68,9 @@ class Lvs(DatagramEngine):
     def find_pid(self) -> int | None:
         return self._process.find_pid()
 
+    def ask_for_life(self, pid: int) -> bool:
+        return self._process.ask()
+
     async def check(self, text: str) -> str:
         return await check_file(self.launch, text)
 
@@ -119,7 +122,7 @@ class Lvs(DatagramEngine):
     async def reload(self) -> None:
         """Make it read its file anew, and wait until the kernel balances so. Raises as `start` does."""
         pid = self.find_pid()
-        if pid is None or self.is_misheld or self.is_anothers:
+        if pid is None or self.must_start:
             await self.start()
             return
         with contextlib.suppress(ProcessLookupError):

@@ -6,27 +6,31 @@ import functools
 import os
 import re
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
 
 import msgspec
 
-from statera.agent import process
+from statera.agent import namespace, process
 from statera.agent.datagram_engine import DatagramEngine
 from statera.agent.flows import count_active
 from statera.agent.parting import PROGRAM, Parting, list_children
 from statera.agent.process import Launch
+from statera.agent.sockets import has_unread
 from statera.agent.words import Words, clip
 from statera.base.errors import Lasting, Transient
 from statera.base.settings import AgentSettings
 from statera.model.datagrams import DatagramDocument
+from statera.render.nginx import SIGN_ADDRESS, SIGN_PORT
 from statera.render.paths import SANDBOX_PATHS
 
 UP_WITHIN_S = 10.0
 END_WITHIN_S = 2.0
 LOOK_AGAIN_S = 0.02
 MOST_WORDS_BYTES = 64 * 1024
+QUESTION = b"?"
 EMERGENCY = "[emerg]"
 """What nginx begins a line with that tells why it does not do what it should."""
 
@@ -104,6 +108,20 @@ class Nginx(DatagramEngine):
         self._children = [child for child in self._children if child.poll() is None]
         return process.find_master(self._pid_file, self.launch.amphora_id)
 
+    def ask_for_life(self, pid: int) -> bool:
+        """Send its worker a datagram; say whether it has read the one of before.
+
+        It listens for them only since a file that names the place; none lies unread before an older one.
+        """
+        has_answered = not has_unread(pid, SIGN_ADDRESS, SIGN_PORT)
+        with (
+            contextlib.suppress(OSError),
+            namespace.entered(self.launch.amphora_id),
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking,
+        ):
+            asking.sendto(QUESTION, (SIGN_ADDRESS, SIGN_PORT))
+        return has_answered
+
     async def check(self, text: str) -> str:
         """Let it check a file; return "" when it accepts it, else its words."""
         told = await check_file(self.launch, self._agent, text)
@@ -148,7 +166,7 @@ class Nginx(DatagramEngine):
         Raises `Lasting` with its words, `Transient`; the one of before serves on then.
         """
         before = self.find_pid()
-        if before is None or self.is_misheld or self.is_anothers:
+        if before is None or self.must_start:
             await self.start()
             return
         try:
@@ -175,7 +193,7 @@ class Nginx(DatagramEngine):
 
     async def is_serving(self) -> bool:
         """Say whether clients are served."""
-        return self.find_pid() is not None
+        return self.find_pid() is not None and not self.is_hung
 
     async def count_active(self, document: DatagramDocument) -> dict[str, int]:
         """Return the flows of each listener at the moment."""

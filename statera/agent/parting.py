@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from statera.agent import process
+from statera.agent.sockets import list_sockets, read_connected
 
 PROGRAM = "nginx"
 """As the kernel names it."""
@@ -20,8 +21,6 @@ MOST = 3
 """Each takes some MiB of the sandbox's memory; a member whose checks flap makes one each time."""
 LEAST_S = 1.0
 """For what its sockets had heard before, and the worker has yet to read."""
-ESTABLISHED = "01"
-"""Of `/proc/net/udp`: a socket that is connected to one other."""
 
 
 class Parting:
@@ -79,22 +78,4 @@ def list_children(amphora_id: str, master: int) -> Iterator[int]:
 def list_flows(amphora_id: str, master: int) -> set[str]:
     """Return a master's flows, by the inode of each one's socket to its member."""
     connected = {inode for _, _, inode in read_connected(master)}
-    return {inode for pid in list_children(amphora_id, master) for inode in _list_sockets(pid) if inode in connected}
-
-
-def _list_sockets(pid: int) -> Iterator[str]:
-    with contextlib.suppress(OSError):
-        for path in Path(f"/proc/{pid}/fd").iterdir():
-            with contextlib.suppress(OSError):
-                yield os.readlink(path).removeprefix("socket:[").removesuffix("]")
-
-
-def read_connected(pid: int) -> Iterator[tuple[str, int, str]]:
-    """Return address, as `/proc/net/udp` has it, port and inode of each connected socket in a process's network."""
-    for name in ("udp", "udp6"):
-        with contextlib.suppress(OSError):
-            for line in Path(f"/proc/{pid}/net/{name}").read_text(encoding="ascii").splitlines()[1:]:
-                words = line.split()
-                address, _, port = words[2].partition(":")
-                if words[3] == ESTABLISHED:
-                    yield address, int(port, 16), words[9]
+    return {inode for pid in list_children(amphora_id, master) for inode in list_sockets(pid) if inode in connected}

@@ -19,6 +19,7 @@ from statera.agent.intact import is_intact
 from statera.agent.process import Launch
 from statera.agent.removal import hand_over, remove_traces
 from statera.agent.restarts import Restarts
+from statera.agent.silence import Silence
 from statera.agent.turning import ensure_vrrp
 from statera.agent.users import User, claim_user, find_shared_user, holds_user
 from statera.agent.vrrp import Keepalived, is_sharing
@@ -86,7 +87,7 @@ class Sandbox:
         self.vrrp = Keepalived(self.id, folders)
         self._takes_over_from = record.sandbox.handed_over_by
         self._restarts = Restarts()
-        self._silences = 0
+        self._silence = Silence(MOST_SILENCES)
         self._broken_at: float | None = None
 
     @property
@@ -126,12 +127,26 @@ class Sandbox:
     def note_answer(self, *, is_answer: bool) -> None:
         """Note whether HAProxy answered a question: one that runs and never does serves nobody."""
         # Where none runs, nobody is silent: the next one is not to be ended for what it was never asked.
-        is_silence = not is_answer and self.engine.find_pid() is not None
-        self._silences = self._silences + 1 if is_silence else 0
+        self._silence.note(is_answer=is_answer or self.engine.find_pid() is None)
 
     @property
     def is_hung(self) -> bool:
-        return self._silences >= MOST_SILENCES
+        return self._silence.is_hung
+
+    def list_hung(self) -> list[str]:
+        """Return what runs in it and takes nothing in any more."""
+        asked = {
+            "HAProxy": self.is_hung,
+            "keepalived of the VIPs": self.vrrp.is_hung,
+            self.datagrams.engine.name: self.datagrams.is_hung,
+        }
+        return [name for name, is_hung in asked.items() if is_hung]
+
+    def ask(self) -> None:
+        """Ask what tells nothing by itself for a sign of life; it blocks for a moment, and needs no lock."""
+        if is_sharing(self.record.sandbox):
+            self.vrrp.ask()
+        self.datagrams.ask()
 
     @property
     def is_removed(self) -> bool:
@@ -383,7 +398,7 @@ class Sandbox:
         if self.is_hung and (self.lock.locked() or self.record.document is None) and not self._is_removed:
             # Whoever changes it waits for answers that do not come, and so do all who wait for the lock. Where it is
             # not known what was live, the next configuration starts another one.
-            self._silences = 0
+            self._silence.end()
             await process.end_all(self.id, but=process.OTHER_ENGINES)
         if not self._measure_broken(now) or self._restarts.wait_s(now) or self.lock.locked():
             return False
@@ -416,12 +431,12 @@ class Sandbox:
         return not self.is_whole or self.vrrp.is_missed(self.record.sandbox)
 
     def _lacks_haproxy(self) -> bool:
-        return self.record.document is not None and (self.is_hung or not self.is_running)
+        return self.record.document is not None and (self.is_hung or self.datagrams.is_hung or not self.is_running)
 
     async def _mend(self) -> None:
         MENDS.inc()
-        is_hung = self.is_hung or self.vrrp.is_hung
-        log.warning("sandbox broken, mending it", **self.about, running=self.is_running, hung=is_hung)
+        hung = ", ".join(self.list_hung())
+        log.warning("sandbox broken, mending it", **self.about, running=self.is_running, hung=hung)
         try:
             if self._lacks_sandbox():
                 await self.build()
@@ -432,7 +447,7 @@ class Sandbox:
                 await self._begin_as_own_user()
                 await asyncio.to_thread(self._limit)
                 await self._start(self.record.document)
-                self._silences = 0
+                self._silence.end()
         except StateraError as error:
             self.reason = error.reason
             log.warning("sandbox not mended", **self.about, sentence=error.sentence)
@@ -443,7 +458,7 @@ class Sandbox:
         streams = document.for_haproxy()
         if streams is not None and (self.engine.find_pid() is None or self.is_hung):
             self.folders.write_document(streams)
-            self._silences = 0
+            self._silence.end()
             await self.engine.start(streams)
         if document.datagrams is not None:
             self.datagrams.take_lifeline(not document.parts)

@@ -10,6 +10,7 @@ from statera.agent import namespace
 from statera.agent.folders import AmphoraFolders
 from statera.agent.keepalived import KeepalivedProcess, Part, wait_for
 from statera.agent.process import Launch
+from statera.agent.silence import Silence
 from statera.base.errors import Transient
 from statera.model.spec import SandboxSpec
 from statera.model.vrrp import YIELDING_PRIORITY
@@ -39,7 +40,7 @@ class Keepalived:
         self._amphora_id = amphora_id
         self._folders = folders
         self._process = KeepalivedProcess(amphora_id, folders, SHARING)
-        self._silences = 0
+        self._silence = Silence(MOST_SILENCES)
 
     def find_pid(self) -> int | None:
         """Return the pid of its parent process if it runs."""
@@ -56,14 +57,14 @@ class Keepalived:
 
     @property
     def is_hung(self) -> bool:
-        return self._silences >= MOST_SILENCES
+        return self._silence.is_hung
 
     def ask(self) -> None:
         """Ask it for a sign of life, and note whether it has given the one that was asked for by the last call.
 
         Needs no lock.
         """
-        self._silences = 0 if self._process.ask() else self._silences + 1
+        self._silence.note(is_answer=self._process.ask())
 
     def ensure(self, spec: SandboxSpec, launch: Launch) -> None:
         """Bring it to the spec: the VIPs stay where they are when it only reads anew. Raises `Transient`."""
@@ -89,7 +90,7 @@ class Keepalived:
 
     def _start(self, launch: Launch) -> None:
         child, marker = self._process.start(launch), self._process.marker
-        self._silences = 0
+        self._silence.end()
         if not wait_for(lambda: marker.exists() or child.poll() is not None, UP_WITHIN_S) or not marker.exists():
             raise Transient("vrrp-not-started", f"keepalived of amphora {self._amphora_id} does not start.")
 

@@ -3,7 +3,7 @@
 A flow is what comes from one address and port of a client. It ends when it is idle. Another nginx takes over with each
 new configuration: the client's next datagram then begins a new flow, so none is sent to a member that is no more.
 Directives are those of nginx 1.18 and later, modules `core`, `stream_core`, `stream_proxy`, `stream_upstream`,
-`stream_access`, `stream_limit_conn`, `stream_map`.
+`stream_access`, `stream_limit_conn`, `stream_map`, `stream_return`.
 """
 
 from collections.abc import Iterator
@@ -29,6 +29,8 @@ BUFFER = "64k"
 """The largest datagram. It is taken per flow, but the kernel gives memory only for what is touched."""
 NOBODY = "127.0.0.1:9"
 """Stands in an upstream that has no members: nginx wants at least one."""
+SIGN_ADDRESS, SIGN_PORT = "127.0.0.1", 9
+"""Where a worker that turns reads what the agent asks it, and answers nothing. Nobody else reaches the place."""
 
 
 def render_nginx(document: DatagramDocument, paths: HaproxyPaths, *, failing: Failing = (), module: str = "") -> str:
@@ -58,6 +60,7 @@ def _lines(document: DatagramDocument, paths: HaproxyPaths, failing: Failing, mo
         yield from _upstream_lines(pool, number, failing)
     for listener in document.listeners:
         yield from _server_lines(document, listener)
+    yield f'    server {{ listen {SIGN_ADDRESS}:{SIGN_PORT} udp; return ""; }}'
     yield "}"
 
 

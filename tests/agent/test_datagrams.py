@@ -12,19 +12,23 @@ from typing import Any
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from statera.agent import process
+from statera.agent.datagram_engine import MOST_SILENCES, DatagramEngine
 from statera.agent.flows import TABLE
 from statera.agent.host import AmphoraHost
 from statera.agent.namespace import entered
 from statera.agent.parting import MOST, list_masters
 from statera.base.errors import Lasting
 from statera.base.ids import new_id
+from statera.base.processes import list_family
 from statera.model.document import Document
 from statera.model.engines import EngineName
 from statera.model.enums import Algorithm, ListenerProtocol, MonitorType, PersistenceType, PoolProtocol
 from statera.model.heartbeat import ListenerState, MemberState
 from statera.model.spec import ListenerSpec, MonitorSpec, PersistenceSpec, PoolSpec
+from statera.render.nginx import SIGN_ADDRESS, SIGN_PORT
 from tests.agent.ground import Ground, eventually, fetch, means, web_server
 from tests.agent.pair import Pair
 from tests.agent.specs import make_document, make_listener, make_pool
@@ -425,6 +429,79 @@ async def test_nginx_comes_back_and_is_adopted(host: AmphoraHost, ground: Ground
         await eventually(is_back, "nginx")
     await host.remove(ground.amphora_id, 1)
     assert ground.list_leftovers() == []
+
+
+async def ask_often(engine: DatagramEngine) -> None:
+    for _ in range(MOST_SILENCES + 1):
+        engine.ask()
+        await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("which", [slice(None), slice(1, None)], ids=["all", "worker"])
+async def test_an_nginx_that_hangs_is_ended_and_started_again(host: AmphoraHost, ground: Ground, which: slice) -> None:
+    with echo_servers(1) as servers, capture_logs() as logged:
+        await host.ensure(ground.request())
+        await apply(host, ground, udp_document(ground, servers))
+        sandbox = host.sandboxes[ground.amphora_id]
+        nginx = sandbox.datagrams.nginx
+        pid = nginx.find_pid()
+        assert pid is not None
+        await ask_often(nginx)
+        assert not nginx.is_hung
+        for one in list_family(pid)[which]:
+            os.kill(one, signal.SIGSTOP)
+        await ask_often(nginx)
+        assert nginx.is_hung
+        assert {one.status for one in (await host.measure(sandbox)).listeners} == {ListenerState.STOP}
+        stop = asyncio.Event()
+        watching = asyncio.create_task(host.watch(stop))
+
+        async def is_back() -> bool:
+            return nginx.find_pid() not in (None, pid) and bool(await ask_once(ground.vip))
+
+        try:
+            await eventually(is_back, "nginx")
+        finally:
+            stop.set()
+            await watching
+        assert not nginx.is_hung
+        assert list_masters(ground.amphora_id) == {nginx.find_pid()}
+        assert [one["hung"] for one in logged if one["event"] == "sandbox broken, mending it"] == ["nginx"]
+        # Nor does it take the first question for one that was left alone.
+        await ask_often(nginx)
+        assert not nginx.is_hung
+
+
+async def test_an_nginx_that_hangs_keeps_no_edit_waiting(host: AmphoraHost, ground: Ground) -> None:
+    with echo_servers(2) as servers:
+        await host.ensure(ground.request())
+        await apply(host, ground, udp_document(ground, servers[:1]))
+        nginx = host.sandboxes[ground.amphora_id].datagrams.nginx
+        hung = process.list_running(ground.amphora_id)
+        for pid in hung:
+            os.kill(pid, signal.SIGSTOP)
+        await ask_often(nginx)
+        assert await apply(host, ground, udp_document(ground, servers[1:]), 2) == "reload"
+        assert await ask_once(ground.vip) == str(servers[1].port)
+        assert set(process.list_running(ground.amphora_id)).isdisjoint(hung)
+
+
+async def test_an_nginx_is_not_hung_that_nobody_could_ask(host: AmphoraHost, ground: Ground) -> None:
+    """Files of older versions name no place for questions."""
+    with echo_servers(1) as servers:
+        await host.ensure(ground.request())
+        await apply(host, ground, udp_document(ground, servers))
+        sandbox = host.sandboxes[ground.amphora_id]
+        nginx = sandbox.datagrams.nginx
+        lines = nginx.file.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if f"listen {SIGN_ADDRESS}:{SIGN_PORT} " not in line]
+        assert len(kept) == len(lines) - 1
+        nginx.launch.folders.write(nginx.file.name, "".join(kept))
+        async with sandbox.lock:
+            await nginx.start()
+        await ask_often(nginx)
+        assert not nginx.is_hung
+        assert await ask_once(ground.vip) == str(servers[0].port)
 
 
 async def test_one_that_cannot_be_adopted_keeps_nobody_else_and_is_adopted_later(ground: Ground) -> None:

@@ -18,6 +18,7 @@ from statera.agent.host import AmphoraHost
 from statera.agent.ipvs import find_version, read_table
 from statera.agent.lvs import Lvs
 from statera.base.errors import Lasting, StateraError, Transient
+from statera.base.processes import is_alive
 from statera.model.document import Document
 from statera.model.engines import EngineName
 from statera.model.heartbeat import MemberState
@@ -30,6 +31,7 @@ from tests.agent.test_datagrams import (
     PORT,
     EchoServer,
     apply,
+    ask_often,
     ask_once,
     echo_servers,
     udp_document,
@@ -75,6 +77,28 @@ async def test_keepalived_judges_a_file_before_it_is_live(host: AmphoraHost, gro
         text = render_engine_file(document.datagrams, SANDBOX_PATHS)
         told = await make_lvs(host, ground).check(text.replace("lvs_sched", "lvs_shed"))
         assert "Unknown keyword 'lvs_shed'" in told
+
+
+async def test_a_keepalived_of_ipvs_that_hangs_is_found_and_another_one_takes_its_place(
+    host: AmphoraHost, ground: Ground
+) -> None:
+    """With a file that asks nothing of IPVS, which this kernel need not have."""
+    await host.ensure(ground.request())
+    lvs = make_lvs(host, ground)
+    lvs.launch.folders.write(lvs.file.name, "global_defs {\n}\n")
+    await lvs.start()
+    hung = lvs.find_pid()
+    assert hung is not None
+    await ask_often(lvs)
+    assert not lvs.is_hung
+    os.kill(hung, signal.SIGSTOP)
+    await ask_often(lvs)
+    assert lvs.is_hung
+    await lvs.reload()
+    assert lvs.find_pid() not in (None, hung)
+    assert not is_alive(hung)
+    await ask_often(lvs)
+    assert not lvs.is_hung
 
 
 async def test_what_stands_around_ipvs_lets_members_answer_and_strangers_out(host: AmphoraHost, ground: Ground) -> None:

@@ -188,6 +188,8 @@ NOT_FUZZED: dict[str, tuple[str, ...]] = {
         "agent/addresses.py _list_ipv4",
         "agent/addresses.py read_link",
         "agent/capacity.py _read",
+        "agent/sockets.py _read_lines",
+        "agent/sockets.py _read_place",
         "base/privileges.py read_capabilities",
         "base/processes.py _read",
         "base/processes.py read_status",
@@ -201,8 +203,8 @@ NOT_FUZZED: dict[str, tuple[str, ...]] = {
         "drivers/secrets_local.py SealingKeys._load",
     ),
     "what Statera has made itself, in the same or in another process of its own": (
-        "agent/flows.py _hex_address",
         "agent/neighbours.py _checksum",
+        "agent/sockets.py hex_address",
         "agent/users.py _candidates",
         "api/explain.py _run_judge",
         "api/judge.py main",
