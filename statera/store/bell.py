@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 
 from statera.base.logging import get_logger
-from statera.store.engine import Store
+from statera.store.engine import LINK, Store
 from statera.store.trees import CHANNEL
 
 log = get_logger("store")
@@ -51,7 +51,7 @@ class WorkBell:
             await asyncio.sleep(RECONNECT_S)
 
     async def _listen(self) -> None:
-        parts = {**(self._parts or {}), "autocommit": True, "connect_timeout": 5, "prepare_threshold": None}
+        parts = {**(self._parts or {}), **LINK, "autocommit": True, "prepare_threshold": None}
         async with await psycopg.AsyncConnection.connect(**parts) as link:
             row = await (await link.execute("SELECT pg_backend_pid()")).fetchone()
             if row is not None and row[0] != link.info.backend_pid:

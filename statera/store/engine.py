@@ -32,6 +32,18 @@ TRIES = 5
 """Of one transaction that collides with others."""
 SETTINGS = {"timezone": "UTC", "jit": "off", "statement_timeout": "30s", "idle_in_transaction_session_timeout": "60s"}
 """Of our sessions. Short statements only: compiling them costs more than it saves, and none may hold a row for ever."""
+LINK = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+"""Of every connection, in libpq's words; the last in milliseconds, the others in seconds and probes.
+
+A database that is cut off without a word is noticed after 10 s. The kernel alone sends a statement again for a quarter
+of an hour, and waits for an answer for two hours. Unix sockets take none of it.
+"""
 
 
 def driver_url(url: str) -> sa.URL:
@@ -75,7 +87,7 @@ class Store:
             hide_parameters=True,
             json_serializer=_to_json,
             json_deserializer=msgspec.json.decode,
-            connect_args={"connect_timeout": 5, "application_name": "statera", **session_arguments(pooled=pooled)},
+            connect_args={**LINK, "application_name": "statera", **session_arguments(pooled=pooled)},
         )
         sa.event.listen(self.engine.sync_engine, "checkout", _refuse_closed)
         POOL_SIZE.set(pool_size)

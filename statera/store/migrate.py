@@ -13,7 +13,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from statera.base.errors import Transient
-from statera.store.engine import SETTINGS, driver_url
+from statera.store.engine import LINK, SETTINGS, driver_url
 
 _LOCK_KEY = 0x53544154
 """Of the advisory lock that keeps two upgrades apart; no other meaning."""
@@ -116,9 +116,8 @@ def _read_revision(connection: sa.Connection) -> str:
 
 @contextmanager
 def _connect(url: str) -> Iterator[sa.Connection]:
-    engine = sa.create_engine(
-        driver_url(url), poolclass=sa.NullPool, connect_args={"connect_timeout": 10, "prepare_threshold": None}
-    )
+    arguments = {**LINK, "connect_timeout": 10, "prepare_threshold": None}
+    engine = sa.create_engine(driver_url(url), poolclass=sa.NullPool, connect_args=arguments)
     try:
         with engine.connect() as connection:
             yield connection
