@@ -1,4 +1,4 @@
-"""Workers and APIs over one PostgreSQL, without an outside: throughput, the cost of a pass, and of doing nothing."""
+"""Workers and APIs over one PostgreSQL, without an outside: throughput, a pass, doing nothing, a start of health."""
 
 import asyncio
 import time
@@ -11,6 +11,7 @@ from bench.figures import Figure, median
 from bench.ground import Ground
 from bench.plans import Plan, explaining
 from bench.roles import AGENT, make_database, own_cluster, read_used, running, sum_used
+from bench.starting import measure_starts
 from bench.throughput import SETTLE_S, measure_throughput
 from statera.base.clock import SystemClock
 from statera.base.settings import Settings
@@ -39,7 +40,8 @@ def run(ground: Ground, runs: int) -> list[Figure]:
         ways = [(count, pooled) for count in CONTROLLERS for pooled in (False, True)]
         figures = [one for count, pooled in ways for one in measure_throughput(cluster, count, pooled=pooled)]
         figures += [one for size in SIZES for one in asyncio.run(_measure_pass(cluster, size, runs))]
-        return figures + [one for size in IDLE_SIZES for one in _measure_idle(cluster, size)]
+        figures += [one for size in IDLE_SIZES for one in _measure_idle(cluster, size)]
+        return figures + measure_starts(cluster, IDLE_SIZES[-1])
 
 
 async def _measure_pass(cluster: EmbeddedPostgres, size: int, runs: int) -> list[Figure]:

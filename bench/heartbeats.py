@@ -60,7 +60,7 @@ def _measure(cluster: EmbeddedPostgres, amphorae: int, members: int) -> list[Fig
     with make_database(cluster) as url:
         plant_many(url, amphorae, members=members)
         with psycopg.connect(url, autocommit=True) as link:
-            voices, database = _list_voices(link), link.info.dbname
+            voices, database = list_voices(link), link.info.dbname
             link.execute(sql.SQL("ALTER DATABASE {} SET log_statement = 'all'").format(sql.Identifier(database)))
         with running(["health"], {"url": url}) as roles, sending(roles.health_port, voices) as senders:
             _introduce(roles, senders, voices)
@@ -71,7 +71,7 @@ def _measure(cluster: EmbeddedPostgres, amphorae: int, members: int) -> list[Fig
     return _tell(f"of {amphorae:,} amphorae with {members:,} members", steps, statements, took_s)
 
 
-def _list_voices(link: "psycopg.Connection[tuple[object, ...]]") -> list[Voice]:
+def list_voices(link: "psycopg.Connection[tuple[object, ...]]") -> list[Voice]:
     """Return all amphorae as well as their load balancers can be."""
     rows = link.execute("""
         SELECT id::text, load_balancer_id::text, heartbeat_key,

@@ -172,6 +172,11 @@ class Memory:
         judged = self._silent_of.get(load_balancer_id, ())
         return [silence for silence in judged if silence.amphora_id in self._silent]
 
+    def count_objects(self, load_balancer_id: str) -> int:
+        """Return how many listeners and members the load balancer's amphorae tell of: how large it is, about."""
+        wholes = [self._voices[one].whole for one in self._amphorae_of.get(load_balancer_id, ())]
+        return sum(len(whole.listeners) + len(whole.members) for whole in wholes if whole is not None)
+
     def count_voices(self) -> int:
         """Return how many amphorae have spoken."""
         return len(self._voices)

@@ -19,7 +19,7 @@ from statera.store.engine import Store
 log = get_logger("health")
 
 FLUSH_S = 0.5
-"""News of half a second go into one write."""
+"""News of half a second go into one batch."""
 COUNT_S = 3.0
 """Traffic of some seconds goes into one write."""
 CERTIFICATES_S = 3.0
@@ -63,17 +63,19 @@ async def serve(
     await writer.count()
 
 
-async def _repeat(work: Callable[[], Awaitable[object]], interval_s: float, stop: asyncio.Event) -> None:
+async def _repeat(work: Callable[[], Awaitable[bool | None]], interval_s: float, stop: asyncio.Event) -> None:
+    """Do `work` again and again, at once where it says that it has left some."""
     while not stop.is_set():
+        is_more = None
         try:
-            await work()
+            is_more = await work()
         except Transient as error:
             log.warning("health_waits", what=work.__qualname__, reason=error.sentence)
         except Exception:
             # The edge of the loop: one bad row must not end health for everybody else.
             log.exception("health_failed", what=work.__qualname__)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), interval_s)
+            await asyncio.wait_for(stop.wait(), 0 if is_more else interval_s)
 
 
 class RefusalReport:

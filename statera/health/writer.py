@@ -6,16 +6,14 @@ applied, because an edit or the reconciler may have changed what the same heartb
 
 import asyncio
 import datetime as dt
-import random
 import time
-from collections.abc import Callable, Iterable, Mapping
-
-import msgspec
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from statera.base.clock import Clock
 from statera.base.errors import Transient
 from statera.base.logging import get_logger
-from statera.base.metrics import counter, gauge, histogram
+from statera.base.metrics import counter, histogram
+from statera.health.looks import Looks
 from statera.health.memory import Memory
 from statera.model.amphora import Amphora
 from statera.model.enums import ProvisioningStatus
@@ -25,29 +23,14 @@ from statera.store.amphorae import list_voices, save_holders, touch_amphorae
 from statera.store.engine import Store
 from statera.store.observations import list_certificate_ends, save_statuses
 from statera.store.statistics import save_counted
-from statera.store.trees import load_tree
+from statera.store.trees import load_trees
 
 log = get_logger("health")
 
-WAITING = gauge("statera_health_load_balancers_waiting", "Load balancers whose statuses are to be looked at now.")
-LAG = gauge("statera_health_lag_seconds", "How long the first of them has waited.")
 FLUSH_SECONDS = histogram("statera_health_flush_seconds", "How long it took to derive and write statuses.")
 CHANGES = counter("statera_health_status_changes_total", "Operating statuses that were written.")
 
-MOST_PER_FLUSH = 200
-"""Load balancers in one batch: keeps one write short, the rest waits for the next half second."""
-PARALLEL_LOADS = 4
-UNSETTLED_FIRST_S = 1.0
-UNSETTLED_MOST_S = 15.0
-SETTLED_S = 60.0
-"""Seconds until a load balancer is looked at again without news: while edits are applied (doubling), and afterwards."""
-
 Learn = Callable[[Iterable[Amphora], dt.datetime], None]
-
-
-class _Look(msgspec.Struct, eq=False):
-    due: dt.datetime
-    interval_s: float
 
 
 class StatusWriter:
@@ -62,80 +45,76 @@ class StatusWriter:
         self._memory = memory
         self._learn = learn
         self._warn_days = warn_days
-        self._looks: dict[str, _Look] = {}
+        self._looks = Looks()
         self._ends: dict[str, Mapping[str, dt.datetime]] = {}
         self._waiting_since: dt.datetime | None = None
 
-    async def flush(self) -> int:
-        """Write the news of up to `MOST_PER_FLUSH` load balancers; return how many objects changed.
+    async def flush(self) -> bool:
+        """Look at one batch of the load balancers that are due; return whether others are left.
 
         When the database is away nothing is lost: all of it is due at the next flush.
         """
         now = self._clock.now()
         for load_balancer_id in self._memory.take_news():
-            self._looks[load_balancer_id] = _Look(now, UNSETTLED_FIRST_S)
-        due = [load_balancer_id for load_balancer_id, look in self._looks.items() if look.due <= now]
-        WAITING.set(len(due))
-        LAG.set(max((now - self._looks[one].due).total_seconds() for one in due) if due else 0.0)
-        due = due[:MOST_PER_FLUSH]
+            self._looks.hasten(load_balancer_id, now)
+        batch, is_more = self._looks.choose(now, self._memory.count_objects)
         try:
-            changed = await self._write(due, now) if due else 0
+            await self._look(batch, now)
         except Transient as error:
             if self._waiting_since is None:
                 log.warning("statuses_wait", reason=error.sentence)
                 self._waiting_since = now
-            return 0
+            return False
         if self._waiting_since is not None:
             log.info("statuses_written_again", waited_s=(now - self._waiting_since).total_seconds())
             self._waiting_since = None
-        return changed
+        return is_more
 
-    async def _write(self, load_balancer_ids: list[str], now: dt.datetime) -> int:
+    async def _look(self, load_balancer_ids: Sequence[str], now: dt.datetime) -> None:
+        if not load_balancer_ids:
+            return
+        try:
+            await self._write(load_balancer_ids, now)
+        except Transient:
+            raise
+        except Exception:
+            # One that cannot be read, judged or written must not keep the others of its batch waiting.
+            if len(load_balancer_ids) == 1:
+                log.exception("status_failed", load_balancer_id=load_balancer_ids[0])
+                self._looks.defer(load_balancer_ids[0], now)
+                return
+            half = len(load_balancer_ids) // 2
+            await self._look(load_balancer_ids[:half], now)
+            await self._look(load_balancer_ids[half:], now)
+
+    async def _write(self, load_balancer_ids: Sequence[str], now: dt.datetime) -> None:
         begun = time.monotonic()
         if self._memory.has_strangers(load_balancer_ids):
             self._learn(await list_voices(self._store), now)
-        gate = asyncio.Semaphore(PARALLEL_LOADS)
-        jobs = [self._derive(gate, load_balancer_id, now) for load_balancer_id in load_balancer_ids]
-        derived = await asyncio.gather(*jobs)
-        changes = [change for _, found in derived for change in found]
-        if changes:
-            await save_statuses(self._store, changes)
-        CHANGES.inc(len(changes))
+        trees = await load_trees(self._store, load_balancer_ids)
+        changes: dict[str, tuple[StatusChange, ...]] = {}
+        for one, tree in trees.items():
+            changes[one] = derive_statuses(tree, self._memory.observe(one), now, self._warn_days)
+            # Heartbeats are taken in between.
+            await asyncio.sleep(0)
+        await save_statuses(self._store, [change for found in changes.values() for change in found])
+        CHANGES.inc(sum(map(len, changes.values())))
         FLUSH_SECONDS.observe(time.monotonic() - begun)
-        for load_balancer_id, (tree, found) in zip(load_balancer_ids, derived, strict=True):
-            self._plan_look(load_balancer_id, tree, now)
-            for change in found:
-                _tell(load_balancer_id, change)
-        return len(changes)
-
-    async def _derive(
-        self, gate: asyncio.Semaphore, load_balancer_id: str, now: dt.datetime
-    ) -> tuple[Tree | None, tuple[StatusChange, ...]]:
-        async with gate:
-            tree = await load_tree(self._store, load_balancer_id)
-        if tree is None:
-            return None, ()
-        try:
-            return tree, derive_statuses(tree, self._memory.observe(load_balancer_id), now, self._warn_days)
-        except Exception:
-            # One tree that cannot be judged must not keep the others of its batch waiting.
-            log.exception("status_failed", load_balancer_id=load_balancer_id)
-            return tree, ()
+        for one in load_balancer_ids:
+            self._plan_look(one, trees.get(one), now)
+            for change in changes.get(one, ()):
+                _tell(one, change)
 
     def _plan_look(self, load_balancer_id: str, tree: Tree | None, now: dt.datetime) -> None:
-        look = self._looks[load_balancer_id]
         self._ends.pop(load_balancer_id, None)
         if tree is not None and tree.load_balancer.certificate_ends:
             self._ends[load_balancer_id] = tree.load_balancer.certificate_ends
         if tree is None or not self._memory.concerns(load_balancer_id):
-            del self._looks[load_balancer_id]
+            self._looks.drop(load_balancer_id)
         elif is_settled(tree) and self._memory.holders.find(load_balancer_id) is None:
-            # Spread, so that a thousand load balancers heard first at the same time do not stay in step.
-            look.due = now + dt.timedelta(seconds=SETTLED_S * random.uniform(0.75, 1.25))
-            look.interval_s = UNSETTLED_FIRST_S
+            self._looks.settle(load_balancer_id, now)
         else:
-            look.due = now + dt.timedelta(seconds=look.interval_s)
-            look.interval_s = min(UNSETTLED_MOST_S, look.interval_s * 2)
+            self._looks.defer(load_balancer_id, now)
 
     async def watch_certificates(self) -> None:
         """Have those looked at next whose certificates end at another time than when they were looked at last.
@@ -145,9 +124,9 @@ class StatusWriter:
         if not self._ends:
             return
         told, now = await list_certificate_ends(self._store, self._ends), self._clock.now()
-        for load_balancer_id in self._ends.keys() & self._looks.keys():
-            if told.get(load_balancer_id) != self._ends[load_balancer_id]:
-                self._looks[load_balancer_id] = _Look(now, UNSETTLED_FIRST_S)
+        for load_balancer_id, ends in self._ends.items():
+            if load_balancer_id in self._looks and told.get(load_balancer_id) != ends:
+                self._looks.hasten(load_balancer_id, now)
 
     async def touch(self) -> None:
         """Write when amphorae were heard last. A write that fails is left out: the next one says more."""

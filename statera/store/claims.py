@@ -35,7 +35,7 @@ from statera.store.tables import (
     members,
     pools,
 )
-from statera.store.trees import CHANNEL, TREE_STATEMENT
+from statera.store.trees import CHANNEL, TREES_STATEMENT
 
 _NOTED = f"noted AS ({INSERT_EVENTS}, held)"
 """A pass writes its history with its end, in one statement: what nobody may write any more leaves no trace either."""
@@ -81,7 +81,7 @@ async def renew_claim(store: Store, claim: Claim, *, lease_s: float) -> Claim:
     return msgspec.structs.replace(claim, lease_until=row.lease_until)
 
 
-_SNAPSHOT: sa.Select[Any] = TREE_STATEMENT.add_columns(
+_SNAPSHOT: sa.Select[Any] = TREES_STATEMENT.add_columns(
     load_balancers.c.epoch,
     sa.cast(
         sa.select(json_list(json_object(amphorae, Amphora)))
@@ -97,7 +97,7 @@ async def load_snapshot(store: Store, claim: Claim) -> Snapshot | None:
 
     One statement sees one instant, as REPEATABLE READ would. Raises `LostClaim`.
     """
-    rows = await store.execute(_SNAPSHOT, {"id": claim.load_balancer_id})
+    rows = await store.execute(_SNAPSHOT, {"ids": [claim.load_balancer_id]})
     if not rows:
         return None
     tree, epoch, found = rows[0]

@@ -6,7 +6,7 @@ the lock once, applies every queued decision in order and commits once. Each edi
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -24,7 +24,7 @@ from statera.model.quota import Limits, count_growth
 from statera.model.tree import HealthMonitor, L7Policy, L7Rule, Listener, LoadBalancer, Member, Pool, Resource, Tree
 from statera.store.engine import Store
 from statera.store.quotas import Ledger
-from statera.store.rows import insert_rows, json_object, update_rows
+from statera.store.rows import among, insert_rows, json_object, update_rows
 from statera.store.tables import TABLE_OF, load_balancers
 
 EDITS = counter("statera_edits_total", "Edits of load balancers that were accepted.")
@@ -46,7 +46,7 @@ CHILDREN: dict[str, type[Resource]] = {
 LOCK_STATEMENT = sa.text("SELECT id FROM load_balancers WHERE id = :id FOR UPDATE")
 
 
-def _tree_statement() -> sa.Select[Any]:
+def _trees_statement() -> sa.Select[Any]:
     parts: list[Any] = [sa.literal_column("'load_balancer'"), json_object(load_balancers, LoadBalancer)]
     for attribute, kind in CHILDREN.items():
         table = TABLE_OF[kind]
@@ -56,26 +56,30 @@ def _tree_statement() -> sa.Select[Any]:
             sa.literal_column(f"'{attribute}'"),
             rows.where(table.c.load_balancer_id == load_balancers.c.id).scalar_subquery(),
         ]
-    return sa.select(sa.cast(sa.func.json_build_object(*parts), sa.Text)).where(
-        load_balancers.c.id == sa.bindparam("id", type_=sa.Uuid(as_uuid=False))
-    )
+    return sa.select(sa.cast(sa.func.json_build_object(*parts), sa.Text)).where(sa.text(among(load_balancers.name)))
 
 
-TREE_STATEMENT = _tree_statement()
+TREES_STATEMENT = _trees_statement()
+"""One row for each of the ids in the parameter `ids`: one statement sees all trees as of one instant."""
 
 
 async def fetch_tree(connection: AsyncConnection, load_balancer_id: str) -> Tree | None:
     """Read one tree in one statement, on a connection the caller holds."""
-    text = (await connection.execute(TREE_STATEMENT, {"id": load_balancer_id})).scalar_one_or_none()
+    text = (await connection.execute(TREES_STATEMENT, {"ids": [load_balancer_id]})).scalar_one_or_none()
     return None if text is None else msgspec.json.decode(text, type=Tree)
+
+
+async def load_trees(store: Store, load_balancer_ids: Collection[str]) -> dict[str, Tree]:
+    """Return those of these load balancers that there are, each with all below it."""
+    rows = await store.execute(TREES_STATEMENT, {"ids": [one for one in load_balancer_ids if is_uuid(one)]})
+    trees = (msgspec.json.decode(text, type=Tree) for (text,) in rows)
+    return {tree.load_balancer.id: tree for tree in trees}
 
 
 async def load_tree(store: Store, load_balancer_id: str) -> Tree | None:
     """Return a load balancer with all below it, None when it is gone."""
-    if not is_uuid(load_balancer_id):
-        return None
-    rows = await store.execute(TREE_STATEMENT, {"id": load_balancer_id})
-    return msgspec.json.decode(rows[0][0], type=Tree) if rows else None
+    found = await load_trees(store, [load_balancer_id])
+    return next(iter(found.values()), None)
 
 
 async def find_load_balancer_id(store: Store, kind: type[Resource], object_id: str) -> str | None:

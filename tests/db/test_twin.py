@@ -121,8 +121,7 @@ class Both:
             for one, row in self.twin.balancers.items()
         }
         assert real == twin
-        for one in list(self.twin.balancers):
-            await self.ask("load_tree", one)
+        await self.ask("load_trees", list(self.twin.balancers))
         await self.ask("list_amphorae")
         await self.ask("list_spares")
 
@@ -184,7 +183,7 @@ class Both:
         if not self.held:
             return
         real, twin = self.rng.choice(self.held)
-        tree = self.twin.load_tree(twin.load_balancer_id)
+        tree = self.twin.load_trees([twin.load_balancer_id]).get(twin.load_balancer_id)
         generation = tree.load_balancer.generation - self.rng.choice((0, 0, 1)) if tree is not None else 1
         retry_s = self.rng.choice((PAST_S, FUTURE_S))
         steps = ("settle", "settle", "settle", "fail", "renew", "release", "lift", "mark", "snapshot", "ends", "remove")
@@ -384,5 +383,5 @@ async def test_every_statement_of_the_simulation_s_database_is_compared(store: S
         if both.asked >= public - OWN:
             break
         await both.step()
-        await both.ask("load_tree", new_id())
+        await both.ask("load_trees", [new_id()])
     assert sorted(public - OWN - both.asked) == []

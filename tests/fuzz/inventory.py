@@ -180,7 +180,7 @@ NOT_FUZZED: dict[str, tuple[str, ...]] = {
         "store/glances.py list_glances",
         "store/observations.py list_certificate_ends",
         "store/trees.py fetch_tree",
-        "store/trees.py load_tree",
+        "store/trees.py load_trees",
         "store/views.py _decode_all",
         "store/views.py _load",
     ),

@@ -114,9 +114,9 @@ class Database(Fleet):
             self.ring_bell()
         return after
 
-    def load_tree(self, load_balancer_id: str) -> Tree | None:
-        row = self.balancers.get(load_balancer_id)
-        return row.show() if row is not None else None
+    def load_trees(self, load_balancer_ids: Collection[str]) -> dict[str, Tree]:
+        wanted = set(load_balancer_ids)
+        return {one: row.show() for one, row in self.balancers.items() if one in wanted}
 
     # What health has seen
 
