@@ -39,6 +39,7 @@ from tests.db.trees import (
 )
 
 ACTIVE = ProvisioningStatus.ACTIVE
+LISTENING = "FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'"
 TROUBLE = Reason(slug="agent-unreachable", sentence="It does not answer.")
 
 
@@ -282,11 +283,30 @@ async def test_edits_wake_the_bell(store: Store) -> None:
         listening.cancel()
 
 
+async def test_a_bell_that_lost_its_connection_rings_and_hears_again(store: Store) -> None:
+    bell = WorkBell(store)
+    listening = asyncio.create_task(bell.run())
+    try:
+        async with asyncio.timeout(20):
+            await _wait_for_listener(store)
+            await bell.wait(0.01)
+            # Waits until it is gone.
+            await store.execute(sa.text(f"SELECT pg_terminate_backend(pid, 20000) {LISTENING}"))
+            # What was said meanwhile nobody has heard.
+            await bell._rung.wait()
+            await _wait_for_listener(store)
+            await bell.wait(0.01)
+            await plant(store)
+            await bell._rung.wait()
+    finally:
+        listening.cancel()
+
+
 async def _release(store: Store) -> None:
     await release_claim(store, await claim(store))
 
 
 async def _wait_for_listener(store: Store) -> None:
-    question = sa.text("SELECT 1 FROM pg_stat_activity WHERE query LIKE 'LISTEN%'")
+    question = sa.text(f"SELECT 1 {LISTENING}")
     while not await store.execute(question):
         await asyncio.sleep(0.01)

@@ -19,6 +19,7 @@ from statera.agent.exposition import translate_exposition
 from statera.agent.flows import parse_counters
 from statera.agent.installed import read_version
 from statera.agent.ipvs import parse_file, parse_table
+from statera.agent.lvs import shorten as shorten_errors
 from statera.agent.neighbours import read_answer
 from statera.agent.nginx import read_stream_module, shorten
 from statera.agent.own_certificate import _read as read_grant
@@ -196,6 +197,7 @@ def _engines(data: bytes) -> None:
     text = _text(data)
     assert len(shorten(text)) <= TOLD_LENGTH
     assert len(shorten_alerts(text)) <= TOLD_LENGTH
+    assert len(shorten_errors(text)) <= TOLD_LENGTH
     read_stream_module(text)
     haproxy_capabilities(read_version(text))
 
