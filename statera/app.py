@@ -252,6 +252,7 @@ def open_tokens(settings: Settings) -> "KeystoneTokens | None":
 async def run_api(settings: Settings) -> None:
     """Serve the API until a signal."""
     from statera.api.application import create_application
+    from statera.api.proxies import Proxies
     from statera.base.serving import end_server, make_server
     from statera.control.forecast import Forecaster
     from statera.control.surroundings import Surroundings
@@ -274,7 +275,8 @@ async def run_api(settings: Settings) -> None:
         keeper=open_keeper(settings, store),
         forecaster=forecaster,
     )
-    server = make_server(application, stop_within_s=5, forwarded_allow_ips=list(settings.api.trusted_proxies))
+    entry = Proxies(application, settings.api.trusted_proxies)
+    server = make_server(entry, stop_within_s=5, proxy_headers=False)
     listening = open_port(settings.api.host, settings.api.port, "api", is_shared=settings.api.processes > 1)
     log.info("api listens", host=settings.api.host, port=settings.api.port)
     stop = _stop_on_signals()
