@@ -20,8 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from openstackclient.shell import main
-from osc_lib.clientmanager import ClientCache, ClientManager
 
 COMMANDS = frozenset(one.name.replace("_", " ") for one in entry_points(group="openstack.load_balancer.v2"))
 """What python-octaviaclient adds to the openstack command."""
@@ -50,6 +48,9 @@ class Cloud:
 
     def run(self, words: str) -> Done:
         """Run `openstack <family>` with more words, quoted as for a shell."""
+        # It takes a second of every process that merely collects the tests.
+        from openstackclient.shell import main
+
         line = shlex.split(f"{self._family} {words}")
         out, err = io.StringIO(), io.StringIO()
         with self._at_home(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -63,6 +64,8 @@ class Cloud:
     @contextlib.contextmanager
     def _at_home(self) -> Iterator[None]:
         """Undo what a process of its own would not leave behind."""
+        from osc_lib.clientmanager import ClientCache, ClientManager
+
         environment, root = dict(os.environ), logging.getLogger()
         handlers, level = list(root.handlers), root.level
         os.environ.clear()

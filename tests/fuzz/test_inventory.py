@@ -13,8 +13,9 @@ from tests.fuzz.once import try_once
 from tests.fuzz.targets import TARGETS, load_corpus
 
 
-def _find_places() -> dict[str, int]:
-    """Return the places of the source, with a line of each."""
+@pytest.fixture(scope="module")
+def places() -> dict[str, int]:
+    """The places of the source, with a line of each."""
     found: dict[str, int] = {}
     for path in sorted(ROOT.rglob("*.py")):
         file = str(path.relative_to(ROOT))
@@ -23,14 +24,11 @@ def _find_places() -> dict[str, int]:
     return found
 
 
-PLACES = _find_places()
-
-
-def test_each_place_has_an_entry() -> None:
-    known = {place for table in (FUZZED, REPEATED, NOT_FUZZED) for places in table.values() for place in places}
-    missing = [f"statera/{place}, line {line}" for place, line in PLACES.items() if place not in known]
+def test_each_place_has_an_entry(places: dict[str, int]) -> None:
+    known = {place for table in (FUZZED, REPEATED, NOT_FUZZED) for listed in table.values() for place in listed}
+    missing = [f"statera/{place}, line {line}" for place, line in places.items() if place not in known]
     assert missing == [], "they read bytes or texts: give each a fuzzer or a reason in tests/fuzz/inventory.py"
-    assert known - PLACES.keys() == set(), "they are not there any more"
+    assert known - places.keys() == set(), "they are not there any more"
 
 
 def test_each_place_has_one_entry() -> None:
