@@ -16,7 +16,6 @@ from pathlib import Path
 
 import msgspec
 
-from statera.agent import namespace
 from statera.base.errors import Lasting
 from statera.base.files import locked
 from statera.base.settings import AgentSettings
@@ -112,6 +111,9 @@ def _read(link: Path) -> str:
 
 
 def _is_free(link: Path) -> bool:
+    # `statera up` looks at the range alone: it need not keep the library of netlink in memory.
+    from statera.agent import namespace
+
     holder = Path(_read(link))
     return not link.is_symlink() or not (holder.exists() or namespace.exists(holder.name))
 
