@@ -15,7 +15,14 @@ from statera.app import observe_certificates
 from statera.base.settings import Settings
 from statera.cli.chores import check_watch
 from statera.cli.deployment import check_agents, check_database, check_identity, check_orphans
-from statera.cli.own_host import check_backlog, check_devices, check_neighbour_tables, list_own_ends, runs_agent_only
+from statera.cli.own_host import (
+    check_backlog,
+    check_devices,
+    check_neighbour_tables,
+    check_run_dir,
+    list_own_ends,
+    runs_agent_only,
+)
 from statera.cli.preflight import check_ready, find_program
 from statera.cli.tables import print_table
 from statera.model.own_certificates import CertificateEnd, CertificateUnusable
@@ -62,7 +69,11 @@ def check_machine(settings: Settings) -> list[Finding]:
         *(Finding(what, found, mend) for what, found, mend in check_devices(settings)),
         *(
             Finding(what, found, mend, is_warning=True)
-            for what, found, mend in (*check_neighbour_tables(settings), *check_backlog(settings))
+            for what, found, mend in (
+                *check_run_dir(settings),
+                *check_neighbour_tables(settings),
+                *check_backlog(settings),
+            )
         ),
     ]
 

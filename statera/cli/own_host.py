@@ -6,6 +6,7 @@ Looks, changes nothing.
 from pathlib import Path
 
 from statera.agent.backlog import count_dropped, decide_backlog, read_backlog, tell_command
+from statera.agent.contents import is_in_memory
 from statera.agent.neighbour_tables import Table, count_refused, decide_table, list_tables
 from statera.app import has_agents, list_hosts, open_authority
 from statera.base.settings import NetworkSettings, Settings
@@ -49,6 +50,17 @@ def _check(network: NetworkSettings) -> Finding:
         return (what, f"{device} does not exist yet; the agent makes it", "")
     mend = f"Make {device}, or set create = true and an uplink." if network.kind == "bridge" else "Correct its device."
     return (what, f"{device} does not exist here", mend)
+
+
+def check_run_dir(settings: Settings) -> list[Finding]:
+    """Say whether what engines write counts as their memory; none on a machine whose agent builds nothing."""
+    if not _is_host(settings):
+        return []
+    folder = Path(settings.run_dir)
+    if is_in_memory(folder):
+        return [("run directory", f"{folder}, in memory", "")]
+    mend = "Set run_dir to a folder on a tmpfs, as /run is, while no amphorae are here (`statera host drain`)."
+    return [("run directory", f"{folder} is on a disk, which a HAProxy that was taken over could fill", mend)]
 
 
 def check_neighbour_tables(settings: Settings) -> list[Finding]:

@@ -5,11 +5,14 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import pytest
+
 from statera.agent.neighbour_tables import Table, decide_table
 from statera.base.settings import Settings, convert_settings
 from statera.cli.doctor import check_deployment
 from statera.cli.export import export_host
-from statera.cli.own_host import check_devices, judge_backlog, judge_table, runs_agent_only
+from statera.cli.own_host import check_devices, check_run_dir, judge_backlog, judge_table, runs_agent_only
 
 
 def _settings(tmp_path: Path, **network: Any) -> Settings:
@@ -45,12 +48,20 @@ def test_a_device_that_is_there_is_well(tmp_path: Path) -> None:
     assert _find(tmp_path, device="lo")[1:] == ("lo", "")
 
 
+@pytest.mark.parametrize(("place", "is_well"), [("/dev/shm/statera", True), ("/usr/statera", False)])
+def test_a_run_directory_on_a_disk_could_be_filled(tmp_path: Path, place: str, is_well: bool) -> None:
+    ((what, found, mend),) = check_run_dir(msgspec.structs.replace(_settings(tmp_path), run_dir=place))
+    assert (what, not mend) == ("run directory", is_well)
+    assert found.startswith(f"{place}, in memory" if is_well else f"{place} is on a disk")
+
+
 def test_a_machine_that_builds_nothing_needs_none(tmp_path: Path) -> None:
     values = {"agent": {"name": "elsewhere"}, "compute": {"hosts": [{"name": "one", "url": "https://10.0.0.1:9443"}]}}
     settings = convert_settings(
         values | {"data_dir": str(tmp_path), "networks": [{"name": "n", "device": "no0"}]}, source=""
     )
     assert check_devices(settings) == []
+    assert check_run_dir(settings) == []
 
 
 def test_a_host_from_an_archive_knows_that_it_is_an_agent_only(tmp_path: Path) -> None:
