@@ -163,11 +163,16 @@ async def load_heartbeat_key(store: Store, amphora_id: str) -> Secret[bytes] | N
 
 
 _HOLD = sa.text("""
-    UPDATE amphorae SET has_vips = told.has_vips
-    FROM unnest(CAST(:ids AS uuid[]), CAST(:held AS boolean[])) AS told (id, has_vips),
-        (SELECT id FROM amphorae WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR UPDATE) AS held
-    WHERE amphorae.id = told.id AND held.id = told.id AND amphorae.has_vips IS DISTINCT FROM told.has_vips
+    UPDATE amphorae SET has_vips = news.has_vips
+    FROM (
+        SELECT amphorae.id, told.has_vips
+        FROM amphorae JOIN unnest(CAST(:ids AS uuid[]), CAST(:held AS boolean[])) AS told (id, has_vips) USING (id)
+        WHERE id = ANY(CAST(:ids AS uuid[])) AND amphorae.has_vips IS DISTINCT FROM told.has_vips
+        ORDER BY id FOR UPDATE OF amphorae
+    ) AS news
+    WHERE amphorae.id = news.id
 """)
+"""What is known already is not even locked: a process that has just started tells of all."""
 
 
 async def save_holders(store: Store, told: Mapping[str, bool | None]) -> None:

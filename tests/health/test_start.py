@@ -140,3 +140,23 @@ async def test_one_that_cannot_be_judged_keeps_no_other_waiting(
     monkeypatch.setattr(writer_module, "derive_statuses", fail_for_one)
     assert await started.catch_up() == BATCHES
     assert await show(store) == {"ONLINE": 5 * COPIES, "OFFLINE": 5}
+
+
+async def test_who_has_vips_is_written_and_locked_only_where_it_is_news(store: Store, database_url: str) -> None:
+    heartbeats = await fill(store, database_url)
+    started = Started(store)
+    started.hear(*heartbeats)
+    await started.catch_up()
+    before = await list_versions(store)
+    await started.writer.hold()
+    assert await list_versions(store) == before
+    started.hear(msgspec.structs.replace(heartbeats[0], has_vips=True))
+    await started.writer.hold()
+    after = await list_versions(store)
+    assert [one for one in before if before[one] != after[one]] == [heartbeats[0].amphora_id]
+
+
+async def list_versions(store: Store) -> dict[str, tuple[str, str]]:
+    """Return the transactions that wrote and locked the row of each amphora last."""
+    rows = await store.execute(sa.text("SELECT id::text, xmin::text, xmax::text FROM amphorae"))
+    return {row[0]: (row[1], row[2]) for row in rows}
