@@ -3,9 +3,15 @@
 import logging
 import re
 import sys
+from types import ModuleType
 from typing import Any, cast
 
-import structlog
+# structlog would import rich to draw tracebacks, which are text here: 4 MiB and a tenth of the start of each process.
+_rich = sys.modules.setdefault("rich", cast(ModuleType, None))
+import structlog  # noqa: E402
+
+if _rich is None:
+    del sys.modules["rich"]
 
 
 def configure_logging(*, level: str, form: str, process: str) -> None:
