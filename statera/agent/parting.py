@@ -14,6 +14,7 @@ from pathlib import Path
 
 from statera.agent import process
 from statera.agent.sockets import list_sockets, read_connected
+from statera.base.processes import list_family
 
 PROGRAM = "nginx"
 """As the kernel names it."""
@@ -21,6 +22,9 @@ MOST = 3
 """Each takes some MiB of the sandbox's memory; a member whose checks flap makes one each time."""
 LEAST_S = 1.0
 """For what its sockets had heard before, and the worker has yet to read."""
+
+DEAF_AFTER_S = 5.0
+"""Since it was told to end, for which nginx takes a second."""
 
 
 class Parting:
@@ -30,6 +34,8 @@ class Parting:
         self._amphora_id = amphora_id
         self._drain_s = drain_s
         self._since: dict[int, float] = {}
+        self._told: dict[int, float] = {}
+        """When each was told to end, first."""
         self._has_looked = False
 
     def note(self, pid: int) -> None:
@@ -46,12 +52,19 @@ class Parting:
         self._since = {
             pid: self._since.get(pid, now) for pid in sorted(masters, key=lambda one: self._since.get(one, now))
         }
+        self._told = {pid: told for pid, told in self._told.items() if pid in masters}
         spare = len(self._since) - MOST
         for number, (pid, since) in enumerate(self._since.items()):
             is_over = number < spare or now - since >= self._drain_s
             if is_over or (now - since >= LEAST_S and not list_flows(self._amphora_id, pid)):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGTERM)
+                self._end(pid, now)
+
+    def _end(self, pid: int, now: float) -> None:
+        # A master that hangs does not hear it, and its worker would not end with it.
+        is_deaf = now - self._told.setdefault(pid, now) >= DEAF_AFTER_S
+        for one in list_family(pid) if is_deaf else [pid]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(one, signal.SIGKILL if is_deaf else signal.SIGTERM)
 
     def list_flows(self) -> set[str]:
         """Return the sockets of all their flows."""

@@ -276,6 +276,28 @@ async def test_those_that_only_answer_never_pile_up(host: AmphoraHost, ground: G
     assert ground.list_leftovers() == []
 
 
+async def test_one_that_hung_when_another_took_over_ends_all_the_same(
+    host: AmphoraHost, ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("statera.agent.parting.DEAF_AFTER_S", 0.2)
+    with echo_servers(2) as servers:
+        await host.ensure(ground.request())
+        await apply(host, ground, udp_document(ground, servers[:1]))
+        hung = process.list_running(ground.amphora_id)
+        for pid in hung:
+            os.kill(pid, signal.SIGSTOP)
+        assert await apply(host, ground, udp_document(ground, servers[1:]), 2) == "reload"
+        datagrams = host.sandboxes[ground.amphora_id].datagrams
+
+        async def have_ended() -> bool:
+            await datagrams.end_parting()
+            return set(process.list_running(ground.amphora_id)).isdisjoint(hung)
+
+        await eventually(have_ended, "the end of those that hang")
+        assert list_masters(ground.amphora_id) == {datagrams.nginx.find_pid()}
+        assert await ask_once(ground.vip) == str(servers[1].port)
+
+
 async def test_who_cannot_take_over_leaves_the_one_before(host: AmphoraHost, ground: Ground) -> None:
     with echo_servers(1) as servers:
         await host.ensure(ground.request())
@@ -438,7 +460,10 @@ async def ask_often(engine: DatagramEngine) -> None:
 
 
 @pytest.mark.parametrize("which", [slice(None), slice(1, None)], ids=["all", "worker"])
-async def test_an_nginx_that_hangs_is_ended_and_started_again(host: AmphoraHost, ground: Ground, which: slice) -> None:
+async def test_an_nginx_that_hangs_is_ended_and_started_again(ground: Ground, which: slice) -> None:
+    # Its watch begins later: it would ask, too.
+    host = ground.make_host()
+    await host.adopt()
     with echo_servers(1) as servers, capture_logs() as logged:
         await host.ensure(ground.request())
         await apply(host, ground, udp_document(ground, servers))
@@ -464,7 +489,6 @@ async def test_an_nginx_that_hangs_is_ended_and_started_again(host: AmphoraHost,
         finally:
             stop.set()
             await watching
-        assert not nginx.is_hung
         assert list_masters(ground.amphora_id) == {nginx.find_pid()}
         assert [one["hung"] for one in logged if one["event"] == "sandbox broken, mending it"] == ["nginx"]
         # Nor does it take the first question for one that was left alone.
