@@ -47,13 +47,14 @@ def _older(protocol: int) -> tuple[str, ...]:
     return ("env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "tests.upgrade.older", str(protocol))
 
 
-def _exchange(service: Service, launcher: tuple[str, ...]) -> None:
+def exchange(service: Service, launcher: tuple[str, ...]) -> None:
+    """Start a process anew, of another version."""
     service.stop()
     service.launcher = launcher
     service.start()
 
 
-def _live_a_whole_life(ground: Ground, name: str) -> None:
+def live_a_whole_life(ground: Ground, name: str) -> None:
     """Create, edit, fail over and delete a load balancer; nothing is done twice for nothing."""
     balancer = ground.wait_active(ground.create_load_balancer(name, ground.servers)["id"])
     vip = balancer["vip_address"]
@@ -119,16 +120,16 @@ def _count_orders(ground: Ground) -> int:
 # Those between differ from them by no more than messages do: `test_wire.py` has them all.
 @pytest.mark.parametrize("protocol", [FIRST_PROTOCOL, PROTOCOL - 1])
 def test_an_older_controller_uses_the_agents_of_today(ground: Ground, protocol: int) -> None:
-    _exchange(ground.controllers["worker1"], _older(protocol))
-    _live_a_whole_life(ground, f"older-controller-{protocol}")
-    _exchange(ground.controllers["worker1"], STATERA)
+    exchange(ground.controllers["worker1"], _older(protocol))
+    live_a_whole_life(ground, f"older-controller-{protocol}")
+    exchange(ground.controllers["worker1"], STATERA)
 
 
 @pytest.mark.parametrize("protocols", OLDER_AGENTS)
 def test_the_controller_of_today_uses_older_agents(ground: Ground, protocols: tuple[int, int]) -> None:
     for agent, protocol in zip(ground.agents.values(), protocols, strict=True):
-        _exchange(agent, _older(protocol))
-    _live_a_whole_life(ground, "older-agents")
+        exchange(agent, _older(protocol))
+    live_a_whole_life(ground, "older-agents")
 
 
 def test_what_older_agents_do_not_know_is_refused_by_name_until_they_are_upgraded(ground: Ground) -> None:
@@ -143,7 +144,7 @@ def test_what_older_agents_do_not_know_is_refused_by_name_until_they_are_upgrade
     assert "ACTIVE_STANDBY" in reason["sentence"]
     for agent in ground.agents.values():
         assert ask(single["vip_address"]) is not None
-        _exchange(agent, STATERA)
+        exchange(agent, STATERA)
     shown = ground.wait_active(pair["id"])
     assert shown["status_reason"] is None
     # What was tried before the upgrade, and could not be finished, goes with the next look.
