@@ -34,7 +34,7 @@ class Fate:
     async def run(self) -> None:
         """End once everything that it took away is back."""
         own = (self._disturb_hosts(), self._take_database(), self._restore_database(), self._turn_clocks())
-        await asyncio.gather(*own, self._world.agents.disturb_members())
+        await asyncio.gather(*own, self._world.agents.disturb_members(), self._world.vault.disturb())
 
     async def _disturb_hosts(self) -> None:
         """Cut hosts off, and take their power away."""

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 from statera.drivers.compute_noop import NoopSandbox
 from statera.model.amphora import Amphora
 from statera.model.enums import AmphoraStatus, ProvisioningStatus, Topology
+from statera.model.expiry import EXPIRED
 from statera.plan.seats import ROLES
+from tests.simulation.certificates import make_materials
 from tests.simulation.database import BalancerRow, list_rows
 from tests.simulation.operating import find_untrue
 from tests.simulation.outside import CALL_MOST_S, LASTING_S, SimHost
@@ -60,6 +62,7 @@ class Invariants:
             if judged is None or judged[0] is not row.tree or judged[1] != version:
                 self._judged[load_balancer_id] = (row.tree, version)
                 self._check_statuses(row)
+                self._check_ends(row)
                 broken = world.ledger.find_broken(row.tree)
                 assert broken is None, f"an edit of {load_balancer_id} is lost: {broken}"
         vanished = world.ledger.find_vanished(world.database.balancers)
@@ -90,6 +93,15 @@ class Invariants:
             assert status != ProvisioningStatus.ACTIVE or wanted <= served, told
             assert status not in PENDING or wanted > served, told
             assert status != ProvisioningStatus.ERROR or (one.reason and one.reason.sentence), f"{told}: no reason"
+
+    def _check_ends(self, row: BalancerRow) -> None:
+        """What is told of the ends of certificates is told of such as were given to a sandbox."""
+        balancer = row.tree.load_balancer
+        if balancer.certificate_ends and not self._world.faults.counts["host-lies"]:
+            shown = self._world.hosts.shown.get(balancer.id, ())
+            known = {one.end for one in make_materials() if one.digest in shown}
+            told = set(balancer.certificate_ends.values())
+            assert told <= known, f"{balancer.id} tells of certificates that end at {told - known}, which none has had"
 
     def _check_owned(self) -> None:
         """Whatever stands on a host carries an id that the database knows.
@@ -193,11 +205,11 @@ class Invariants:
             return "is not gone"
         if row.lease_owner is not None:
             return f"is held by {row.lease_owner}"
-        rejected = self._world.is_rejected(row.tree)
-        if rejected:
+        refusal = self._world.find_refusal(row.tree)
+        if refusal:
             told = balancer.reason.slug if balancer.reason is not None else "nothing"
-            is_told = balancer.provisioning_status == ProvisioningStatus.ERROR and told == "configuration-rejected"
-            return None if is_told else f"is rejected but says {balancer.provisioning_status} and {told}"
+            is_told = balancer.provisioning_status == ProvisioningStatus.ERROR and told == refusal
+            return None if is_told else f"has {refusal} but says {balancer.provisioning_status} and {told}"
         if balancer.observed_generation != balancer.generation:
             return f"is at {balancer.observed_generation} of {balancer.generation}"
         for one in (balancer, *list_rows(row.tree)):
@@ -208,7 +220,7 @@ class Invariants:
     def find_untrue(self) -> str | None:
         """Say which operating status is not what is true, None when all are."""
         for load_balancer_id, row in self._world.database.balancers.items():
-            why = None if self._world.is_rejected(row.tree) else self._find_untrue(row)
+            why = None if self._world.find_refusal(row.tree) else self._find_untrue(row)
             if why is not None:
                 return f"load balancer {load_balancer_id} {why}"
         return None
@@ -224,7 +236,12 @@ class Invariants:
             has_vips = one.id in speakers if len(amphorae) > 1 else None
             if one.has_vips != has_vips:
                 return f"tells of {one.id} that it has the VIPs: {one.has_vips}, which is {has_vips}"
-        return find_untrue(row.tree, reached)
+        ends = self._world.vault.judge(row.tree)
+        for listener_id, slug in ends.items():
+            told = row.seen.get(listener_id)
+            if (told.slug if told is not None else "") != slug:
+                return f"tells of listener {listener_id}: {told}, which is {slug or 'nothing'}"
+        return find_untrue(row.tree, reached, {one for one, slug in ends.items() if slug == EXPIRED})
 
     def _find_unserved(self, row: BalancerRow) -> str | None:
         balancer, hosts = row.tree.load_balancer, self._list_hosts()
@@ -234,6 +251,9 @@ class Invariants:
         unreplaced = self._world.ledger.find_unreplaced(balancer.id, [one.id for one in amphorae])
         if unreplaced is not None:
             return unreplaced
+        ends = self._world.vault.list_ends(row.tree)
+        if balancer.certificate_ends != ends:
+            return f"tells of certificates that end at {balancer.certificate_ends}, which is {ends}"
         owners = list_owners(list_holders(hosts.values()).get(balancer.id, ()))
         shares = balancer.topology == Topology.ACTIVE_STANDBY
         if owners != [{one.id for one in amphorae}]:
@@ -250,6 +270,8 @@ class Invariants:
             there = set(box.text.split())
             if any((word in there) != is_wanted for word, is_wanted in wanted.items()):
                 return f"is not served as wanted: {wanted}"
+            if box.configuration.contents.keys() != self._world.vault.list_digests(row.tree):
+                return f"does not show the certificates of {self._world.vault.list_ends(row.tree)}"
             if set(MEMBER.findall(box.text)) != (members := self._world.list_wanted_members(row.tree)):
                 return f"has not the members {sorted(members)}"
         return None
@@ -268,7 +290,7 @@ class Invariants:
         rejected = {
             row.tree.load_balancer.id
             for row in self._world.database.balancers.values()
-            if self._world.is_rejected(row.tree)
+            if self._world.find_refusal(row.tree)
         }
         excused = {one.id for one in self._world.database.amphorae.values() if one.load_balancer_id in rejected}
         if boxes - amphorae or amphorae - boxes - excused:

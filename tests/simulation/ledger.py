@@ -11,6 +11,7 @@ import msgspec
 
 from statera.base.errors import Refused
 from statera.model.tree import Tree
+from tests.simulation.certificates import list_certificates
 from tests.simulation.database import list_rows
 
 Asked = Mapping[tuple[str, str], Any]
@@ -127,5 +128,6 @@ def describe(tree: Tree) -> dict[tuple[str, str], Any]:
     told |= {(one.id, "admin_state_up"): one.admin_state_up for one in wanted}
     told[balancer.id, "topology"] = balancer.topology
     told |= {(one.id, "protocol_port"): one.protocol_port for one in tree.listeners if not one.deleting}
+    told |= {(one.id, "certificates"): list_certificates(one) for one in tree.listeners if not one.deleting}
     told |= {(one.id, "weight"): one.weight for one in tree.members if not one.deleting}
     return told

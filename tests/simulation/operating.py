@@ -13,16 +13,21 @@ Reached = Collection[str]
 """The places of members that at least one of the amphorae reaches."""
 
 
-def find_untrue(tree: Tree, reached: Reached) -> str | None:
-    """Say which operating status is not what it should be, None when all are."""
-    for kind, one, shown, wanted in _list_statuses(tree, reached):
+def find_untrue(tree: Tree, reached: Reached, expired: Collection[str]) -> str | None:
+    """Say which operating status is not what it should be, None when all are.
+
+    `expired`: the listeners that show a certificate whose time is over.
+    """
+    for kind, one, shown, wanted in _list_statuses(tree, reached, expired):
         if shown != wanted:
             return f"shows its {kind} {one} as {shown}, which is {wanted}"
     return None
 
 
-def _list_statuses(tree: Tree, reached: Reached) -> Iterator[tuple[str, str, OperatingStatus, OperatingStatus]]:
-    balancer, pools = tree.load_balancer, []
+def _list_statuses(
+    tree: Tree, reached: Reached, expired: Collection[str]
+) -> Iterator[tuple[str, str, OperatingStatus, OperatingStatus]]:
+    balancer, pools, listeners = tree.load_balancer, [], []
     for pool in tree.pools:
         served = balancer.admin_state_up and pool.admin_state_up and _is_used(tree, pool)
         checked = any(one.pool_id == pool.id and one.admin_state_up for one in tree.health_monitors)
@@ -38,10 +43,12 @@ def _list_statuses(tree: Tree, reached: Reached) -> Iterator[tuple[str, str, Ope
         yield "pool", pool.id, pool.operating_status, pools[-1]
     for listener in tree.listeners:
         up = balancer.admin_state_up and listener.admin_state_up
-        yield "listener", listener.id, listener.operating_status, judge_switch(up=up)
+        is_expired = up and listener.id in expired
+        listeners.append(OperatingStatus.DEGRADED if is_expired else judge_switch(up=up))
+        yield "listener", listener.id, listener.operating_status, listeners[-1]
     for monitor in tree.health_monitors:
         yield "monitor", monitor.id, monitor.operating_status, judge_switch(up=monitor.admin_state_up)
-    status = judge_balancer(pools, up=balancer.admin_state_up)
+    status = judge_balancer([*pools, *listeners], up=balancer.admin_state_up)
     yield "load balancer", balancer.id, balancer.operating_status, status
 
 

@@ -79,6 +79,8 @@ class Hosts(NoopCompute):
         self._rejected = rejected
         self.most_served: dict[str, int] = {}
         """By load balancer: the highest generation that any of its sandboxes has been configured to."""
+        self.shown: dict[str, set[str]] = {}
+        """By load balancer: the digests of all certificates that any of its sandboxes has been given."""
         self.wrongs: list[str] = []
         """What a host did and may never do."""
 
@@ -102,6 +104,7 @@ class Hosts(NoopCompute):
             done = await super().apply_configuration(host, amphora_id, configuration)
         owner = self.hosts[host].sandboxes[amphora_id].spec.load_balancer_id
         self.most_served[owner] = max(configuration.generation, self.most_served.get(owner, 0))
+        self.shown.setdefault(owner, set()).update(configuration.contents)
         return done
 
     async def remove_amphora(self, host: str, amphora_id: str, *, epoch: int, hands_over: bool = False) -> None:
@@ -334,4 +337,4 @@ class ReachedPorts:
 
 def decode_rejected(configuration: Configuration, port: int) -> bool:
     """Say whether a configuration has a listener on the port that this outside rejects."""
-    return f":{port}" in msgspec.json.encode(configuration).decode()
+    return f":{port}" in msgspec.json.encode(configuration.haproxy).decode()

@@ -9,6 +9,7 @@ import datetime as dt
 import logging
 import random
 import uuid
+from collections.abc import Callable, Mapping
 from typing import Any
 from unittest import mock
 
@@ -28,13 +29,15 @@ from statera.model.edits import (
     delete_load_balancer,
     delete_member,
     fail_over_load_balancer,
+    update_listener,
     update_load_balancer,
     update_member,
 )
 from statera.model.enums import ListenerProtocol, Topology
 from statera.model.network import VipRequest
-from statera.model.tree import Member, Tree, Vip
+from statera.model.tree import Listener, Member, Tree, Vip
 from tests.db.trees import make_listener, make_member, make_tree
+from tests.simulation.certificates import TLS_PORT, SimSecrets, Vault, list_certificates
 from tests.simulation.database import Database
 from tests.simulation.fate import Fate
 from tests.simulation.faults import Faults
@@ -67,7 +70,7 @@ FRONT = NetworkSettings(
 MOST_BALANCERS = 4
 EDITS = (
     *("member", "member", "weight", "drop-member", "listener"),
-    *("bad", "switch", "switch-part", "topology", "fail-over", "delete"),
+    *("bad", "tls", "tls", "switch", "switch-part", "topology", "fail-over", "delete"),
 )
 
 
@@ -94,6 +97,11 @@ def _ask_for(member: Member, weight: int | None) -> Asked:
     return {(member.id, "there"): True, (member.id, "weight"): weight}
 
 
+def _ask_certificates(listener: Listener, told: Mapping[str, Any]) -> Asked:
+    shown = msgspec.structs.replace(listener, **told)
+    return {(listener.id, "there"): True, (listener.id, "certificates"): list_certificates(shown)}
+
+
 class Simulation:
     """The world of one seed."""
 
@@ -114,6 +122,7 @@ class Simulation:
         self.database.rings = TwinBell.ring_all
         self.hosts = Hosts(HOSTS, lambda configuration: decode_rejected(configuration, REJECTED_PORT))
         self.ports = Ports(self.now)
+        self.vault = Vault(self)
         self.invariants = Invariants(self)
         self.database.gives_up = self.invariants.check_given_up
         self.over = asyncio.Event()
@@ -158,7 +167,10 @@ class Simulation:
         store: Any = TwinStore(self.database, process)
         compute: Any = SimCompute(self.hosts, process, self.story)
         network = self.network_of(process, store)
-        around = Surroundings(store=store, network=network, compute=compute, settings=self.settings, clock=process)
+        secrets = SimSecrets(self.vault, process)
+        around = Surroundings(
+            store=store, network=network, compute=compute, settings=self.settings, clock=process, secrets=secrets
+        )
         self.starting = process.name
         await run_control(around, asyncio.Event())
 
@@ -209,12 +221,14 @@ class Simulation:
             member_id = rng.choice(tree.members).id
             return _wish(tree, "drop a member", delete_member(member_id, terms), {(member_id, "there"): False})
         if kind == "listener":
-            extra = next((one for one in tree.listeners if one.protocol_port != 80), None)
+            extra = next((one for one in tree.listeners if one.protocol_port not in (80, TLS_PORT)), None)
             if extra is not None:
                 return _wish(tree, "drop a listener", delete_listener(extra.id, terms), {(extra.id, "there"): False})
             return self._wish_listener(tree, rng.randint(1000, 6000), terms)
         if kind == "bad":
             return self._wish_listener(tree, REJECTED_PORT, terms)
+        if kind == "tls":
+            return self._wish_certificates(tree, terms)
         if kind == "switch":
             up = not balancer.admin_state_up
             decide = update_load_balancer(lambda row: msgspec.structs.replace(row, admin_state_up=up), terms)
@@ -245,6 +259,21 @@ class Simulation:
         asked = {(fresh.id, "there"): True, (fresh.id, "protocol_port"): port, (fresh.id, "admin_state_up"): True}
         return _wish(tree, what, create_listener(fresh, terms), asked)
 
+    def _wish_certificates(self, tree: Tree, terms: Terms) -> Wish:
+        """Have a listener that ends TLS: with two certificates, then with one, then with two others."""
+        known = next((one for one in tree.listeners if one.protocol == ListenerProtocol.TERMINATED_HTTPS), None)
+        first = known.default_tls_container_ref if known is not None else self.vault.add()
+        others = (self.vault.add(),) if known is None or not known.sni_container_refs else ()
+        told = {"default_tls_container_ref": first, "sni_container_refs": others}
+        if known is not None:
+            decide = update_listener(known.id, lambda row: msgspec.structs.replace(row, **told), terms)
+            return _wish(tree, "show other certificates", decide, _ask_certificates(known, told))
+        fresh = make_listener(
+            tree.load_balancer, protocol=ListenerProtocol.TERMINATED_HTTPS, protocol_port=TLS_PORT, **told
+        )
+        asked = {**_ask_certificates(fresh, told), (fresh.id, "admin_state_up"): True}
+        return _wish(tree, "end TLS", create_listener(fresh, terms), asked)
+
     async def judge(self, process: Process) -> None:
         """Be a health process: the real one. Agents tell each of them."""
         await be_health(process, self, self.ears[process.kind])
@@ -254,7 +283,13 @@ class Simulation:
 
     # What invariants ask
 
-    def is_rejected(self, tree: Tree) -> bool:
+    def find_refusal(self, tree: Tree) -> str:
+        """Return why this tree cannot be served as it is, by the slug of the reason; "" where it can."""
+        if self.vault.is_lost(tree):
+            return "secret-not-found"
+        return "configuration-rejected" if self._is_rejected(tree) else ""
+
+    def _is_rejected(self, tree: Tree) -> bool:
         """Say whether no host takes the configuration that this tree means."""
         served = [one for one in tree.listeners if one.admin_state_up and not one.deleting]
         return tree.load_balancer.admin_state_up and any(one.protocol_port == REJECTED_PORT for one in served)
@@ -321,6 +356,11 @@ class Simulation:
                     raise AssertionError("a process ended")
 
 
+async def _run_here(work: Callable[..., Any], *args: Any) -> Any:
+    """Do what is given to a thread at once: threads know nothing of virtual time."""
+    return work(*args)
+
+
 def simulate(seed: int, *, deadly: str = "", sure: str = "") -> Simulation:
     """Play one seed, with a kind of fault that it has for `sure`, killing whoever is first at a point that is `deadly`.
 
@@ -339,7 +379,8 @@ def simulate(seed: int, *, deadly: str = "", sure: str = "") -> Simulation:
     try:
         # Whoever holds a claim is told by its name: the same one each time.
         naming = mock.patch("statera.control.worker.name_worker", side_effect=lambda: simulation[0].starting)
-        with twins_in_place(), naming, health_observed(lambda: simulation[0].story):
+        here = mock.patch("asyncio.to_thread", _run_here)
+        with twins_in_place(), naming, here, health_observed(lambda: simulation[0].story):
             run_virtually(play())
     except Exception as error:
         story = "\n".join(simulation[0].story.lines)

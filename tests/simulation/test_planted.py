@@ -1,5 +1,6 @@
 """Faults that are planted on purpose, in the product or in its twin: each of the rules must find them, and soon."""
 
+import contextlib
 import datetime as dt
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -7,13 +8,16 @@ from typing import Any
 import msgspec
 import pytest
 
+import statera.control.certificates
 import statera.health.memory
 import statera.model.status
 import statera.plan.amphora
 import statera.plan.brain
 import statera.plan.plan
 import statera.plan.vrrp
-from statera.base.errors import LostClaim
+from statera.base.errors import Lasting, LostClaim, Transient
+from statera.control.reconcile import Reconciler
+from statera.control.run import Run
 from statera.drivers.compute_noop import NoopHost
 from statera.health.memory import Memory
 from statera.model.amphora import Amphora
@@ -189,6 +193,29 @@ def miss_nothing(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Memory, "set_missed", lambda *_: None)
 
 
+def tell_no_end(patch: pytest.MonkeyPatch) -> None:
+    """When certificates end is kept from health."""
+    patch.setattr(Database, "save_certificate_ends", lambda *_: None)
+
+
+def tell_ends_too_soon(patch: pytest.MonkeyPatch) -> None:
+    """When a certificate ends is written before anybody has been given it."""
+    converge = Reconciler._converge
+
+    async def tell(self: Reconciler, run: Run) -> bool:
+        with contextlib.suppress(Transient, Lasting):
+            await self._observer._load_bundles(run)
+        await self._note_certificates(run)
+        return await converge(self, run)
+
+    patch.setattr(Reconciler, "_converge", tell)
+
+
+def read_certificates_once(patch: pytest.MonkeyPatch) -> None:
+    """A certificate that was renewed is taken for the one that was there before."""
+    patch.setattr(statera.control.certificates, "_fingerprint", lambda _: b"")
+
+
 @pytest.mark.parametrize(
     ("plant", "seeds", "told"),
     [
@@ -208,6 +235,8 @@ def miss_nothing(patch: pytest.MonkeyPatch) -> None:
         (believe_strangers, range(20), "is judged by what none of its amphorae said"),
         (miss_nothing, range(60), "is judged by what was said"),
         (hush_recoveries, range(5), "no rest after .* which is ONLINE"),
+        (tell_no_end, range(20), "no rest after .* tells of certificates that end"),
+        (tell_ends_too_soon, range(40), "which none has had"),
         (look_past_members, range(10), "no news after .* which is (ERROR|DEGRADED|ONLINE)"),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
@@ -222,6 +251,7 @@ def test_a_planted_fault_is_found(monkeypatch: pytest.MonkeyPatch, plant: Plant,
     ("plant", "sure", "told"),
     [
         (give_no_host_up, "host-forgotten", "no rest after"),
+        (read_certificates_once, "secret-renewed", "no rest after .* (certificates|is DEGRADED|is ONLINE)"),
         (hold_for_ever, "database-restored", "no rest after .* orphans are held"),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
