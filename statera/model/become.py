@@ -37,6 +37,9 @@ PARENTS: dict[type[Resource], tuple[str, type[Resource]]] = {
     L7Policy: ("listener_id", Listener),
     L7Rule: ("l7policy_id", L7Policy),
 }
+PASSING = ("provisioning_status", "operating_status", "reason", "changed_at_generation", "updated_at")
+AT_REST = {one.name: one.default for one in msgspec.structs.fields(Resource) if one.name in PASSING}
+"""What only passes by, as it is of an object that nobody edits or looks at."""
 _Key = Callable[[Any], Hashable | None]
 
 
@@ -227,6 +230,4 @@ def settle_tree(tree: Tree) -> Tree:
 
 
 def _at_rest(row: R) -> R:
-    defaults = {field.name: field.default for field in msgspec.structs.fields(Resource)}
-    passing = ("provisioning_status", "operating_status", "reason", "changed_at_generation", "updated_at")
-    return msgspec.structs.replace(row, **{name: defaults[name] for name in passing})
+    return msgspec.structs.replace(row, **AT_REST)

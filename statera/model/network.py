@@ -1,9 +1,13 @@
 """Networks, subnets and ports, as a network driver shows them."""
 
+import functools
 import hashlib
 import ipaddress
 
 import msgspec
+
+REMEMBERED = 20_000
+"""Addresses of which it is remembered whether a subnet holds them: each pass asks again of each member."""
 
 
 class Subnet(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,8 +25,13 @@ class Subnet(msgspec.Struct, frozen=True, kw_only=True):
         return ipaddress.ip_network(self.cidr).version
 
     def contains(self, address: str) -> bool:
-        ip, net = ipaddress.ip_address(address), ipaddress.ip_network(self.cidr)
-        return ip.version == net.version and ip in net
+        return _is_in(address, self.cidr)
+
+
+@functools.lru_cache(maxsize=REMEMBERED)
+def _is_in(address: str, cidr: str) -> bool:
+    ip, net = ipaddress.ip_address(address), ipaddress.ip_network(cidr)
+    return ip.version == net.version and ip in net
 
 
 class Attachment(msgspec.Struct, frozen=True, kw_only=True):
