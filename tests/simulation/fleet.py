@@ -157,7 +157,8 @@ class Fleet:
 
     def add_chores(self, names: Sequence[str]) -> None:
         for name in names:
-            self.chores.setdefault(name, ChoreRow(due_at=self.now()))
+            if name not in self.chores:
+                self.chores[name] = ChoreRow(due_at=self.now())
 
     def claim_chore(self, names: Sequence[str], *, owner: str, lease_s: float) -> ChoreClaim | None:
         now = self.now()

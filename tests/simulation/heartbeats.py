@@ -128,16 +128,17 @@ class Agents:
             # As the real ones: the time at which it starts.
             self._boots[host.name], host.has_started = int(self._tell_unix(host) * 1000), False
             self._of_old_boots |= {one: self._last[one] for one in host.sandboxes if one in self._last}
+        now_s = tell_time()
         for amphora_id, box in host.sandboxes.items():
             if not box.spec.load_balancer_id:
                 # A spare has nothing to tell.
                 continue
             held = self._held.get(amphora_id)
             is_news = held is None or held.configuration is not box.configuration
-            if is_news or self._due.get(amphora_id, 0.0) <= tell_time():
+            if is_news or self._due.get(amphora_id, 0.0) <= now_s:
                 if is_news:
                     self._held[amphora_id] = read_held(box)
-                self._due[amphora_id] = tell_time() + self._interval_s
+                self._due[amphora_id] = now_s + self._interval_s
                 self._speak(host, amphora_id, box)
 
     def _tell_unix(self, host: SimHost) -> float:
