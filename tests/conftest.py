@@ -8,10 +8,16 @@ from pathlib import Path
 import pytest
 import structlog
 
+from statera.base.logging import PlainRenderer
+
 pytest_plugins = [f"tests.fixtures.{name}" for name in ("postgres", "keystone", "barbican", "descriptors")]
 
 # Tests read what commands print; a server in a thread beside them must not write there.
-structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stderr__))
+# Thousands of lines: without colours they take a fifth of the time.
+structlog.configure(
+    processors=[*structlog.get_config()["processors"][:-1], PlainRenderer()],
+    logger_factory=structlog.PrintLoggerFactory(sys.__stderr__),
+)
 
 # Tests start hundreds of Pythons, which would all compile the same files again; most may not write what they compiled.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
