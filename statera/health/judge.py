@@ -81,10 +81,15 @@ def decide_missed(
 ) -> tuple[Amphora, ...]:
     """Return the amphorae that are not silent, although this process has heard nothing of them after `since`.
 
-    Another one hears them, and knows better what they say; or it is not known yet whether anybody does.
+    Another one hears them, and knows better what they say; or it is not known yet whether anybody does. One that has
+    spoken before this process began is missed from the beginning: half of a pair tells half of the truth.
     """
     speaking = [(one, listened_since[one.id]) for one in amphorae if one.id in listened_since and one.id not in silent]
-    return tuple(one for one, listened in speaking if heard.get(one.id, listened) < since)
+    return tuple(
+        one
+        for one, listened in speaking
+        if heard.get(one.id, listened) < since or (one.id not in heard and one.last_heartbeat_at is not None)
+    )
 
 
 class Judge:
@@ -97,6 +102,7 @@ class Judge:
         self._receiver = receiver
         self._listened_since: dict[str, dt.datetime] = {}
         self._last_look = clock.now()
+        self._has_looked = False
         self._to_mark: set[str] = set()
         self._silent: set[str] = set()
 
@@ -127,7 +133,11 @@ class Judge:
             await mark_due(self._store, sorted(self._to_mark))
             self._to_mark.clear()
         # Only now: whoever could not reach the database does not know who was heard by others meanwhile.
-        self._last_look = asked_at
+        self._last_look, self._has_looked = asked_at, True
+
+    def is_current(self, now: dt.datetime) -> bool:
+        """Say whether it is known who was heard by others: not before the first look, nor from a pause to the next."""
+        return self._has_looked and self._pause_s(now) == 0.0
 
     def learn(self, amphorae: Iterable[Amphora], asked_at: dt.datetime) -> None:
         """Take in which amphorae there are and whose."""
@@ -148,7 +158,11 @@ class Judge:
     def _notice_pause(self, now: dt.datetime) -> None:
         # A process that was stopped, a machine that slept, a database that was away: that is nobody's silence, and a
         # full window begins anew.
-        paused_s = (now - self._last_look).total_seconds()
-        if paused_s > judge_interval_s(self._stale_after_s) + self._stale_after_s / 2:
+        if paused_s := self._pause_s(now):
             log.warning("nothing was judged for a while; all have a full window again", paused_s=round(paused_s, 1))
             self._listened_since = {}
+
+    def _pause_s(self, now: dt.datetime) -> float:
+        """Return the seconds since the last look, 0 where they are no more than may be."""
+        since_s = (now - self._last_look).total_seconds()
+        return since_s if since_s > judge_interval_s(self._stale_after_s) + self._stale_after_s / 2 else 0.0

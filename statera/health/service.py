@@ -47,7 +47,7 @@ async def serve(
 ) -> None:
     """Judge, write and report from what a started receiver hears, until `stop` is set."""
     judge = Judge(store, settings.health, clock, receiver)
-    writer = StatusWriter(store, clock, receiver.memory, judge.learn, settings.health.certificate_warning_days)
+    writer = StatusWriter(store, clock, receiver.memory, judge, settings.health.certificate_warning_days)
     stale_after_s = settings.health.stale_after_s
     async with asyncio.TaskGroup() as group:
         group.create_task(_repeat(writer.flush, FLUSH_S, stop))

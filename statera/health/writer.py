@@ -7,15 +7,15 @@ applied, because an edit or the reconciler may have changed what the same heartb
 import asyncio
 import datetime as dt
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from statera.base.clock import Clock
 from statera.base.errors import Transient
 from statera.base.logging import get_logger
 from statera.base.metrics import counter, histogram
+from statera.health.judge import Judge
 from statera.health.looks import Looks
 from statera.health.memory import Memory
-from statera.model.amphora import Amphora
 from statera.model.enums import ProvisioningStatus
 from statera.model.status import StatusChange, derive_statuses
 from statera.model.tree import Tree
@@ -30,20 +30,18 @@ log = get_logger("health")
 FLUSH_SECONDS = histogram("statera_health_flush_seconds", "How long it took to derive and write statuses.")
 CHANGES = counter("statera_health_status_changes_total", "Operating statuses that were written.")
 
-Learn = Callable[[Iterable[Amphora], dt.datetime], None]
-
 
 class StatusWriter:
-    """Turns the news in `memory` into rows. `learn` takes in who belongs to which load balancer.
+    """Turns the news in `memory` into rows, as long as the judge knows who has spoken to others.
 
     Tenants are told of their certificates `warn_days` days before the end.
     """
 
-    def __init__(self, store: Store, clock: Clock, memory: Memory, learn: Learn, warn_days: float) -> None:
+    def __init__(self, store: Store, clock: Clock, memory: Memory, judge: Judge, warn_days: float) -> None:
         self._store = store
         self._clock = clock
         self._memory = memory
-        self._learn = learn
+        self._judge = judge
         self._warn_days = warn_days
         self._looks = Looks()
         self._ends: dict[str, Mapping[str, dt.datetime]] = {}
@@ -58,6 +56,9 @@ class StatusWriter:
         for load_balancer_id in self._memory.take_news():
             self._looks.hasten(load_balancer_id, now)
         batch, is_more = self._looks.choose(now, self._memory.count_objects)
+        if not self._judge.is_current(now):
+            # Others may have heard more than this process, which was away or has just begun.
+            return False
         try:
             await self._look(batch, now)
         except Transient as error:
@@ -90,7 +91,7 @@ class StatusWriter:
     async def _write(self, load_balancer_ids: Sequence[str], now: dt.datetime) -> None:
         begun = time.monotonic()
         if self._memory.has_strangers(load_balancer_ids):
-            self._learn(await list_voices(self._store), now)
+            self._judge.learn(await list_voices(self._store), now)
         trees = await load_trees(self._store, load_balancer_ids)
         changes: dict[str, tuple[StatusChange, ...]] = {}
         for one, tree in trees.items():

@@ -55,7 +55,7 @@ class Hearing:
         self._amphora_id = amphora_id
         clock, options = SystemClock(), HealthSettings()
         self._judge = Judge(store, options, clock, receiver)
-        self._writer = StatusWriter(store, clock, receiver.memory, self._judge.learn, options.certificate_warning_days)
+        self._writer = StatusWriter(store, clock, receiver.memory, self._judge, options.certificate_warning_days)
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 
     def close(self) -> None:

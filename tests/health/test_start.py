@@ -1,8 +1,8 @@
 """What a health process that starts among many load balancers asks of PostgreSQL: batches, no write without news."""
 
 import asyncio
-import datetime as dt
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,11 +14,12 @@ import sqlalchemy as sa
 from bench.crowd import multiply, plant
 from bench.heartbeats import list_voices
 from statera.base.clock import SystemClock
+from statera.base.settings import HealthSettings, Settings
 from statera.health import writer as writer_module
+from statera.health.judge import Judge
 from statera.health.looks import MOST_PER_BATCH
-from statera.health.memory import Memory
+from statera.health.receiver import HeartbeatReceiver
 from statera.health.writer import StatusWriter
-from statera.model.amphora import Amphora
 from statera.model.heartbeat import Heartbeat, MemberState
 from statera.model.observed import Observed
 from statera.model.status import StatusChange, derive_statuses
@@ -47,11 +48,11 @@ class Started:
     """A process that has just started, as far as statuses go."""
 
     def __init__(self, store: Store) -> None:
-        self.memory, self.clock, self._number = Memory(), SystemClock(), 0
-        self.writer = StatusWriter(store, self.clock, self.memory, self._learn, 30.0)
-
-    def _learn(self, amphorae: Iterable[Amphora], asked_at: dt.datetime) -> None:
-        self.memory.keep_only(amphorae, asked_at)
+        self.clock, self._number = SystemClock(), 0
+        receiver = HeartbeatReceiver(store, Settings(), self.clock)
+        self.memory = receiver.memory
+        self.judge = Judge(store, HealthSettings(), self.clock, receiver)
+        self.writer = StatusWriter(store, self.clock, self.memory, self.judge, 30.0)
 
     def hear(self, *heartbeats: Heartbeat) -> None:
         self._number += 1
@@ -62,10 +63,11 @@ class Started:
 
     async def catch_up(self) -> int:
         """Return how many batches it took."""
-        batches = 1
-        while await self.writer.flush():
-            batches += 1
-        return batches
+        for number in itertools.count(1):
+            await self.judge.look()
+            if not await self.writer.flush():
+                return number
+        raise AssertionError("counting does not end")
 
 
 @contextmanager
@@ -109,7 +111,7 @@ async def test_a_start_reads_and_writes_in_batches_and_the_next_one_writes_nothi
     again.hear(*heartbeats)
     with asked(store) as statements:
         assert await again.catch_up() == BATCHES
-    assert len(statements) == BATCHES + 1, "who belongs to whom, and the trees"
+    assert len(statements) == 2 * BATCHES, "who should speak, and the trees"
     assert not any(word in one for one in statements for word in ("UPDATE", "INSERT", "DELETE", "COMMIT"))
 
 
@@ -117,6 +119,9 @@ async def test_what_changes_during_a_start_is_shown_with_its_next_batch(store: S
     heartbeats = await fill(store, database_url)
     started = Started(store)
     started.hear(*heartbeats)
+    assert not await started.writer.flush(), "nobody knows yet who has spoken to others"
+    assert set(await show(store)) == {"OFFLINE"}
+    await started.judge.look()
     assert await started.writer.flush()
     seen = heartbeats[0]
     down = tuple(msgspec.structs.replace(one, state=MemberState.DOWN) for one in seen.members)
@@ -137,8 +142,11 @@ async def test_one_that_cannot_be_judged_keeps_no_other_waiting(
             raise RuntimeError("a fault of ours")
         return derive_statuses(tree, observed, *rest)
 
+    failed = []
     monkeypatch.setattr(writer_module, "derive_statuses", fail_for_one)
+    monkeypatch.setattr(writer_module.log, "exception", lambda _, *, load_balancer_id: failed.append(load_balancer_id))
     assert await started.catch_up() == BATCHES
+    assert set(failed) == {heartbeats[0].load_balancer_id}
     assert await show(store) == {"ONLINE": 5 * COPIES, "OFFLINE": 5}
 
 

@@ -79,3 +79,12 @@ def test_who_is_not_silent_and_not_heard_here_is_missed(
 ) -> None:
     row = Amphora(id="a", load_balancer_id="lb", host="h", created_at=LONG_AGO)
     assert decide_missed([row], heard, listened, silent, since=ago(12)) == ((row,) if missed else ())
+
+
+def test_who_spoke_before_this_process_began_is_missed_until_heard_or_silent() -> None:
+    row = Amphora(id="a", load_balancer_id="lb", host="h", created_at=LONG_AGO, last_heartbeat_at=ago(2))
+    listened = {"a": ago(1)}
+    assert decide_missed([row], {}, listened, (), since=ago(12)) == (row,)
+    assert decide_missed([row], {"a": NOW}, listened, (), since=ago(12)) == ()
+    assert decide_missed([row], {}, listened, ("a",), since=ago(12)) == ()
+    assert decide_missed([row], {}, {}, (), since=ago(12)) == ()
