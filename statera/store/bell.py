@@ -7,7 +7,8 @@ from typing import Any
 import psycopg
 
 from statera.base.logging import get_logger
-from statera.store.engine import LINK, Store
+from statera.store.engine import Store
+from statera.store.link import LINK
 from statera.store.trees import CHANNEL
 
 log = get_logger("store")

@@ -18,6 +18,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from statera.base.errors import Lasting, StateraError, Transient
 from statera.base.metrics import counter, gauge
+from statera.store.link import ANSWER_MOST_S, LINK, opener
 
 T = TypeVar("T")
 AnyRow = sa.Row[*tuple[Any, ...]]
@@ -32,18 +33,6 @@ TRIES = 5
 """Of one transaction that collides with others."""
 SETTINGS = {"timezone": "UTC", "jit": "off", "statement_timeout": "30s", "idle_in_transaction_session_timeout": "60s"}
 """Of our sessions. Short statements only: compiling them costs more than it saves, and none may hold a row for ever."""
-LINK = {
-    "connect_timeout": 5,
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 10_000,
-}
-"""Of every connection, in libpq's words; the last in milliseconds, the others in seconds and probes.
-
-A database that is cut off without a word is noticed after 10 s. The kernel alone sends a statement again for a quarter
-of an hour, and waits for an answer for two hours. Unix sockets take none of it.
-"""
 
 
 def driver_url(url: str) -> sa.URL:
@@ -74,8 +63,20 @@ def _to_json(value: Any) -> str:
 class Store:
     """The database. One per process and event loop; safe for concurrent tasks."""
 
-    def __init__(self, url: str, *, pool_size: int = 8, pooled: bool = False, direct_url: str = "") -> None:
-        """`pooled`: the URL leads to a pooler of transactions; `direct_url` then leads past it, if any does."""
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int = 8,
+        pooled: bool = False,
+        direct_url: str = "",
+        answer_most_s: float = ANSWER_MOST_S,
+    ) -> None:
+        """`pooled`: the URL leads to a pooler of transactions; `direct_url` then leads past it, if any does.
+
+        A server that has not answered for `answer_most_s` seconds counts as lost.
+        """
+        arguments = {"async_creator_fn": opener(answer_most_s), **LINK, "application_name": "statera"}
         self.listen_url: sa.URL | None = driver_url(direct_url or url) if direct_url or not pooled else None
         """Where LISTEN works, None when nowhere."""
         self.engine: AsyncEngine = create_async_engine(
@@ -87,7 +88,7 @@ class Store:
             hide_parameters=True,
             json_serializer=_to_json,
             json_deserializer=msgspec.json.decode,
-            connect_args={**LINK, "application_name": "statera", **session_arguments(pooled=pooled)},
+            connect_args={**arguments, **session_arguments(pooled=pooled)},
         )
         sa.event.listen(self.engine.sync_engine, "checkout", _refuse_closed)
         POOL_SIZE.set(pool_size)

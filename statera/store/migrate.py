@@ -13,7 +13,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from statera.base.errors import Transient
-from statera.store.engine import LINK, SETTINGS, driver_url
+from statera.store.engine import SETTINGS, driver_url
+from statera.store.link import LINK
 
 _LOCK_KEY = 0x53544154
 """Of the advisory lock that keeps two upgrades apart; no other meaning."""

@@ -1,7 +1,8 @@
-"""A database that is cut off without a word: who asks it is told so soon, and is served again when it is back."""
+"""A database that is cut off, or hangs, without a word: who asks is told so, and is served again when it is back."""
 
 import asyncio
 import os
+import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -60,3 +61,21 @@ async def test_who_waits_for_an_answer_and_who_asks_are_told_soon(far: Store, st
             told = await asyncio.gather(waiting, far.execute(SHORT), return_exceptions=True)
     assert [one.reason.slug for one in told if isinstance(one, Transient)] == ["database-unavailable"] * 2
     assert (await far.execute(SHORT))[0][0] == 1
+
+
+async def test_who_waits_for_a_server_that_hangs_is_told(postgres: EmbeddedPostgres, database_url: str) -> None:
+    """Its kernel answers for it: no probe of a connection sees that."""
+    with run_pgbouncer(postgres, database_url) as pooler:
+        far = Store(pooler.url, pooled=True, pool_size=1, answer_most_s=1.0)
+        await far.execute(SHORT)
+        os.kill(pooler.pid, signal.SIGSTOP)
+        try:
+            async with asyncio.timeout(TOLD_WITHIN_S):
+                with pytest.raises(Transient, match="does not answer"):
+                    await far.execute(SHORT)
+                with pytest.raises(Transient, match="does not answer"):
+                    await far.run(lambda connection: connection.execute(SHORT))
+        finally:
+            os.kill(pooler.pid, signal.SIGCONT)
+        assert (await far.execute(SHORT))[0][0] == 1
+        await far.close()
