@@ -50,9 +50,7 @@ class Witness:
         number = told.number
         newest = self._newest.get(part.amphora_id, -1)
         seen = self._parts.setdefault(part.amphora_id, set())
-        # Whom a restored database does not know is forgotten, and heard as if for the first time.
-        is_excused = bool(self._process.faults.counts["database-restored"])
-        if not is_excused and (number < newest or (number == newest and part.part in seen)):
+        if number < newest or (number == newest and part.part in seen):
             wrong = f"number {number} of {part.amphora_id} is taken in after number {newest}"
             self._story.mark_broken(AssertionError(f"health goes back in time: {wrong}"))
         if number > newest:
@@ -62,6 +60,12 @@ class Witness:
         if len(seen) == part.parts:
             self._whole[part.amphora_id] = number
             self._agents.heard[part.amphora_id] = max(number, self._agents.heard.get(part.amphora_id, -1))
+
+    def note_forgotten(self, amphora_id: str) -> None:
+        """Take in that the memory has forgotten an amphora: whom a restored database knows later is heard anew."""
+        if self._process.faults.counts["database-restored"]:
+            self._newest.pop(amphora_id, None)
+            self._parts.pop(amphora_id, None)
 
     def check_spoken(self, load_balancer_id: str, spoken: Iterable[Heartbeat]) -> None:
         """Statuses come from the last words of the load balancer's own amphorae, and from nothing else."""
@@ -91,6 +95,10 @@ class WitnessedMemory(Memory):
     def accept(self, heartbeat: Heartbeat, now: dt.datetime) -> None:
         super().accept(heartbeat, now)
         self._witness.note_accepted(heartbeat)
+
+    def _forget(self, amphora_id: str, load_balancer_id: str) -> None:
+        super()._forget(amphora_id, load_balancer_id)
+        self._witness.note_forgotten(amphora_id)
 
     def observe(self, load_balancer_id: str) -> Observed:
         self._witness.check_spoken(load_balancer_id, self._list_spoken(load_balancer_id))

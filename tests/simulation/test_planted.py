@@ -16,6 +16,7 @@ import statera.plan.brain
 import statera.plan.plan
 import statera.plan.vrrp
 from statera.base.errors import Lasting, LostClaim, Transient
+from statera.base.secret import Secret
 from statera.control.reconcile import Reconciler
 from statera.control.run import Run
 from statera.drivers.compute_noop import NoopHost
@@ -28,6 +29,7 @@ from statera.model.tree import Resource, Tree
 from statera.model.work import Claim
 from statera.plan.steps import RemoveSandbox
 from tests.simulation.database import BalancerRow, Database
+from tests.simulation.health import SimReceiver
 from tests.simulation.scenario import Failed, simulate
 from tests.simulation.twins import TwinBell
 
@@ -193,6 +195,28 @@ def miss_nothing(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Memory, "set_missed", lambda *_: None)
 
 
+def distrust_clocks(patch: pytest.MonkeyPatch) -> None:
+    """A heartbeat counts only where the clock of the health process goes as that of the host does."""
+    accept = SimReceiver._accept
+
+    def compare(self: SimReceiver, datagram: bytes, key: Secret[bytes]) -> None:
+        self._settings = msgspec.structs.replace(self._settings, max_skew_s=3.0)
+        accept(self, datagram, key)
+
+    patch.setattr(SimReceiver, "_accept", compare)
+
+
+def wait_for_agents(patch: pytest.MonkeyPatch) -> None:
+    """Whoever finds that agents know later epochs than the database waits until somebody mends that."""
+
+    def wait(self: Database, claim: Claim, seen: int) -> None:
+        row = self._held(claim)
+        row.lease_owner, row.lease_until = None, None
+        row.due_at = self.after(dt.timedelta(days=365).total_seconds())
+
+    patch.setattr(Database, "lift_epoch", wait)
+
+
 def tell_no_end(patch: pytest.MonkeyPatch) -> None:
     """When certificates end is kept from health."""
     patch.setattr(Database, "save_certificate_ends", lambda *_: None)
@@ -251,6 +275,8 @@ def test_a_planted_fault_is_found(monkeypatch: pytest.MonkeyPatch, plant: Plant,
     ("plant", "sure", "told"),
     [
         (give_no_host_up, "host-forgotten", "no rest after"),
+        (distrust_clocks, "clock-jumps", "no rest after|no news after"),
+        (wait_for_agents, "database-restored", "no rest after"),
         (read_certificates_once, "secret-renewed", "no rest after .* (certificates|is DEGRADED|is ONLINE)"),
         (hold_for_ever, "database-restored", "no rest after .* orphans are held"),
     ],
