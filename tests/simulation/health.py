@@ -62,8 +62,12 @@ class Witness:
             self._agents.heard[part.amphora_id] = max(number, self._agents.heard.get(part.amphora_id, -1))
 
     def note_forgotten(self, amphora_id: str) -> None:
-        """Take in that the memory has forgotten an amphora: whom a restored database knows later is heard anew."""
-        if self._process.faults.counts["database-restored"]:
+        """Take in that the memory has forgotten an amphora, which may be heard anew.
+
+        A restored database did not know it yet; or it told of another load balancer before its own was known.
+        """
+        counts = self._process.faults.counts
+        if counts["database-restored"] or counts["heartbeat-forged"]:
             self._newest.pop(amphora_id, None)
             self._parts.pop(amphora_id, None)
 
