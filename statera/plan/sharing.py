@@ -68,11 +68,15 @@ def plan_sharing(world: World) -> Iterator[AnyStep]:
     for row in told:
         yield from ensure_ports(world, row)
 
+    joined = [row for row in members if row in followed or (is_live(world, row) and _has_joined(world, row))]
+    strays = [row for row in members if row not in joined and is_live(world, row)]
+    first = [*serving, *followed, *(strays if _has_live(world, (*serving, *followed)) else ())]
     troubles: dict[str, list[Reason]] = {row.id: [] for row in (*serving, *members)}
     rests: dict[str, list[AnyStep]] = {}
-    for row in (*serving, *followed):
-        steps = [*plan_amphora(world, row, troubles[row.id], refresh=refresh)]
-        # Who was away learns with whom it shares before anything is configured, which may be rejected for long.
+    for row in first:
+        steps = [*plan_amphora(world, row, troubles[row.id], refresh=refresh, with_vips=row not in strays)]
+        # Who was away learns with whom it shares, or that it has the VIPs no more, before anything is configured, which
+        # may be rejected for long.
         begun = [*prepare(steps)]
         yield from begun
         rests[row.id] = steps[len(begun) :]
@@ -83,11 +87,10 @@ def plan_sharing(world: World) -> Iterator[AnyStep]:
     for row in serving:
         # What stands in its way holds nobody up: it is to go.
         yield from rests[row.id]
-    joined = [row for row in members if row in followed or (is_live(world, row) and _has_joined(world, row))]
     ready: list[Amphora] = []
     absent: list[Reason] = []
     for row in [*followed, *(member for member in members if member not in followed)]:
-        if row in followed:
+        if row.id in rests:
             yield from rests[row.id]
         else:
             yield from plan_amphora(world, row, troubles[row.id], refresh=refresh, with_vips=row in joined)

@@ -360,3 +360,23 @@ def test_one_that_has_lost_what_it_served_has_no_vips_while_another_one_is_live(
     assert (changed, [step for step in begun if isinstance(step, RemoveSandbox)]) == ([("s", False)], [])
     after = names(plan)[names(plan).index("Configure") :]
     assert after[:3] == ["Configure", "EnsureSandbox", "ConfirmAmphora"]
+
+
+def test_one_that_is_to_follow_and_has_the_vips_gives_them_up_before_anything_is_configured():
+    """It took them before the database was restored, and what is wanted now is rejected."""
+    single = make_one("s", AmphoraRole.STANDALONE, 20, "three")
+    rows = [single, *(msgspec.structs.replace(row, status=AmphoraStatus.PENDING_CREATE) for row in (MASTER, BACKUP))]
+    world = look(make_pair(), *rows)
+    alone = see(MASTER, sandbox_digest="has them alone", generation=2, has_vips=True)
+    serves = see(single, sandbox_digest=world.sightings["s"].sandbox_digest, generation=1)  # type: ignore[union-attr]
+    seen: dict[str, Sighting] = {"s": serves, "m": alone, "b": None}
+    plan = decide_plan(msgspec.structs.replace(world, sightings=seen))
+    begun = plan.steps[: names(plan).index("Configure")]
+    assert [(one.amphora_id, one.with_vips) for one in begun if isinstance(one, EnsureSandbox)] == [("m", False)]
+    joins = [one.amphora_id for one in plan.steps if isinstance(one, EnsureSandbox) and one.with_vips]
+    assert joins[:2] == ["m", "b"]
+    # Not where who serves has lost what it served: then nobody else may.
+    empty = see(single, generation=0, configuration_digest="")
+    plan = decide_plan(msgspec.structs.replace(world, sightings={**seen, "s": empty}))
+    begun = plan.steps[: names(plan).index("Configure")]
+    assert ("m", False) not in [(one.amphora_id, one.with_vips) for one in begun if isinstance(one, EnsureSandbox)]
