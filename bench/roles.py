@@ -21,7 +21,7 @@ from bench.spent import Counted, read_counted
 from statera.base.errors import Lasting
 from statera.base.ids import new_id
 from statera.base.settings import Settings
-from statera.cli.playground import choose_port
+from statera.cli.ports import choose_port
 from statera.drivers.postgres_embedded import EmbeddedPostgres
 from statera.store.migrate import upgrade
 

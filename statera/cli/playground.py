@@ -28,6 +28,7 @@ from statera.base.errors import Lasting, StateraError
 from statera.base.files import locked
 from statera.base.processes import is_alive
 from statera.base.settings import Settings, convert_settings
+from statera.cli.ports import choose_port
 from statera.cli.preflight import find_program
 
 CANDIDATES = tuple(f"10.{second}.{third}.0/24" for second in (213, 214, 215) for third in range(64, 96))
@@ -343,18 +344,6 @@ def _route_network(text: str) -> ipaddress.IPv4Network | None:
 def host_number(subnet: str, number: int) -> str:
     """Return the address with this number in the subnet."""
     return str(ipaddress.ip_network(subnet)[number])
-
-
-def choose_port(wanted: int, kind: socket.SocketKind) -> int:
-    """Return `wanted` if it is free on loopback, else another free port. Raises `Lasting`."""
-    for port in (wanted, 0):
-        with socket.socket(socket.AF_INET, kind) as probe:
-            if kind == socket.SOCK_STREAM:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
-                probe.bind(("127.0.0.1", port))
-                return int(probe.getsockname()[1])
-    raise Lasting("no-free-port", "No port is free on 127.0.0.1.")
 
 
 def run_ip(*words: str) -> str:

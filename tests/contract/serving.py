@@ -22,6 +22,7 @@ from statera.api.application import create_application
 from statera.app import has_agents, open_compute, open_network, open_tokens
 from statera.base.clock import SystemClock
 from statera.base.settings import Settings
+from statera.cli.ports import choose_port
 from statera.control.surroundings import Surroundings
 from statera.control.worker import run_control
 from statera.store.engine import Store
@@ -89,8 +90,7 @@ async def _work(store: Store, settings: Settings, stop: asyncio.Event) -> None:
 @contextlib.contextmanager
 def run_noop(database_url: str, folder: Path, **sections: Any) -> Iterator[str]:
     """Give the URL of `statera up` with drivers that build nothing: all that is asked for becomes ACTIVE."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = choose_port(0, socket.SOCK_STREAM)
     noop: dict[str, Any] = {"compute": {"driver": "noop"}, "network": {"driver": "noop"}}
     places = {"data_dir": f"{folder}/data", "run_dir": f"{folder}/run", "database": {"url": database_url}}
     config, log = folder / "statera.toml", folder / "log"

@@ -21,7 +21,7 @@ import tomli_w
 from bench.watch import Watch
 from statera.app import pki_dir, purge_host
 from statera.base.settings import load_settings
-from statera.cli.playground import choose_port
+from statera.cli.ports import choose_port
 from tests.e2e.conftest import Installation
 from tests.e2e.screen import SCREEN_LEFT, on_screen
 from tests.e2e.test_failover import BUDGET_S

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from statera.base.ids import new_id
+from statera.cli.ports import choose_port
 
 pytestmark = pytest.mark.e2e
 
@@ -70,8 +71,7 @@ def noop(module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> 
 @contextmanager
 def run_noop(folder: Path, database_url: str, options: str = "") -> Iterator[Noop]:
     """Give an installation that keeps its files and its log in a folder; `options`: lines before the first table."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = choose_port(0, socket.SOCK_STREAM)
     config = folder / "statera.toml"
     config.write_text(
         f'data_dir = "{folder}/data"\nrun_dir = "{folder}/run"\n{options}\n[api]\nport = {port}\n\n'

@@ -39,11 +39,11 @@ from statera.cli.playground import (
     LOCK_FILE,
     WEB_PORT,
     Playground,
-    choose_port,
     choose_subnet,
     host_number,
     run_ip,
 )
+from statera.cli.ports import choose_port
 from tests.hosts.machine import Leg, Machine
 from tests.hosts.service import STATERA, Service
 

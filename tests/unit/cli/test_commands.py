@@ -14,7 +14,8 @@ from statera.base.settings import Settings, convert_settings
 from statera.cli.configuration import hide_password
 from statera.cli.demo import Display
 from statera.cli.doctor import check_version, parse_version
-from statera.cli.playground import choose_port, host_number
+from statera.cli.playground import host_number
+from statera.cli.ports import choose_port
 from statera.cli.preflight import check_ready, describe_faults, find_program
 from statera.cli.up import lock_data_dir
 
