@@ -13,7 +13,7 @@ from statera.health.receiver import HeartbeatReceiver
 from statera.health.service import serve
 from statera.model.heartbeat import Heartbeat
 from statera.model.observed import Observed
-from tests.simulation.heartbeats import Agents, Ear, Told
+from tests.simulation.heartbeats import Agents, Ear
 from tests.simulation.processes import Process
 from tests.simulation.story import Story, tell_time
 from tests.simulation.twins import TwinStore
@@ -40,6 +40,8 @@ class Witness:
         self._parts: dict[str, set[int]] = {}
         self._whole: dict[str, int] = {}
         """By amphora: the number of the heartbeat of which all parts came in last."""
+        self._whole_at: dict[str, float] = {}
+        """When they had, which may be long after it was said."""
 
     def note_accepted(self, part: Heartbeat) -> None:
         """Take in what was accepted: never what was said before something that was accepted."""
@@ -59,6 +61,7 @@ class Witness:
         seen.add(part.part)
         if len(seen) == part.parts:
             self._whole[part.amphora_id] = number
+            self._whole_at[part.amphora_id] = tell_time()
             self._agents.heard[part.amphora_id] = max(number, self._agents.heard.get(part.amphora_id, -1))
 
     def note_forgotten(self, amphora_id: str) -> None:
@@ -80,14 +83,14 @@ class Witness:
                 wrong = f"{load_balancer_id} is judged by what none of its amphorae said last: {one}"
                 self._story.mark_broken(AssertionError(wrong))
             elif told.number < self._agents.heard[one.amphora_id]:
-                self._check_age(load_balancer_id, told)
+                self._check_age(load_balancer_id, self._whole_at[one.amphora_id])
 
-    def _check_age(self, load_balancer_id: str, told: Told) -> None:
+    def _check_age(self, load_balancer_id: str, heard_at: float) -> None:
         """Who has missed what another one has heard is not to judge by what he heard long ago."""
         # While a fault works on a process it may not notice how late it is.
-        age_s = tell_time() - max(told.at, self._process.disturbed_until)
+        age_s = tell_time() - max(heard_at, self._process.disturbed_until)
         if age_s > STALE_S:
-            wrong = f"{load_balancer_id} is judged by what was said {age_s:.0f} s ago, and others heard more"
+            wrong = f"{load_balancer_id} is judged by what was heard {age_s:.0f} s ago, and others heard more"
             self._story.mark_broken(AssertionError(wrong))
 
 

@@ -257,7 +257,7 @@ def read_certificates_once(patch: pytest.MonkeyPatch) -> None:
         (hear_the_bell_alone, range(20), "no rest after"),
         (take_old_heartbeats, range(10), "goes back in time"),
         (believe_strangers, range(20), "is judged by what none of its amphorae said"),
-        (miss_nothing, range(60), "is judged by what was said"),
+        (miss_nothing, range(60), "is judged by what was heard"),
         (hush_recoveries, range(5), "no rest after .* which is ONLINE"),
         (tell_no_end, range(20), "no rest after .* tells of certificates that end"),
         (tell_ends_too_soon, range(40), "which none has had"),

@@ -19,8 +19,9 @@ REPLAYED = range(5)
 HASHED_ANEW = 7
 ROOT = Path(__file__).parents[2]
 SELDOM = (
-    *("condemn_spare", "drop_spare", "explain_drains", "hold_collection", "lift_epoch", "list_amphora_ids"),
-    *("load_newest_generation", "mark_due", "release_claim", "release_collection", "remove_drain"),
+    *("condemn_spare", "drop_spare", "explain_drains", "forget_host", "hold_collection", "lift_epoch"),
+    *("list_amphora_ids", "list_certificate_ends", "load_newest_generation", "mark_due", "release_claim"),
+    *("release_collection", "remove_drain"),
     *("save_certificate_ends", "save_given_up", "trim_events", "trim_failovers"),
 )
 """Statements that few seeds come by, so that chance may kill nobody there."""
