@@ -61,7 +61,7 @@ class Worker:
         self._options = around.settings.reconcile
         self._reconciler = Reconciler(around)
         self._name = name or name_worker()
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], None] = {}
         self._bell = WorkBell(around.store)
         SLOTS.set(self._options.slots)
 
@@ -89,7 +89,7 @@ class Worker:
             if claim is None:
                 return
             task = asyncio.create_task(self._work(claim))
-            self._running.add(task)
+            self._running[task] = None
             SLOTS_BUSY.set(len(self._running))
             task.add_done_callback(self._end)
 
@@ -106,7 +106,7 @@ class Worker:
     def _end(self, task: "asyncio.Task[None]") -> None:
         if len(self._running) >= self._options.slots:
             self._bell.ring()
-        self._running.discard(task)
+        self._running.pop(task, None)
         SLOTS_BUSY.set(len(self._running))
 
     async def _work(self, claim: Claim) -> None:
@@ -184,7 +184,9 @@ class Worker:
     async def _finish(self) -> None:
         if not self._running:
             return
-        _, late = await asyncio.wait(self._running, timeout=STOP_WITHIN_S)
+        await asyncio.wait(self._running, timeout=STOP_WITHIN_S)
+        # In the order in which they began, so that the same run ends in the same way.
+        late = [task for task in self._running if not task.done()]
         for task in late:
             task.cancel()
         if late:
