@@ -2,6 +2,8 @@
 
 import asyncio
 import datetime as dt
+import math
+import re
 from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -38,6 +40,8 @@ class SimHost(NoopHost):
     has_agent = True
     has_started = False
     """Whether the machine has started anew, and nobody has spoken on it yet."""
+    back_at = -math.inf
+    """When it was reached again last."""
     struck_at = 0.0
     """When a request came late, or it did not answer, last."""
 
@@ -63,6 +67,8 @@ class SimHost(NoopHost):
 
     def come_back(self, *, with_disk: bool) -> None:
         """Be reached again; the agent builds again what stands on the disk, if that has outlived the power."""
+        if self.is_cut_off:
+            self.back_at = tell_time()
         self.is_cut_off, self.has_agent = False, True
         self.sandboxes |= self._on_disk if with_disk else {}
         self._on_disk.clear()
@@ -337,4 +343,5 @@ class ReachedPorts:
 
 def decode_rejected(configuration: Configuration, port: int) -> bool:
     """Say whether a configuration has a listener on the port that this outside rejects."""
-    return f":{port}" in msgspec.json.encode(configuration.haproxy).decode()
+    # Ids begin with such digits, too.
+    return re.search(rf":{port}(?!\w)", msgspec.json.encode(configuration.haproxy).decode()) is not None
