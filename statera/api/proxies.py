@@ -28,7 +28,6 @@ class Proxies:
     def __init__(self, inner: ASGIApp, trusted: Sequence[str], now: Callable[[], float] = time.monotonic) -> None:
         """`trusted`: addresses and networks."""
         self._inner = ProxyHeadersMiddleware(inner, list(trusted))  # type: ignore[arg-type]
-        self._trusted = [ipaddress.ip_network(text) for text in trusted]
         self._now = now
         self._unknown: dict[str, None] = {}
         self._told_at: float | None = None
@@ -39,16 +38,9 @@ class Proxies:
             host = _plain_address(host)
             scope["client"] = (host, port)
             names = {name for name, _ in scope["headers"]}
-            if not names.isdisjoint((READ, NOT_READ)) and not (READ in names and self._trusts(host)):
+            if not names.isdisjoint((READ, NOT_READ)) and not (READ in names and host in self._inner.trusted_hosts):
                 self._note(host)
         await self._inner(scope, receive, send)  # type: ignore[arg-type]
-
-    def _trusts(self, host: str) -> bool:
-        try:
-            address = ipaddress.ip_address(host)
-        except ValueError:
-            return False
-        return any(address in network for network in self._trusted)
 
     def _note(self, host: str) -> None:
         if len(self._unknown) < MOST_TOLD:
