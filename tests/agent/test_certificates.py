@@ -17,6 +17,7 @@ from statera.base.clock import SystemClock
 from statera.base.credentials import Credentials, LiveContext, make_client_context
 from statera.base.errors import Lasting, Transient
 from statera.base.settings import HostSettings
+from statera.cli.ports import choose_port
 from statera.control.own_certificates import CertificateKeeper, observe_ends
 from statera.drivers.compute_local import LocalCompute
 from statera.drivers.pki_local import LocalAuthority
@@ -36,9 +37,7 @@ class Drill:
         self.authority = LocalAuthority(self.ours, lifetime_s=lifetime_s, authority_lifetime_s=authority_lifetime_s)
         self.authority.ensure(["local"], dt.datetime.now(dt.UTC))
         self.theirs = copy_for_host(self.authority, ground.folder / "agent-pki")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = choose_port(0, socket.SOCK_STREAM)
         self.settings = ground.make_settings(port=self.port)
         self.lifetime_s = lifetime_s
         self.calls = 0

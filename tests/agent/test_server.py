@@ -24,6 +24,7 @@ from statera.base.errors import Lasting, LostClaim, Transient
 from statera.base.ids import new_id
 from statera.base.secret import Secret
 from statera.base.settings import HostSettings
+from statera.cli.ports import choose_port
 from statera.drivers.compute_local import LocalCompute
 from statera.drivers.pki_local import LocalAuthority
 from statera.model.document import Document, TextPart
@@ -43,9 +44,7 @@ class Served:
         self.receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.receiver.bind(("127.0.0.1", 0))
         self.receiver.setblocking(False)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = choose_port(0, socket.SOCK_STREAM)
         self.settings = ground.make_settings(port=self.port, heartbeat_interval_s=0.2)
         self.compute = self.make_compute("local")
 

@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 
+from statera.cli.ports import choose_port
 from statera.plan.spec import decide_amphora_spec
 from statera.render.haproxy import render_haproxy
 from statera.render.paths import SANDBOX_PATHS
 from tests.fixtures.certificates import make_authority
 from tests.golden.cases import ENGINE, LIMITS, make_tree
 from tests.golden.haproxy import run_haproxy
-from tests.golden.test_wire import WAIT_S, free_port
+from tests.golden.test_wire import WAIT_S
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 """Of the PROXY protocol, version 2."""
@@ -65,7 +66,7 @@ def serve(handle: Handler) -> Iterator[int]:
 @contextlib.contextmanager
 def balance(listener: str, pool: str, port: int, **more: Any) -> Iterator[int]:
     """Run a load balancer before the port; give its own."""
-    own = free_port()
+    own = choose_port(0, socket.SOCK_STREAM)
     vip = {"address": "127.0.0.1", "subnet_id": "subnet", "network_id": "network", "port_id": "port"}
     members = [{"id": "member", "address": "127.0.0.1", "protocol_port": port}]
     tree = make_tree(

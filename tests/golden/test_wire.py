@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from statera.cli.ports import choose_port
 from statera.model.document import Document
 from statera.plan.spec import decide_amphora_spec
 from statera.render.change import RuntimeChange, decide_change
@@ -61,13 +62,6 @@ class Web:
         self._server.server_close()
 
 
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
-
-
 def render(port: int, pool: dict[str, Any]) -> Document:
     vip = {"address": "127.0.0.1", "subnet_id": "subnet", "network_id": "network", "port_id": "port"}
     listener = {"id": "web", "protocol": "HTTP", "protocol_port": port, "default_pool_id": "pool"}
@@ -83,7 +77,7 @@ def member(web: Web) -> dict[str, Any]:
 @contextmanager
 def running(*webs: Web, **pool: Any) -> Iterator[tuple[RunningHaproxy, int]]:
     """Run a load balancer in front of the web servers; give it and its port."""
-    port = free_port()
+    port = choose_port(0, socket.SOCK_STREAM)
     with run_haproxy(render(port, pool | {"members": [member(web) for web in webs]})) as haproxy:
         yield haproxy, port
 
